@@ -1,0 +1,156 @@
+"""The typed shape of a run's configuration; ``conf/`` holds the values, ``validation`` the checks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING
+
+
+@dataclass
+class AlgoConfig:
+    """One algorithm of the family: every one is a setting of the same learner."""
+
+    _target_: str = "droq_exp.agent.Agent"
+    name: str = MISSING
+    num_critics: int = MISSING  # N
+    num_min: float = MISSING  # size of the random target subset; fractional: 2.3 is 2 with probability 0.7, else 3
+    target_mode: str = "min"  # min | ave | rem
+    target_passes: int = 1  # dropout passes of each target critic (2 in droq_single)
+    dropout_rate: float = MISSING
+    layer_norm: bool = MISSING
+    hidden_sizes: list[int] = field(default_factory=lambda: [256, 256])
+    utd_ratio: int = 20  # G, critic updates per environment step
+    batch_size: int = 256
+    gamma: float = 0.99
+    tau: float = 0.005
+    critic_learning_rate: float = 3e-4
+    actor_learning_rate: float = 3e-4
+    temperature_learning_rate: float = 3e-4
+    target_entropy: float | None = None  # None: the table's, else -dim(A)
+    learn_temperature: bool = True
+    initial_temperature: float = 1.0
+
+
+@dataclass
+class EnvConfig:
+    """A Gymnasium task; ``kwargs`` go to ``gymnasium.make``."""
+
+    _target_: str = "droq_exp.envs.make_env"
+    name: str = MISSING
+    id: str = MISSING
+    kwargs: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class RedqCodebaseConfig:
+    """REDQ's original code style."""
+
+    _target_: str = "droq_exp.styles.redq.RedqStyle"
+    name: str = "redq"
+    policy_update_delay: int = 20
+
+
+@dataclass
+class KuCodebaseConfig:
+    """The code style of ku2482's soft-actor-critic.pytorch."""
+
+    _target_: str = "droq_exp.styles.ku.KuStyle"
+    name: str = "ku"
+
+
+@dataclass
+class TrainingConfig:
+    """How long a run is and what it remembers, in environment steps."""
+
+    total_steps: int = MISSING
+    start_steps: int = 5000
+    replay_size: int = 1_000_000
+
+
+@dataclass
+class EvalConfig:
+    """Evaluation with the deterministic policy."""
+
+    interval: int = 1000  # environment steps
+    episodes: int = MISSING
+
+
+@dataclass
+class RedqBiasConfig:
+    """Q-bias from rollouts of the stochastic policy (codebase redq)."""
+
+    enabled: bool = True
+    min_pairs: int = 1000
+    steps_per_episode: int = 350
+    temperature: float | None = None  # None: the current one; 0.2: the original's constant
+
+
+@dataclass
+class KuBiasConfig:
+    """Q-bias along the evaluation episodes (codebase ku)."""
+
+    enabled: bool = True
+
+
+@dataclass
+class HardwareConfig:
+    """Where and how fast; no part of what a run is, ``precision`` excepted."""
+
+    device: str = "auto"  # auto | cpu | cuda | cuda:<index>
+    threads: int | None = None  # None: the CPU cores that this process may use
+    compile: bool = True
+    precision: str = "fp32"  # fp32 | tf32 (tf32: CUDA only)
+    detect_anomaly: bool = False  # check every quantity after every environment step
+
+
+@dataclass
+class CsvConfig:
+    """Always on."""
+
+    _target_: str = "droq_exp.loggers.csv.CsvLogger"
+
+
+@dataclass
+class TensorBoardConfig:
+    """``logger=tensorboard``."""
+
+    _target_: str = "droq_exp.loggers.tensorboard.TensorBoardLogger"
+
+
+@dataclass
+class WandbConfig:
+    """``logger=wandb``."""
+
+    _target_: str = "droq_exp.loggers.wandb.WandbLogger"
+    mode: str = "offline"  # offline | online
+    project: str = "droq_exp"
+    entity: str | None = None
+    init_timeout: float = 60.0  # seconds to wait for an answer when online, before going on offline
+
+
+@dataclass
+class LoggerConfig:
+    """The selected loggers; one that is not selected is None."""
+
+    csv: CsvConfig = field(default_factory=CsvConfig)
+    tensorboard: TensorBoardConfig | None = None
+    wandb: WandbConfig | None = None
+
+
+@dataclass
+class Config:
+    """Everything that one command asks for."""
+
+    algo: AlgoConfig
+    env: EnvConfig
+    codebase: Any  # RedqCodebaseConfig | KuCodebaseConfig, by codebase.name
+    bias: Any  # RedqBiasConfig | KuBiasConfig, by codebase.name
+    training: TrainingConfig
+    eval: EvalConfig
+    hardware: HardwareConfig
+    logger: LoggerConfig
+    seed: Any = 0  # an integer, or a list of different integers: trained side by side
+    experiment_name: str = "runs"  # first folder below output_dir
+    output_dir: str = "outputs"
