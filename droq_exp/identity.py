@@ -1,0 +1,83 @@
+"""What a run *is*: the values that its results depend on, and the directory that follows from them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from droq_exp.config.schema import Config
+
+ABSENT = "(absent)"  # stands for a key that only one of the two configurations has
+
+
+def identity(config: Config) -> dict[str, Any]:
+    """Flat mapping such as {"algo.gamma": 0.99, ...} of everything that makes this run another run.
+
+    ``training.total_steps`` is left out, since more of it extends a run; so are the seed, which has a directory of its
+    own, and hardware, logger and output settings, precision excepted.
+    """
+    values: dict[str, Any] = {}
+    for group in ("algo", "env", "codebase", "training", "eval", "bias"):
+        block = getattr(config, group)
+        ours = {field.name: field.default for field in fields(block)}
+        content = {key: value for key, value in asdict(block).items() if key != "_target_" or value != ours[key]}
+        values.update(_flatten(group, content))
+    del values["training.total_steps"]
+    values["hardware.precision"] = config.hardware.precision
+    return values
+
+
+def differences(config: Config, recipe: Config) -> dict[str, tuple[Any, Any]]:
+    """Identity values in which a run departs from its recipe: {key: (recipe's value, run's value)}, by key."""
+    theirs, ours = identity(recipe), identity(config)
+    pairs = {key: (theirs.get(key, ABSENT), ours.get(key, ABSENT)) for key in sorted({*theirs, *ours})}
+    return {key: pair for key, pair in pairs.items() if _canonical(pair[0]) != _canonical(pair[1])}
+
+
+def group_parts(config: Config, recipe: Config) -> list[str]:
+    """What the seeds of a run share, as folder names: experiment, codebase, algorithm, environment (and variant)."""
+    changed = {key: run for key, (_, run) in differences(config, recipe).items()}
+    environment = environment_name(config)
+    if changed:
+        digest = hashlib.sha256(_canonical(changed).encode()).hexdigest()
+        environment = f"{environment}-{digest[:8]}"
+    return [config.experiment_name, config.codebase.name, config.algo.name, environment]
+
+
+def environment_name(config: Config) -> str:
+    """Folder name of the task: its name in ``conf/env``, or the Gymnasium id where it is chosen by that."""
+    # Neither "+" nor "=" may occur in a Gymnasium id, so different ids stay different.
+    by_id = config.env.id.replace("/", "+").replace(":", "=")
+    return by_id if config.env.name == "gym" else config.env.name
+
+
+def run_directory(config: Config, recipe: Config, seed: int) -> Path:
+    """Where this run's output goes: a function of what the run is, never of the clock."""
+    return Path(config.output_dir).joinpath(*group_parts(config, recipe), f"seed_{seed}")
+
+
+def _flatten(prefix: str, content: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key, value in content.items():
+        if isinstance(value, dict):
+            yield from _flatten(f"{prefix}.{key}", value)
+        else:
+            yield f"{prefix}.{key}", value
+
+
+def _canonical(value: Any) -> str:
+    """JSON that does not depend on key order or on the spelling of a number (1, 1.0)."""
+    return json.dumps(_plain(value), sort_keys=True, separators=(",", ":"))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value

@@ -1,0 +1,32 @@
+"""What a logger is told about its run, and what it has to do."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """One seed's run, as loggers see it."""
+
+    directory: Path
+    name: str  # group and seed
+    group: str  # what the seeds share: experiment/codebase/algo/env
+    tags: tuple[str, ...]  # experiment, codebase, algo, env
+    config: dict[str, Any]  # resolved, of this seed
+    seed: int
+    log: logging.Logger  # the run's train.log; warnings also reach the terminal
+
+
+class Logger(Protocol):
+    """Takes the metrics of one seed."""
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Write metrics named "eval/return_mean" or "train/critic_loss" at an environment step."""
+
+    def close(self, state: str) -> None:
+        """End with the run's state: finished, interrupted or failed. Always called, once."""

@@ -1,0 +1,69 @@
+"""``eval.csv`` and ``train.csv``: what every run has."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from numbers import Integral
+
+from droq_exp.files import write_atomically
+from droq_exp.loggers.base import RunInfo
+
+# Columns of another name (a style's own) come in front of the last one.
+COLUMNS = {
+    "eval": (
+        *("step", "return_mean", "return_std", "return_min", "return_max", "length_mean"),
+        *("bias_mean", "bias_std", "normalized_bias_mean", "normalized_bias_std", "wall_seconds"),
+    ),
+    "train": (
+        *("step", "critic_loss", "policy_loss", "temperature_loss", "temperature", "q_mean", "entropy"),
+        *("episodes", "episode_return_mean", "episode_length_mean"),
+        *("updates", "updates_per_second", "wall_seconds"),
+    ),
+}
+
+
+class CsvLogger:
+    """One row per step and file; missing values are empty, floats have all their digits."""
+
+    def __init__(self, info: RunInfo) -> None:
+        """Write nothing yet: a file appears with its first row."""
+        self._directory = info.directory
+        self._rows: dict[str, list[dict[str, str]]] = {group: [] for group in COLUMNS}
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Write "eval/x" to column x of ``eval.csv``, "train/x" to ``train.csv``; ValueError for other names.
+
+        The files are replaced as a whole, so a reader never sees half a row. Metrics of a step that has a row already
+        complete that row.
+        """
+        new: dict[str, dict[str, str]] = {}
+        for name, value in metrics.items():
+            group, _, column = name.partition("/")
+            if group not in COLUMNS or not column:
+                raise ValueError(f"{name}: metrics are named eval/<column> or train/<column>")
+            new.setdefault(group, {})[column] = _text(value)
+        for group, row in new.items():
+            rows = self._rows[group]
+            if not rows or rows[-1]["step"] != str(step):
+                rows.append({"step": str(step)})
+            rows[-1].update(row)
+            self._write(group)
+
+    def close(self, state: str) -> None:
+        """Do nothing: every row is on disk."""
+
+    def _write(self, group: str) -> None:
+        rows = self._rows[group]
+        *first, last = COLUMNS[group]
+        extra = {column: None for row in rows for column in row if column not in COLUMNS[group]}  # in order, once each
+        text = io.StringIO()
+        writer = csv.DictWriter(text, [*first, *extra, last], restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_atomically(self._directory / f"{group}.csv", text.getvalue())
+
+
+def _text(value: float) -> str:
+    return str(int(value)) if isinstance(value, Integral) else repr(float(value))

@@ -1,0 +1,117 @@
+"""How far a training run is, for the person who waits."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+REFRESH_SECONDS = 0.25
+WINDOW_SECONDS = 60.0  # rates are averages over this: long enough to contain evaluations
+
+
+class Progress:
+    """One live line on a terminal, otherwise a plain line per evaluation; both on stderr.
+
+    Use as a context manager. ``console`` and ``clock`` (seconds) are there for tests.
+    """
+
+    def __init__(
+        self,
+        label: str,
+        total_steps: int,
+        seeds: Sequence[int],
+        *,
+        console: Console | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Show ``label``, such as "droq hopper", the seeds, and how many of ``total_steps`` steps are done."""
+        self._label = f"{label} {_seed_text(seeds)}"
+        self._total_steps = total_steps
+        self._console = console or Console(stderr=True)
+        self._clock = clock
+        self._live: Live | None = None
+        self._return: float | None = None
+        self._due = -math.inf
+        self._step = self._updates = 0
+        self._past: deque[tuple[float, int, int]] = deque()  # (seconds, step, updates), the oldest first
+
+    def __enter__(self) -> Self:
+        """Start the live line, where there is a terminal."""
+        if self._console.is_terminal:
+            # No refresh thread: it would take time from training. update() draws.
+            self._live = Live(self._text(), console=self._console, auto_refresh=False)
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave the last state of the live line on the screen."""
+        if self._live is not None:
+            self._live.update(self._text(), refresh=True)
+            self._live.stop()
+            self._live = None
+
+    def update(self, step: int, updates: int, last_return: Sequence[float] | None = None) -> None:
+        """Tell where training is; cheap enough for every environment step.
+
+        ``updates`` are the critic updates so far, of one seed. ``last_return`` is given once per evaluation (the mean
+        return of each seed, NaN for one that failed) and None in between.
+        """
+        self._step, self._updates = step, updates
+        now = self._clock()
+        if last_return is None and now < self._due:
+            return
+        self._due = now + REFRESH_SECONDS
+        self._remember(now)
+        if last_return is not None:
+            good = [value for value in last_return if math.isfinite(value)]
+            self._return = sum(good) / len(good) if good else math.nan
+        if self._live is not None:
+            self._live.update(self._text(), refresh=True)
+        elif last_return is not None:
+            self._console.print(self._text(), soft_wrap=True)
+
+    def _remember(self, now: float) -> None:
+        # Random first steps are much faster than learning: they would promise an end that does not come.
+        if self._updates and self._past and not self._past[-1][2]:
+            self._past.clear()
+        self._past.append((now, self._step, self._updates))
+        while self._past[0][0] < now - WINDOW_SECONDS:
+            self._past.popleft()
+
+    def _text(self) -> Text:
+        seconds = steps = updates = 0.0
+        if self._past:
+            seconds, steps, updates = (last - first for first, last in zip(self._past[0], self._past[-1], strict=True))
+        learning = self._updates > 0 and seconds > 0 and steps > 0
+        left = (self._total_steps - self._step) * seconds / steps if learning else None
+        parts = [
+            f"{self._step / self._total_steps:.1%}",
+            f"step {self._step:,}/{self._total_steps:,}",
+            f"return {'-' if self._return is None else format(self._return, ',.1f')}",
+            f"{format(updates / seconds, ',.0f') if learning else '-'} updates/s",
+            f"{'-' if left is None else _duration(left)} left",
+            self._label,  # last, since a narrow terminal cuts the end off
+        ]
+        return Text("  ".join(parts), overflow="ellipsis", no_wrap=self._live is not None)
+
+
+def _seed_text(seeds: Sequence[int]) -> str:
+    if len(seeds) == 1:
+        return f"seed {seeds[0]}"
+    return f"seeds {','.join(map(str, seeds))}" if len(seeds) <= 4 else f"{len(seeds)} seeds"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
