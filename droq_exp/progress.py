@@ -45,7 +45,7 @@ class Progress:
 
     def __enter__(self) -> Self:
         """Start the live line, where there is a terminal."""
-        if self._console.is_terminal:
+        if self._console.is_interactive:
             # No refresh thread: it would take time from training. update() draws.
             self._live = Live(self._text(), console=self._console, auto_refresh=False)
             self._live.start()
@@ -102,7 +102,7 @@ class Progress:
             f"{'-' if left is None else _duration(left)} left",
             self._label,  # last, since a narrow terminal cuts the end off
         ]
-        return Text("  ".join(parts), overflow="ellipsis", no_wrap=self._live is not None)
+        return Text("  ".join(parts), overflow="ellipsis", no_wrap=self._console.is_interactive)
 
 
 def _seed_text(seeds: Sequence[int]) -> str:

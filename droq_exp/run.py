@@ -27,17 +27,21 @@ OUTPUTS = ("train.csv", "eval.csv", "checkpoint", "tensorboard", "wandb")
 
 
 def read_status(directory: Path) -> dict[str, Any] | None:
-    """Content of a run directory's ``status.json``; None where there is none."""
+    """Content of a run directory's ``status.json``; None where there is none, ValueError where it is no JSON."""
+    path = directory / "status.json"
     try:
-        return json.loads((directory / "status.json").read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}); remove it to start this run over") from error
 
 
 class Run:
     """The directory of one seed, from start to end.
 
-    Its end is told by ``finish``, ``interrupt`` or ``fail``; the first of them stands, later ones do nothing.
+    Its end is told by ``finish``, ``interrupt`` or ``fail``; the first of them stands, later ones do nothing. Loggers are
+    closed before, so that what they have to say is still in train.log.
     """
 
     def __init__(self, directory: Path, seed: int, info: RunInfo, status: dict[str, Any]) -> None:

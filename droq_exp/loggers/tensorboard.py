@@ -1,0 +1,36 @@
+"""TensorBoard event files below ``<run>/tensorboard/``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import yaml
+
+from droq_exp.loggers.base import RunInfo
+
+
+class TensorBoardLogger:
+    """Metrics as scalars under their names; name, group, tags and configuration as text."""
+
+    def __init__(self, info: RunInfo) -> None:
+        """Open an event file and write the texts."""
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer = SummaryWriter(str(info.directory / "tensorboard"))
+        for tag, value in (("name", info.name), ("group", info.group), ("tags", list(info.tags))):
+            self._writer.add_text(tag, value if isinstance(value, str) else yaml.safe_dump(value))
+        # Indented by four: TensorBoard shows texts as Markdown, where that is code.
+        lines = yaml.safe_dump(info.config, sort_keys=False).splitlines()
+        self._writer.add_text("config", "\n".join(f"    {line}" for line in lines))
+        self._writer.flush()
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Write metrics at an environment step, visible at once."""
+        for name, value in metrics.items():
+            self._writer.add_scalar(name, value, step)
+        self._writer.flush()
+
+    def close(self, state: str) -> None:
+        """Write the state as text and close the file."""
+        self._writer.add_text("state", state)
+        self._writer.close()

@@ -1,0 +1,122 @@
+"""Weights & Biases: one wandb run per seed, several at once in a process; training never waits for it or stops."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from droq_exp.loggers.base import RunInfo
+
+if TYPE_CHECKING:
+    import wandb
+
+EXIT_CODES = {"finished": 0, "interrupted": 130, "failed": 1}
+TAG_LENGTH = 64  # what wandb accepts
+RETRY_SECONDS = 600.0
+
+_refusal: tuple[float, str] | None = None  # when and why wandb could not go online, for the seeds that start next
+
+
+class WandbLogger:
+    """Writes below ``<run>/wandb/``; ``mode`` "online" also uploads, "offline" touches no network.
+
+    Whatever goes wrong with wandb is said once (train.log and terminal) and ends nothing: a server that does not
+    answer within ``init_timeout`` seconds, or no login, means offline files that ``wandb sync`` can upload later.
+    """
+
+    def __init__(
+        self,
+        info: RunInfo,
+        mode: str = "offline",
+        project: str = "droq_exp",
+        entity: str | None = None,
+        init_timeout: float = 60.0,
+    ) -> None:
+        """Start the wandb run."""
+        self._info = info
+        self._project = project
+        self._entity = entity
+        self._timeout = init_timeout
+        self._said: set[str] = set()
+        self._run = self._start(mode)
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Log metrics under their names at an environment step (wandb's own step, so its default x axis)."""
+        if self._run is None:
+            return
+        try:
+            self._run.log(dict(metrics), step=step)
+        except Exception as error:
+            self._warn("wandb takes no more metrics", error)
+
+    def close(self, state: str) -> None:
+        """Finish the wandb run, as failed unless ``state`` is finished; waits for uploads ``init_timeout`` at most."""
+        if self._run is None:
+            return
+        try:
+            self._run.finish(exit_code=EXIT_CODES[state])
+        except Exception as error:
+            self._warn("wandb did not upload everything", error)
+        self._run = None
+
+    def _start(self, mode: str) -> wandb.Run | None:
+        global _refusal
+        if mode == "online":
+            try:
+                # The seeds of a command start one after another: only the first is to wait in vain.
+                if _refusal is not None and time.monotonic() - _refusal[0] < RETRY_SECONDS:
+                    raise ConnectionError(f"as a moment ago: {_refusal[1]}")
+                try:
+                    return self._init("online")
+                except Exception as error:
+                    _refusal = (time.monotonic(), f"{type(error).__name__}: {error}")
+                    raise
+            except Exception as error:
+                self._warn("wandb cannot go online, the run is kept offline", error)
+        try:
+            return self._init("offline")
+        except Exception as error:
+            self._warn("wandb cannot start, going on without it", error)
+            return None
+
+    def _init(self, mode: str) -> wandb.Run:
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # wandb's own crash reports use the network
+        import wandb
+
+        wandb.setup(wandb.Settings(silent=True))
+        # init() would ask for a key on a terminal, and wait for the answer. The key is verified there.
+        if mode == "online" and not wandb.login(prompt=False, verify=False):
+            raise RuntimeError("not logged in, see `wandb login`")
+        return wandb.init(
+            mode=mode,
+            project=self._project,
+            entity=self._entity,
+            dir=str(self._info.directory),
+            id=secrets.token_hex(6),  # WANDB_RUN_ID would give all seeds the same
+            name=self._info.name,
+            group=self._info.group,
+            tags=[tag[:TAG_LENGTH] for tag in self._info.tags],
+            config=self._info.config,
+            reinit="create_new",
+            settings=wandb.Settings(
+                silent=True,
+                console="off",
+                disable_git=True,
+                disable_code=True,
+                x_save_requirements=False,
+                init_timeout=self._timeout,
+                finish_timeout=self._timeout,
+                finish_timeout_raises=True,
+            ),
+        )
+
+    def _warn(self, what: str, error: Exception) -> None:
+        if what not in self._said:
+            self._said.add(what)
+            directory = self._info.directory / "wandb"
+            self._info.log.warning(
+                "%s (%s: %s); `wandb sync` can upload %s later", what, type(error).__name__, error, directory
+            )
