@@ -1,1 +1,8 @@
 """Typed configuration: the schema, the composition of ``conf/`` and the checks made once, before anything runs."""
+
+from droq_exp.config.composition import compose, compose_sweep
+from droq_exp.config.errors import ConfigError
+from droq_exp.config.overrides import plain, readable
+from droq_exp.config.schema import Config
+
+__all__ = ["Config", "ConfigError", "compose", "compose_sweep", "plain", "readable"]

@@ -1,0 +1,131 @@
+"""Compose a run from ``conf/`` and overrides by Hydra's Compose API, then check it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from droq_exp.config import overrides as lines
+from droq_exp.config.errors import ConfigError
+from droq_exp.config.files import conf_directory
+from droq_exp.config.keys import OPTIONAL_LOGGERS, check_key
+from droq_exp.config.schema import Config
+from droq_exp.config.task import action_dimensions
+from droq_exp.config.validation import to_config
+
+VERSION_BASE = "1.3"
+RECIPE_GROUPS = ("algo", "env", "codebase", "experiment")
+
+
+def compose(overrides: Sequence[str]) -> tuple[Config, Config]:
+    """Compose and check one run.
+
+    Args:
+        overrides: Hydra overrides of one run, such as ``["algo=droq", "training.total_steps=20000"]``.
+
+    Returns:
+        config: everything resolved.
+        recipe: what the choices of algo, env, codebase and experiment alone give (with ``env.id`` for ``env=gym``).
+
+    Raises:
+        ConfigError: what no run can have.
+    """
+    with _hydra():
+        return _compose_run(lines.parse(overrides))
+
+
+def compose_sweep(overrides: Sequence[str]) -> list[tuple[Config, Config]]:
+    """As ``compose``, for every point of the sweep that ``overrides`` ask for.
+
+    Raises:
+        ConfigError: what no run can have, naming the first point that has it.
+    """
+    with _hydra() as loader:
+        points = lines.expand(overrides, loader)
+        return [_compose_point(point) for point in points]
+
+
+def _compose_point(point: Sequence[str]) -> tuple[Config, Config]:
+    try:
+        return _compose_run(lines.parse(point))
+    except ConfigError as error:
+        raise error.at(lines.readable(point)) from error
+
+
+def _compose_run(parsed: list[Override]) -> tuple[Config, Config]:
+    _refuse_sweeps(parsed)
+    chosen = [item for item in parsed if lines.is_group(item) or item.is_hydra_override()]
+    skeleton = _compose(chosen)
+    loggers = [name for name in OPTIONAL_LOGGERS if OmegaConf.select(skeleton, f"logger.{name}") is not None]
+    for item in parsed:
+        if item not in chosen:
+            check_key(item.key_or_group, skeleton.codebase.name, loggers)
+    config = _checked(_compose(parsed))
+    recipe_lines = [item for item in chosen if item.is_hydra_override() or item.key_or_group in RECIPE_GROUPS]
+    if config.env.name == "gym":
+        recipe_lines += [item for item in parsed if item.key_or_group == "env.id"]
+    return config, _checked(_compose(recipe_lines))
+
+
+def _refuse_sweeps(parsed: Sequence[Override]) -> None:
+    for item in parsed:
+        if item.is_sweep_override():
+            key, values = item.key_or_group, item.get_value_string()
+            also = f" (or {key}=[{values}], side by side in one process)" if key == "seed" else ""
+            raise ConfigError(key, f"{values} is several values for one run; -m runs one after the other{also}")
+
+
+def _compose(parsed: Sequence[Override]) -> DictConfig:
+    try:
+        composed = hydra.compose("config", [lines.text(item) for item in parsed], return_hydra_config=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        cause = error.__cause__ or error
+        key = getattr(cause, "full_key", None) or "configuration"
+        raise ConfigError(key, str(cause).strip() or str(error)) from error
+    chosen = composed.hydra.runtime.choices
+    for group in ("algo", "env", "codebase"):
+        name = OmegaConf.select(composed, f"{group}.name")
+        if name != chosen[group]:
+            raise ConfigError(f"{group}.name", f"{name!r} is not the name of its file, as it must be: {chosen[group]}")
+    OmegaConf.set_struct(composed, False)
+    with open_dict(composed):
+        del composed["hydra"]
+    return composed
+
+
+def _checked(composed: DictConfig) -> Config:
+    config = to_config(composed)
+    dimensions = action_dimensions(config.env)
+    if config.algo.target_entropy is None:
+        config.algo.target_entropy = -float(dimensions)
+    return config
+
+
+@contextmanager
+def _hydra() -> Iterator[Any]:
+    """Hydra on ``conf/``, whether or not we are inside hydra.main already; yields its configuration loader."""
+    held = GlobalHydra.instance().hydra
+    GlobalHydra.instance().hydra = None
+    try:
+        with hydra.initialize_config_dir(str(conf_directory()), version_base=VERSION_BASE):
+            yield GlobalHydra.instance().config_loader()
+    finally:
+        GlobalHydra.instance().hydra = held
+
+
+def _paper(key: str, *, _root_: DictConfig) -> Any:
+    """``${paper:key}``: the value of the tables of the chosen codebase, in the row of the chosen environment."""
+    name = OmegaConf.select(_root_, "env.name")
+    row = name if name in _root_.paper else "default"
+    return _root_.paper[row][key]
+
+
+OmegaConf.register_new_resolver("paper", _paper, replace=True)

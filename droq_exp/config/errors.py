@@ -1,0 +1,33 @@
+"""How a wrong configuration is reported: the key, what is allowed, the nearest valid name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class ConfigError(ValueError):
+    """A configuration that no run can have; ``str`` of it is one line.
+
+    Args:
+        key: the configuration key, as one would type it.
+        problem: what is wrong with it and what is allowed.
+        suggestion: a valid name near what was typed, or None.
+    """
+
+    def __init__(self, key: str, problem: str, suggestion: str | None = None) -> None:
+        """Put the three together; line breaks become spaces."""
+        self.key, self.problem, self.suggestion = key, problem, suggestion
+        line = f"{key}: {problem}" + (f"; did you mean {suggestion}?" if suggestion else "")
+        super().__init__(" ".join(line.split()))
+
+    def at(self, point: str) -> ConfigError:
+        """The same error, naming the point of a sweep that has it."""
+        return ConfigError(self.key, f"{self.problem} (sweep point: {point})", self.suggestion)
+
+
+def nearest(name: str, names: Iterable[str]) -> str | None:
+    """The one of ``names`` most like ``name`` (case ignored), or None when nothing is near."""
+    by_folded = {candidate.casefold(): candidate for candidate in names}
+    found = difflib.get_close_matches(name.casefold(), by_folded, n=1, cutoff=0.5)
+    return by_folded[found[0]] if found else None

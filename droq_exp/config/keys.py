@@ -1,0 +1,72 @@
+"""The keys that the schema knows, and how an unknown one is reported."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from typing import Any
+
+from droq_exp.config import schema
+from droq_exp.config.errors import ConfigError, nearest
+
+CODEBASES: dict[str, tuple[type, type]] = {
+    "redq": (schema.RedqCodebaseConfig, schema.RedqBiasConfig),
+    "ku": (schema.KuCodebaseConfig, schema.KuBiasConfig),
+}
+FREE = "env.kwargs"  # whatever the task takes may stand below it
+OPTIONAL_LOGGERS = ("tensorboard", "wandb")
+
+
+def known_keys(codebase: str) -> dict[str, Any]:
+    """Every key under ``codebase`` in dotted form with its annotated type, blocks included."""
+    codebase_type, bias_type = CODEBASES[codebase]
+    keys: dict[str, Any] = {}
+    _collect(schema.Config, "", keys, {"codebase": codebase_type, "bias": bias_type})
+    return keys
+
+
+def _collect(block: type, prefix: str, keys: dict[str, Any], substitutes: dict[str, type]) -> None:
+    hints = typing.get_type_hints(block)
+    for field in dataclasses.fields(block):
+        key = prefix + field.name
+        keys[key] = annotation = substitutes.get(key, hints[field.name])
+        for part in (annotation, *typing.get_args(annotation)):
+            if dataclasses.is_dataclass(part):
+                _collect(typing.cast(type, part), key + ".", keys, substitutes)
+
+
+def is_free(key: str) -> bool:
+    """Whether ``key`` is an argument of the task, which only the task itself can check."""
+    return key.startswith(FREE + ".")
+
+
+def check_key(key: str, codebase: str, loggers: typing.Collection[str]) -> None:
+    """Raise ConfigError unless ``key`` may be set in a run of ``codebase`` with the selected ``loggers``."""
+    keys = known_keys(codebase)
+    if is_free(key):
+        return
+    if key not in keys:
+        raise _unknown(key, keys, codebase)
+    for logger in OPTIONAL_LOGGERS:
+        if key.startswith(f"logger.{logger}") and logger not in loggers:
+            raise ConfigError(key, f"the {logger} logger is not selected: add logger={logger}")
+    if key.count(".") == 1 and key.endswith(".name"):
+        group = key.removesuffix(".name")
+        raise ConfigError(key, f"is set by the choice of {group}: give {group}=<choice> instead")
+
+
+def _unknown(key: str, keys: dict[str, Any], codebase: str) -> ConfigError:
+    elsewhere = [other for other in CODEBASES if key in known_keys(other)]
+    if elsewhere:
+        return ConfigError(key, f"exists with codebase={elsewhere[0]} only, not with codebase={codebase}")
+    parent = key.rpartition(".")[0]
+    while parent and not any(other.startswith(parent + ".") for other in keys):
+        parent = parent.rpartition(".")[0]
+    prefix = parent + "." if parent else ""
+    siblings = sorted({prefix + other.removeprefix(prefix).split(".")[0] for other in keys if other.startswith(prefix)})
+    allowed = ", ".join(sibling for sibling in siblings if not sibling.endswith(("_target_", ".name")))
+    suggestion = nearest(key, siblings) if parent else nearest(key, keys)
+    same_leaf = [other for other in keys if other.rpartition(".")[2] == key.rpartition(".")[2]]
+    if same_leaf:
+        suggestion = same_leaf[0]
+    return ConfigError(key, f"unknown key; allowed {'in ' + parent if parent else 'here'}: {allowed}", suggestion)

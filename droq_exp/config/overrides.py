@@ -1,0 +1,145 @@
+"""The command line's overrides: parsed, checked by name, expanded into the points of a sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob, Override, OverrideType
+from hydra.errors import HydraException
+
+from droq_exp.config.errors import ConfigError, nearest
+from droq_exp.config.files import GROUPS, choices
+from droq_exp.config.keys import is_free
+
+HYDRA_KEYS = ("hydra.searchpath", "hydra/launcher", "hydra.launcher")  # what a user may set of Hydra's own
+MANY = ("logger",)  # groups of which several choices may be selected
+OPTIONAL = ("logger", "experiment", "debug")
+
+
+def parse(overrides: Sequence[str]) -> list[Override]:
+    """Parse ``overrides`` and check everything but the names of plain keys, which depend on the choices made.
+
+    A ``+`` is dropped (the schema says which keys there are), but set on arguments of the task, which Hydra would
+    otherwise take for unknown keys.
+
+    Args:
+        overrides: as typed.
+
+    Raises:
+        ConfigError: bad syntax, a deletion, one of Hydra's own keys, or an unknown choice.
+    """
+    parsed = [_parse_one(text) for text in overrides]
+    directories = search_path(parsed)
+    for override in parsed:
+        if is_group(override):
+            _check_choices(override, directories)
+    return parsed
+
+
+def is_group(override: Override) -> bool:
+    """Whether the override chooses from a group."""
+    return override.key_or_group in GROUPS
+
+
+def expand(overrides: Sequence[str], loader: Any) -> list[list[str]]:
+    """The points of the sweep that ``overrides`` ask for, each a list of plain overrides.
+
+    Args:
+        overrides: as typed.
+        loader: Hydra's configuration loader, for ``glob(...)``.
+
+    Raises:
+        ConfigError: as ``parse``, or a sweep without end or without any point.
+    """
+    parsed = parse(overrides)
+    for override in parsed:
+        override.config_loader = loader
+        if override.is_interval_sweep():
+            raise ConfigError(override.key_or_group, "interval() has no end; a sweep takes a,b,c, choice() or range()")
+        if override.is_sweep_override() and not _count(override):
+            raise ConfigError(override.key_or_group, f"{override.get_value_string()} is no value at all")
+    hydra = [text(override) for override in parsed if override.is_hydra_override()]
+    task = [override for override in parsed if not override.is_hydra_override()]
+    return [hydra + point for batch in BasicSweeper.split_arguments(task, None) for point in batch]
+
+
+def text(override: Override) -> str:
+    """The override as Hydra is to read it."""
+    assert override.input_line is not None
+    return f"{override.get_key_element()}={override.get_value_string()}"
+
+
+def plain(overrides: Sequence[str]) -> list[str]:
+    """Checked ``overrides`` as Hydra is to read them."""
+    return [text(override) for override in parse(overrides)]
+
+
+def readable(point: Sequence[str]) -> str:
+    """A point of a sweep as one would type it."""
+    return " ".join(line.lstrip("+") for line in point if not line.startswith(HYDRA_KEYS))
+
+
+def search_path(parsed: Sequence[Override]) -> list[Path]:
+    """Further configuration directories that are asked for."""
+    places = [place for item in parsed if item.key_or_group == "hydra.searchpath" for place in item.value() or []]  # type: ignore[union-attr]
+    return [Path(str(place).removeprefix("file://")) for place in places]
+
+
+def _parse_one(line: str) -> Override:
+    try:
+        override = OverridesParser.create().parse_override(line)
+    except HydraException as error:
+        raise _syntax_error(line) from error
+    key = override.key_or_group
+    if override.is_delete():
+        raise ConfigError(f"~{key}", "nothing can be removed; set it to another value")
+    if override.is_hydra_override() or key == "hydra":
+        if not key.startswith(HYDRA_KEYS):
+            raise ConfigError(key, f"Hydra's own settings are fixed, but for {', '.join(HYDRA_KEYS)}")
+        return override
+    if override.package is not None:
+        raise ConfigError(f"{key}@{override.package}", f"a choice stays in its place: {key}=<choice>")
+    override.type = OverrideType.FORCE_ADD if is_free(key) else OverrideType.CHANGE
+    return override
+
+
+def _syntax_error(line: str) -> ConfigError:
+    key, equals, value = line.partition("=")
+    if not equals:
+        group = next((group for group in GROUPS if line in choices(group)), None)
+        return ConfigError(line or "''", "not of the form key=value", f"{group}={line}" if group else None)
+    return ConfigError(key or "''", f"{value!r} cannot be read; quote what has spaces or brackets in it")
+
+
+def _check_choices(override: Override, directories: Sequence[Path]) -> None:
+    group, allowed = override.key_or_group, choices(override.key_or_group, directories)
+    if isinstance(override.value(), Glob):
+        return  # matches what there is; a sweep without any point is refused where it is expanded
+    values = list(override.sweep_iterator()) if override.is_discrete_sweep() else [override.value()]
+    for value in values:
+        value = Override._convert_value(value)  # type: ignore[arg-type]  # plain, without Hydra's quotes
+        names = value if isinstance(value, list) and group in MANY else [value]
+        for name in names:
+            if name is None and group in OPTIONAL:
+                continue
+            if not isinstance(name, str) or name not in allowed:
+                raise _bad_choice(group, name, allowed)
+
+
+def _bad_choice(group: str, name: Any, allowed: list[str]) -> ConfigError:
+    more = " (csv is always on)" if group == "logger" else ""
+    many = f"; several runs: -m {group}={','.join(map(str, name))}" if isinstance(name, list) else ""
+    return ConfigError(
+        group, f"{name!r} is not a choice; choose from {', '.join(allowed)}{more}{many}", nearest(str(name), allowed)
+    )
+
+
+def _count(override: Override) -> int:
+    try:
+        return len(list(override.sweep_string_iterator()))
+    except (HydraException, ValueError, ArithmeticError) as error:
+        raise ConfigError(override.key_or_group, f"{override.get_value_string()}: {error}") from error

@@ -1,0 +1,191 @@
+"""From a composed configuration to a checked ``Config``: types by the schema, values by the rules, targets, device."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+import typing
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from droq_exp.config.errors import ConfigError, nearest
+from droq_exp.config.keys import CODEBASES, check_key, known_keys
+from droq_exp.config.rules import RELATIONS, RULES
+from droq_exp.config.schema import Config
+
+TARGET_PACKAGES = ("droq_exp", "gymnasium")
+
+
+class _Form(NamedTuple):
+    """What values of a type look like."""
+
+    words: str
+    accepts: Callable[[Any], bool]
+    convert: Callable[[Any], Any]
+
+
+_FORMS: dict[Any, _Form] = {
+    bool: _Form("true or false", lambda value: type(value) is bool, bool),
+    int: _Form("an integer", lambda value: type(value) is int, int),
+    float: _Form("a number", lambda value: type(value) in (int, float), float),
+    str: _Form("a text", lambda value: type(value) in (str, int), str),
+    list: _Form(
+        "a list of integers",  # the schema has no other lists
+        lambda value: isinstance(value, list) and all(type(item) is int for item in value),
+        list,
+    ),
+    dict: _Form("a mapping", lambda value: isinstance(value, dict), dict),
+}
+
+
+def to_config(composed: DictConfig) -> Config:
+    """Resolve ``composed`` (as Hydra composes ``conf/``, tables included), check it and make it a ``Config``.
+
+    Raises:
+        ConfigError: an unknown or missing key, a wrong type, a value that its rule does not allow, a ``_target_``
+            outside the project and Gymnasium, or a device that is not there.
+    """
+    values = _resolved(composed)
+    codebase = values.get("codebase", {}).get("name")
+    if codebase not in CODEBASES:
+        raise ConfigError("codebase.name", f"{codebase!r} is not one of {', '.join(CODEBASES)}")
+    _check_names(values, "", codebase)
+    config = _build(Config, "", values, known_keys(codebase))
+    _check_values(config)
+    _check_targets(values, "")
+    _check_device(config)
+    return config
+
+
+def _resolved(composed: DictConfig) -> dict[str, Any]:
+    try:
+        for key in sorted(OmegaConf.missing_keys(composed)):
+            raise ConfigError(key, f"must be given: {key}=<value>")
+        values = OmegaConf.to_container(composed, resolve=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(error.full_key or "configuration", _first_line(error)) from error
+    assert isinstance(values, dict)
+    values.pop("paper", None)  # the tables have done their work
+    return typing.cast("dict[str, Any]", values)
+
+
+def _check_names(values: dict[str, Any], prefix: str, codebase: str) -> None:
+    keys = known_keys(codebase)
+    for name, value in values.items():
+        key = f"{prefix}{name}"
+        if key not in keys:
+            check_key(key, codebase, loggers=())
+        if isinstance(value, dict) and key != "env.kwargs":
+            _check_names(value, key + ".", codebase)
+
+
+def _build(block: type, key: str, values: Any, annotations: dict[str, Any]) -> Any:
+    """A dataclass ``block`` from the mapping ``values`` found at ``key``; strict about types, as Hydra is not."""
+    if not isinstance(values, dict):
+        raise ConfigError(key, f"{_shown(values)} is not a block of keys")
+    fields = {}
+    for field in dataclasses.fields(block):
+        name = f"{key}.{field.name}" if key else field.name
+        if field.name in values:
+            fields[field.name] = _convert(name, annotations[name], values[field.name], annotations)
+        elif field.default is MISSING or field.default is field.default_factory is dataclasses.MISSING:
+            raise ConfigError(name, "must be given")
+    return block(**fields)
+
+
+def _convert(key: str, annotation: Any, value: Any, annotations: dict[str, Any]) -> Any:
+    *_, kind = [part for part in (annotation, *typing.get_args(annotation)) if part is not type(None)]
+    optional = type(None) in typing.get_args(annotation)
+    if annotation is Any or (optional and value is None):
+        return value
+    if dataclasses.is_dataclass(kind):
+        return _build(typing.cast(type, kind), key, value, annotations)
+    form = _FORMS[typing.get_origin(annotation) if typing.get_origin(annotation) in _FORMS else kind]
+    if not form.accepts(value):
+        nearest_integer = str(int(value)) if kind is int and isinstance(value, float) and value.is_integer() else None
+        raise ConfigError(key, f"{_shown(value)} is not {form.words}{', or null' if optional else ''}", nearest_integer)
+    return form.convert(value)
+
+
+def _check_values(config: Config) -> None:
+    for key, rule in RULES.items():
+        found, value = _lookup(config, key)
+        if found and not rule.accepts(value):
+            raise ConfigError(key, f"{_shown(value)} is not allowed; it must be {rule.allowed}")
+    for relation in RELATIONS:
+        if not relation.holds(config):
+            shown = _shown(_lookup(config, relation.key)[1])
+            raise ConfigError(relation.key, f"{shown} is not allowed; it must be {relation.allowed(config)}")
+
+
+def _lookup(config: Config, key: str) -> tuple[bool, Any]:
+    node: Any = config
+    for name in key.split("."):
+        if not hasattr(node, name):
+            return False, None
+        node = getattr(node, name)
+    return True, node
+
+
+def _check_targets(values: dict[str, Any], prefix: str) -> None:
+    for name, value in values.items():
+        key = f"{prefix}{name}"
+        if key.startswith("env.kwargs.") and str(name).startswith("_"):
+            raise ConfigError(key, "names that start with '_' are Hydra's own, not arguments of a task")
+        if isinstance(value, dict):
+            _check_targets(value, key + ".")
+        elif name == "_target_":
+            _check_target(key, str(value))
+
+
+def _check_target(key: str, target: str) -> None:
+    if target.partition(".")[0] not in TARGET_PACKAGES:
+        raise ConfigError(key, f"{target} is not allowed; it must lie within {' or '.join(TARGET_PACKAGES)}")
+    module, _, name = target.rpartition(".")
+    if target in _own_targets():
+        return  # not imported before training: --cfg and the checks stay quick
+    try:
+        found = hasattr(importlib.import_module(module), name)
+    except ImportError:
+        found = False
+    if not found:
+        raise ConfigError(key, f"there is no {target}", nearest(target, _own_targets()))
+
+
+def _own_targets() -> set[str]:
+    from droq_exp.config import schema
+
+    return {block._target_ for block in vars(schema).values() if isinstance(block, type) and hasattr(block, "_target_")}
+
+
+def _check_device(config: Config) -> None:
+    device, precision = config.hardware.device, config.hardware.precision
+    if device == "cpu" and precision == "tf32":
+        raise ConfigError("hardware.precision", "tf32 is of CUDA only; it must be fp32 with hardware.device=cpu")
+    if not device.startswith("cuda") and precision != "tf32":
+        return
+    import torch  # only where a GPU is asked for: importing it takes seconds
+
+    if not torch.cuda.is_available():
+        key, shown = ("hardware.device", device) if device.startswith("cuda") else ("hardware.precision", precision)
+        raise ConfigError(
+            key, f"{shown} needs a GPU and none is usable here; hardware=auto or hardware=cpu run without"
+        )
+    index = int(device.partition(":")[2] or 0)
+    last = torch.cuda.device_count() - 1
+    if index > last:
+        raise ConfigError("hardware.device", f"{device} is not here; allowed: cuda:0 to cuda:{last}")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return str(value)
+    return json.dumps(value, default=str, ensure_ascii=False)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]

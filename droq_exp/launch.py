@@ -1,0 +1,154 @@
+"""The command line: check every point of what is asked for, then let Hydra run the points."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from droq_exp import __version__
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from droq_exp.config import Config
+
+INTERRUPTED = (130, 143)  # SIGINT, SIGTERM
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run ``python launch.py <argv>``.
+
+    Args:
+        argv: the arguments without the program's name; None: those of this process.
+
+    Raises:
+        SystemExit: 0 done; 1 a run failed; 2 the command is wrong, told in one line; 130 or 143 interrupted.
+    """
+    arguments = sys.argv[1:] if argv is None else argv
+    parser = _parser()
+    args = parser.parse_intermixed_args(arguments)
+    if args.help:
+        from droq_exp.help import help_text
+
+        print(help_text(parser))
+        return
+    from droq_exp.config import ConfigError
+
+    try:
+        _run(args)
+    except ConfigError as error:
+        refuse(str(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def refuse(problem: str) -> NoReturn:
+    """Say in one line why the command is refused, and exit with code 2."""
+    print(f"error: {problem}", file=sys.stderr)
+    sys.exit(2)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        refuse(f"{message}; see --help")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="launch.py", add_help=False, allow_abbrev=False)
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="choices and values, as below")
+    parser.add_argument("-h", "--help", action="store_true", help="this text")
+    parser.add_argument("-m", "--multirun", action="store_true", help="a sweep: one run for each value of a,b,c")
+    parser.add_argument("-c", "--cfg", choices=["job", "hydra", "all"], help="print the configuration, run nothing")
+    parser.add_argument("-p", "--package", help="with --cfg: this part only")
+    parser.add_argument("-cd", "--config-dir", help="a directory with further choices (experiment/mine.yaml, ...)")
+    parser.add_argument("-i", "--info", nargs="?", const="all", help="Hydra's account of how it composes")
+    parser.add_argument("--hydra-help", action="store_true", help="Hydra's own help")
+    parser.add_argument("--version", action="version", version=f"droq_exp {__version__}")
+    return parser
+
+
+def _run(args: argparse.Namespace) -> None:
+    from droq_exp.config import compose, compose_sweep, plain
+
+    if args.multirun and (args.cfg or args.info):
+        refuse("--multirun does not go with --cfg or --info; see --help")
+    overrides = list(args.overrides)
+    if args.config_dir is not None:
+        overrides.insert(0, f"hydra.searchpath=['file://{_directory(args.config_dir)}']")
+    if args.hydra_help:
+        _hydra_main(["--hydra-help"])
+    elif args.multirun:
+        compose_sweep(overrides)
+        _hydra_main(["--multirun", *plain(overrides)])
+    else:
+        config, _ = compose(overrides)
+        if args.cfg == "job":
+            _print(config, args.package)
+        elif args.cfg or args.info:
+            package = ["--package", args.package] if args.package else []
+            shown = ["--cfg", args.cfg, *package] if args.cfg else ["--info", args.info]
+            _hydra_main([*shown, *plain(overrides)])
+        else:
+            _hydra_main(plain(overrides))
+
+
+def _directory(path: str) -> Path:
+    if not Path(path).is_dir():
+        refuse(f"--config-dir: {path} is not a directory")
+    return Path(path).resolve()
+
+
+def _print(config: Config, package: str | None) -> None:
+    from omegaconf import OmegaConf
+
+    values = OmegaConf.create(dataclasses.asdict(config))
+    part = values if package in (None, "_global_") else OmegaConf.select(values, str(package))
+    if part is None:
+        refuse(f"--package: there is no {package} in this configuration")
+    print(OmegaConf.to_yaml(part) if OmegaConf.is_config(part) else part, end="\n" if part is not values else "")
+
+
+def _hydra_main(arguments: list[str]) -> None:
+    """Enter Hydra with ``arguments``, which have been checked: hydra.main reads them from ``sys.argv`` alone."""
+    import hydra
+
+    from droq_exp.config.composition import VERSION_BASE
+    from droq_exp.config.files import conf_directory
+
+    held, sys.argv = sys.argv, [sys.argv[0], *arguments]
+    try:
+        hydra.main(version_base=VERSION_BASE, config_path=str(conf_directory()), config_name="config")(run_point)()
+    finally:
+        sys.argv = held
+
+
+def run_point(composed: DictConfig) -> int:
+    """Hydra's task function: train one point of what was asked for, on whatever machine the launcher chose.
+
+    Returns:
+        The exit code, within a sweep; a run on its own exits with it, and an interruption ends a sweep too.
+    """
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    from droq_exp.config import compose, readable
+    from droq_exp.training import train
+
+    job = HydraConfig.get()
+    search = [line for line in job.overrides.hydra if line.startswith("hydra.searchpath")]
+    config, recipe = compose([*search, *job.overrides.task])
+    sweep = job.mode is RunMode.MULTIRUN
+    if sweep:
+        print(f"[{job.job.num + 1}] {readable(job.overrides.task)}", flush=True)
+    try:
+        code = train(config, recipe)
+    except Exception:
+        traceback.print_exc()  # now: a sweep's other points come first otherwise
+        code = 1
+    if code in INTERRUPTED or not sweep:
+        sys.exit(code)
+    return code
