@@ -40,8 +40,8 @@ def read_status(directory: Path) -> dict[str, Any] | None:
 class Run:
     """The directory of one seed, from start to end.
 
-    Its end is told by ``finish``, ``interrupt`` or ``fail``; the first of them stands, later ones do nothing. Loggers are
-    closed before, so that what they have to say is still in train.log.
+    Its end is told by ``finish``, ``interrupt`` or ``fail``; the first of them stands, later ones do nothing.
+    Loggers are closed before, so that what they have to say is still in train.log.
     """
 
     def __init__(self, directory: Path, seed: int, info: RunInfo, status: dict[str, Any]) -> None:

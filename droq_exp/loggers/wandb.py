@@ -6,12 +6,14 @@ import os
 import secrets
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from droq_exp.loggers.base import RunInfo
 
 if TYPE_CHECKING:
     import wandb
+
+Mode = Literal["online", "offline"]
 
 EXIT_CODES = {"finished": 0, "interrupted": 130, "failed": 1}
 TAG_LENGTH = 64  # what wandb accepts
@@ -30,7 +32,7 @@ class WandbLogger:
     def __init__(
         self,
         info: RunInfo,
-        mode: str = "offline",
+        mode: Mode = "offline",
         project: str = "droq_exp",
         entity: str | None = None,
         init_timeout: float = 60.0,
@@ -62,7 +64,7 @@ class WandbLogger:
             self._warn("wandb did not upload everything", error)
         self._run = None
 
-    def _start(self, mode: str) -> wandb.Run | None:
+    def _start(self, mode: Mode) -> wandb.Run | None:
         global _refusal
         if mode == "online":
             try:
@@ -82,7 +84,7 @@ class WandbLogger:
             self._warn("wandb cannot start, going on without it", error)
             return None
 
-    def _init(self, mode: str) -> wandb.Run:
+    def _init(self, mode: Mode) -> wandb.Run:
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # wandb's own crash reports use the network
         import wandb
 
