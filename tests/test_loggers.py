@@ -274,6 +274,7 @@ def test_wandb_that_nobody_answers_goes_on_offline_and_waits_once(
         assert "cannot go online" in message
         assert read_wandb(info)["history"] == [{"_step": 10, "eval/return_mean": 1.0}]
         assert read_wandb(info)["exit"] == 0
+        assert not list(info.directory.glob("wandb/run-*"))  # of the attempt: `wandb sync` would upload it too
     assert tries == ["online", "offline", "offline"]
 
 
@@ -347,9 +348,15 @@ class FakeServer(BaseHTTPRequestHandler):
 
 
 class QuietServer(ThreadingHTTPServer):
-    """Says nothing about clients that hang up."""
+    """Counts its connections; says nothing about clients that hang up."""
 
     daemon_threads = True
+    connections = 0
+
+    def verify_request(self, *_: Any) -> bool:
+        """Count, and let everybody in."""
+        self.connections += 1
+        return True
 
     def handle_error(self, *_: Any) -> None:
         """Keep quiet."""
@@ -382,6 +389,22 @@ def test_wandb_online_sends_every_seeds_run(
     for seed in (0, 1):
         assert any(f'\\"eval/return_mean\\":{1.5 + seed}' in stream for stream in streams)
     assert sum('"exitcode": 0' in stream for stream in streams) == 2
+    assert server.connections > 0
+
+
+def test_wandb_offline_touches_no_network(
+    tmp_path: Path, wandb_session: pytest.MonkeyPatch, server: QuietServer
+) -> None:
+    url = f"http://127.0.0.1:{server.server_port}"
+    log_in(wandb_session, url)
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        for spelling in (name, name.lower()):
+            wandb_session.setenv(spelling, url)
+    logger = WandbLogger(info := make_info(tmp_path))
+    logger.log(1000, {"eval/return_mean": 1.5})
+    logger.close("finished")
+    assert read_wandb(info)["exit"] == 0
+    assert server.connections == 0
 
 
 def test_wandb_whose_server_dies_does_not_hold_up_the_end(

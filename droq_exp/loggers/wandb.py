@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
@@ -19,7 +20,7 @@ EXIT_CODES = {"finished": 0, "interrupted": 130, "failed": 1}
 TAG_LENGTH = 64  # what wandb accepts
 RETRY_SECONDS = 600.0
 
-_refusal: tuple[float, str] | None = None  # when and why wandb could not go online, for the seeds that start next
+_refusal: tuple[float, Exception] | None = None  # when and why wandb could not go online, for the seeds that start next
 
 
 class WandbLogger:
@@ -65,26 +66,31 @@ class WandbLogger:
         self._run = None
 
     def _start(self, mode: Mode) -> wandb.Run | None:
-        global _refusal
-        if mode == "online":
-            try:
-                # The seeds of a command start one after another: only the first is to wait in vain.
-                if _refusal is not None and time.monotonic() - _refusal[0] < RETRY_SECONDS:
-                    raise ConnectionError(f"as a moment ago: {_refusal[1]}")
-                try:
-                    return self._init("online")
-                except Exception as error:
-                    _refusal = (time.monotonic(), f"{type(error).__name__}: {error}")
-                    raise
-            except Exception as error:
-                self._warn("wandb cannot go online, the run is kept offline", error)
+        if mode == "online" and (run := self._start_online()) is not None:
+            return run
         try:
             return self._init("offline")
         except Exception as error:
             self._warn("wandb cannot start, going on without it", error)
             return None
 
+    def _start_online(self) -> wandb.Run | None:
+        global _refusal
+        # The seeds of a command start one after another: only the first is to wait in vain.
+        if _refusal is None or time.monotonic() - _refusal[0] > RETRY_SECONDS:
+            try:
+                return self._init("online")
+            except Exception as error:
+                _refusal = (time.monotonic(), error)
+                # The attempt's directory would be uploaded too, as an empty run beside the real one.
+                for path in (self._info.directory / "wandb").glob(f"run-*-{self._id}"):
+                    shutil.rmtree(path, ignore_errors=True)
+        self._warn("wandb cannot go online, the run is kept offline", _refusal[1])
+        return None
+
     def _init(self, mode: Mode) -> wandb.Run:
+        # Given, since WANDB_RUN_ID would be every seed's; for each attempt another, since a failed one keeps its own.
+        self._id = secrets.token_hex(6)
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # wandb's own crash reports use the network
         import wandb
 
@@ -97,7 +103,7 @@ class WandbLogger:
             project=self._project,
             entity=self._entity,
             dir=str(self._info.directory),
-            id=secrets.token_hex(6),  # WANDB_RUN_ID would give all seeds the same
+            id=self._id,
             name=self._info.name,
             group=self._info.group,
             tags=[tag[:TAG_LENGTH] for tag in self._info.tags],
@@ -118,7 +124,6 @@ class WandbLogger:
     def _warn(self, what: str, error: Exception) -> None:
         if what not in self._said:
             self._said.add(what)
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
             directory = self._info.directory / "wandb"
-            self._info.log.warning(
-                "%s (%s: %s); `wandb sync` can upload %s later", what, type(error).__name__, error, directory
-            )
+            self._info.log.warning("%s (%s); `wandb sync` can upload %s later", what, reason, directory)
