@@ -64,10 +64,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-m", "--multirun", action="store_true", help="a sweep: one run for each value of a,b,c")
     parser.add_argument("-c", "--cfg", choices=["job", "hydra", "all"], help="print the configuration, run nothing")
     parser.add_argument("-p", "--package", help="with --cfg: this part only")
+    parser.add_argument("--resolve", action="store_true", help="with --cfg: as ever, --cfg job prints resolved values")
     parser.add_argument("-cd", "--config-dir", help="a directory with further choices (experiment/mine.yaml, ...)")
-    parser.add_argument("-i", "--info", nargs="?", const="all", help="Hydra's account of how it composes")
+    parser.add_argument(
+        "-i",
+        "--info",
+        nargs="?",
+        const="all",
+        choices=["all", "config", "defaults", "defaults-tree", "plugins", "searchpath"],
+        help="Hydra's account of how it composes",
+    )
     parser.add_argument("--hydra-help", action="store_true", help="Hydra's own help")
-    parser.add_argument("--version", action="version", version=f"droq_exp {__version__}")
+    parser.add_argument("--version", action="version", version=f"droq_exp {__version__}", help="this project's version")
     return parser
 
 
@@ -90,7 +98,8 @@ def _run(args: argparse.Namespace) -> None:
             _print(config, args.package)
         elif args.cfg or args.info:
             package = ["--package", args.package] if args.package else []
-            shown = ["--cfg", args.cfg, *package] if args.cfg else ["--info", args.info]
+            resolve = ["--resolve"] if args.resolve else []
+            shown = ["--cfg", args.cfg, *package, *resolve] if args.cfg else ["--info", args.info]
             _hydra_main([*shown, *plain(overrides)])
         else:
             _hydra_main(plain(overrides))

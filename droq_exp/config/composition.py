@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
 import hydra
@@ -67,7 +68,8 @@ def _compose_run(parsed: list[Override]) -> tuple[Config, Config]:
     loggers = [name for name in OPTIONAL_LOGGERS if OmegaConf.select(skeleton, f"logger.{name}") is not None]
     for item in parsed:
         if item not in chosen:
-            check_key(item.key_or_group, skeleton.codebase.name, loggers)
+            for key in lines.keys(item):
+                check_key(key, skeleton.codebase.name, loggers)
     config = _checked(_compose(parsed))
     recipe_lines = [item for item in chosen if item.is_hydra_override() or item.key_or_group in RECIPE_GROUPS]
     if config.env.name == "gym":
@@ -84,12 +86,17 @@ def _refuse_sweeps(parsed: Sequence[Override]) -> None:
 
 
 def _compose(parsed: Sequence[Override]) -> DictConfig:
+    return _compose_lines(tuple(lines.text(item) for item in parsed))
+
+
+@lru_cache(maxsize=64)  # a sweep's points share most of their choices; emptied when ``_hydra`` ends
+def _compose_lines(overrides: tuple[str, ...]) -> DictConfig:
     try:
-        composed = hydra.compose("config", [lines.text(item) for item in parsed], return_hydra_config=True)
+        composed = hydra.compose("config", list(overrides), return_hydra_config=True)
     except (HydraException, OmegaConfBaseException) as error:
         cause = error.__cause__ or error
         key = getattr(cause, "full_key", None) or "configuration"
-        raise ConfigError(key, str(cause).strip() or str(error)) from error
+        raise ConfigError(key, str(cause).partition("full_key:")[0].partition("Config search path:")[0]) from error
     chosen = composed.hydra.runtime.choices
     for group in ("algo", "env", "codebase"):
         name = OmegaConf.select(composed, f"{group}.name")
@@ -118,6 +125,7 @@ def _hydra() -> Iterator[Any]:
         with hydra.initialize_config_dir(str(conf_directory()), version_base=VERSION_BASE):
             yield GlobalHydra.instance().config_loader()
     finally:
+        _compose_lines.cache_clear()
         GlobalHydra.instance().hydra = held
 
 

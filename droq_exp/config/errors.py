@@ -29,5 +29,5 @@ class ConfigError(ValueError):
 def nearest(name: str, names: Iterable[str]) -> str | None:
     """The one of ``names`` most like ``name`` (case ignored), or None when nothing is near."""
     by_folded = {candidate.casefold(): candidate for candidate in names}
-    found = difflib.get_close_matches(name.casefold(), by_folded, n=1, cutoff=0.5)
+    found = difflib.get_close_matches(name.casefold(), by_folded, n=1, cutoff=0.6)
     return by_folded[found[0]] if found else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing
+from functools import lru_cache
 from typing import Any
 
 from droq_exp.config import schema
@@ -17,6 +18,7 @@ FREE = "env.kwargs"  # whatever the task takes may stand below it
 OPTIONAL_LOGGERS = ("tensorboard", "wandb")
 
 
+@lru_cache
 def known_keys(codebase: str) -> dict[str, Any]:
     """Every key under ``codebase`` in dotted form with its annotated type, blocks included."""
     codebase_type, bias_type = CODEBASES[codebase]
@@ -40,6 +42,11 @@ def is_free(key: str) -> bool:
     return key.startswith(FREE + ".")
 
 
+def is_block(key: str) -> bool:
+    """Whether there are keys below ``key`` with some codebase."""
+    return key == FREE or any(other.startswith(key + ".") for codebase in CODEBASES for other in known_keys(codebase))
+
+
 def check_key(key: str, codebase: str, loggers: typing.Collection[str]) -> None:
     """Raise ConfigError unless ``key`` may be set in a run of ``codebase`` with the selected ``loggers``."""
     keys = known_keys(codebase)
@@ -60,13 +67,26 @@ def _unknown(key: str, keys: dict[str, Any], codebase: str) -> ConfigError:
     if elsewhere:
         return ConfigError(key, f"exists with codebase={elsewhere[0]} only, not with codebase={codebase}")
     parent = key.rpartition(".")[0]
-    while parent and not any(other.startswith(parent + ".") for other in keys):
+    while parent and not is_block(parent):
         parent = parent.rpartition(".")[0]
     prefix = parent + "." if parent else ""
-    siblings = sorted({prefix + other.removeprefix(prefix).split(".")[0] for other in keys if other.startswith(prefix)})
-    allowed = ", ".join(sibling for sibling in siblings if not sibling.endswith(("_target_", ".name")))
-    suggestion = nearest(key, siblings) if parent else nearest(key, keys)
-    same_leaf = [other for other in keys if other.rpartition(".")[2] == key.rpartition(".")[2]]
-    if same_leaf:
-        suggestion = same_leaf[0]
-    return ConfigError(key, f"unknown key; allowed {'in ' + parent if parent else 'here'}: {allowed}", suggestion)
+    names = {other.removeprefix(prefix).split(".")[0] for other in keys if other.startswith(prefix)}
+    allowed = ", ".join(sorted(names - {"_target_", "name"}))
+    suggestion = _nearest_key(key, prefix, list(keys))
+    return ConfigError(key, f"unknown key; allowed {'in ' + parent if parent else 'at the top'}: {allowed}", suggestion)
+
+
+def _nearest_key(key: str, prefix: str, keys: list[str]) -> str | None:
+    """The key meant by ``key``, whose first unknown part follows ``prefix``.
+
+    It is the key of the same last name; else that of a name like the unknown part, below ``prefix`` first; else one
+    whose name contains it.
+    """
+    last, unknown = key.rpartition(".")[2], key.removeprefix(prefix).split(".")[0]
+    by_name: dict[str, str] = {}
+    for other in sorted(keys, key=lambda other: not other.startswith(prefix)):
+        by_name.setdefault(other.rpartition(".")[2], other)
+    below = [name for name, other in by_name.items() if other.startswith(prefix)]
+    containing = next((name for name in by_name if len(unknown) > 2 and unknown in name), None)
+    name = last if last in by_name else nearest(unknown, below) or nearest(unknown, by_name) or containing
+    return by_name[name] if name else None

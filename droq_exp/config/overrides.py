@@ -13,11 +13,11 @@ from hydra.errors import HydraException
 
 from droq_exp.config.errors import ConfigError, nearest
 from droq_exp.config.files import GROUPS, choices
-from droq_exp.config.keys import is_free
+from droq_exp.config.keys import FREE, is_block, is_free
 
 HYDRA_KEYS = ("hydra.searchpath", "hydra/launcher", "hydra.launcher")  # what a user may set of Hydra's own
 MANY = ("logger",)  # groups of which several choices may be selected
-OPTIONAL = ("logger", "experiment", "debug")
+OPTIONAL = ("experiment", "debug")
 
 
 def parse(overrides: Sequence[str]) -> list[Override]:
@@ -43,6 +43,26 @@ def parse(overrides: Sequence[str]) -> list[Override]:
 def is_group(override: Override) -> bool:
     """Whether the override chooses from a group."""
     return override.key_or_group in GROUPS
+
+
+def keys(override: Override) -> list[str]:
+    """The key that a plain override sets, or those within it when it sets a whole block.
+
+    Raises:
+        ConfigError: something else than a mapping for a block.
+    """
+    if override.is_sweep_override():
+        return [override.key_or_group]
+    return _keys_within(override.key_or_group, override.value())
+
+
+def _keys_within(key: str, value: Any) -> list[str]:
+    if not is_block(key):
+        return [key]
+    if not isinstance(value, dict):
+        raise ConfigError(key, f"{value!r} is not a block of keys; allowed: {key}.<name>=<value>")
+    within = [name for part, inner in value.items() for name in _keys_within(f"{key}.{part}", inner)]
+    return [key] if key == FREE else within
 
 
 def expand(overrides: Sequence[str], loader: Any) -> list[list[str]]:
@@ -95,6 +115,8 @@ def _parse_one(line: str) -> Override:
     except HydraException as error:
         raise _syntax_error(line) from error
     key = override.key_or_group
+    if not key:
+        raise _syntax_error(line)
     if override.is_delete():
         raise ConfigError(f"~{key}", "nothing can be removed; set it to another value")
     if override.is_hydra_override() or key == "hydra":
@@ -103,13 +125,13 @@ def _parse_one(line: str) -> Override:
         return override
     if override.package is not None:
         raise ConfigError(f"{key}@{override.package}", f"a choice stays in its place: {key}=<choice>")
-    override.type = OverrideType.FORCE_ADD if is_free(key) else OverrideType.CHANGE
+    override.type = OverrideType.FORCE_ADD if is_free(key) or key == FREE else OverrideType.CHANGE
     return override
 
 
 def _syntax_error(line: str) -> ConfigError:
     key, equals, value = line.partition("=")
-    if not equals:
+    if not equals or not key:
         group = next((group for group in GROUPS if line in choices(group)), None)
         return ConfigError(line or "''", "not of the form key=value", f"{group}={line}" if group else None)
     return ConfigError(key or "''", f"{value!r} cannot be read; quote what has spaces or brackets in it")
@@ -124,17 +146,17 @@ def _check_choices(override: Override, directories: Sequence[Path]) -> None:
         value = Override._convert_value(value)  # type: ignore[arg-type]  # plain, without Hydra's quotes
         names = value if isinstance(value, list) and group in MANY else [value]
         for name in names:
-            if name is None and group in OPTIONAL:
-                continue
             if not isinstance(name, str) or name not in allowed:
                 raise _bad_choice(group, name, allowed)
 
 
 def _bad_choice(group: str, name: Any, allowed: list[str]) -> ConfigError:
-    more = " (csv is always on)" if group == "logger" else ""
+    more = " (csv is always on)" if group == "logger" else " (leave it out for none)" if group in OPTIONAL else ""
     many = f"; several runs: -m {group}={','.join(map(str, name))}" if isinstance(name, list) else ""
     return ConfigError(
-        group, f"{name!r} is not a choice; choose from {', '.join(allowed)}{more}{many}", nearest(str(name), allowed)
+        group,
+        f"{'null' if name is None else repr(name)} is not a choice; choose from {', '.join(allowed)}{more}{many}",
+        nearest(str(name), allowed),
     )
 
 

@@ -71,6 +71,7 @@ RULES: dict[str, Rule] = {
     "algo.temperature_learning_rate": POSITIVE,
     "algo.target_entropy": _or_null(FINITE),
     "algo.initial_temperature": POSITIVE,
+    "env.id": Rule("the id of a task registered with Gymnasium, with continuous actions", bool),
     "codebase.policy_update_delay": _at_least(1),
     "training.total_steps": _at_least(1),
     "training.start_steps": _at_least(0),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import warnings
 from functools import lru_cache
@@ -45,11 +46,11 @@ def _check_registered(task_id: str) -> None:
 
     try:
         gymnasium.spec(task_id)
-    except (gymnasium.error.Error, ImportError) as error:
+    except Exception as error:  # "module:Task-v0" imports that module, which may do anything
         registered = [known for known in gymnasium.registry if not known.startswith("GymV2")]
         raise ConfigError(
             "env.id",
-            f"{task_id} is not a task registered with Gymnasium; continuous actions, a vector to observe",
+            f"{task_id} is not registered with Gymnasium; allowed: tasks of continuous actions and vector observations",
             nearest(task_id, registered),
         ) from error
 
@@ -58,12 +59,45 @@ def _make(target: str, name: str, task_id: str, kwargs: dict[str, Any]) -> gymna
     import gymnasium
     from hydra.utils import instantiate
 
+    _check_arguments(task_id, kwargs)
     try:
-        return instantiate({"_target_": target, "name": name, "id": task_id, "kwargs": kwargs}, _convert_="all")
+        env = instantiate({"_target_": target, "name": name, "id": task_id, "kwargs": kwargs}, _convert_="all")
+        env.reset(seed=0)  # where a wrong value of an argument often shows first
     except Exception as error:
         cause = error.__cause__ or error
-        reason = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
-        if isinstance(cause, gymnasium.error.DependencyNotInstalled):
-            raise ConfigError("env.id", f"{task_id} cannot be made here: {reason}") from error
-        key = "env.kwargs" if kwargs else "env.id"
+        reason = str(cause).strip().partition("\n")[0].partition(" was raised from")[0] or type(cause).__name__
+        missing = isinstance(cause, (gymnasium.error.DependencyNotInstalled, ImportError))
+        key = "env.kwargs" if kwargs and not missing else "env.id"
         raise ConfigError(key, f"{task_id} cannot be made{f' with {kwargs}' if kwargs else ''}: {reason}") from error
+    return env
+
+
+def _check_arguments(task_id: str, kwargs: dict[str, Any]) -> None:
+    """Refuse an argument that nothing names; where the task takes any (``**kwargs``), one that is nearly a known name."""
+    import gymnasium
+    from gymnasium.envs.registration import load_env_creator
+
+    entry = gymnasium.spec(task_id).entry_point
+    try:
+        creator = load_env_creator(entry) if isinstance(entry, str) else entry
+        own = _parameters(creator)
+    except Exception:
+        return  # a missing package or an unusual entry point: making the task tells
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in own.values())
+    makers = inspect.signature(gymnasium.make).parameters
+    allowed = sorted({*own, *makers} - {"self", "id", "args", "kwargs", "disable_env_checker"})
+    for argument in set(kwargs).difference(allowed):
+        close = nearest(argument, allowed)
+        if close or not takes_any:
+            raise ConfigError(
+                f"env.kwargs.{argument}", f"unknown argument; {task_id} takes {', '.join(allowed)}", close
+            )
+
+
+def _parameters(creator: Any) -> dict[str, inspect.Parameter]:
+    """The parameters of a function, or of a class and its bases, to which it passes on what it does not name."""
+    creators = [base.__init__ for base in creator.__mro__[:-1]] if inspect.isclass(creator) else [creator]
+    found: dict[str, inspect.Parameter] = {}
+    for each in reversed(creators):
+        found.update(inspect.signature(each).parameters)
+    return found

@@ -6,6 +6,7 @@ import dataclasses
 import importlib
 import json
 import typing
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from droq_exp.config.errors import ConfigError, nearest
-from droq_exp.config.keys import CODEBASES, check_key, known_keys
+from droq_exp.config.keys import CODEBASES, FREE, check_key, is_block, known_keys
 from droq_exp.config.rules import RELATIONS, RULES
 from droq_exp.config.schema import Config
 
@@ -79,7 +80,7 @@ def _check_names(values: dict[str, Any], prefix: str, codebase: str) -> None:
         key = f"{prefix}{name}"
         if key not in keys:
             check_key(key, codebase, loggers=())
-        if isinstance(value, dict) and key != "env.kwargs":
+        if isinstance(value, dict) and is_block(key) and key != FREE:
             _check_names(value, key + ".", codebase)
 
 
@@ -170,7 +171,10 @@ def _check_device(config: Config) -> None:
         return
     import torch  # only where a GPU is asked for: importing it takes seconds
 
-    if not torch.cuda.is_available():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a driver too old is told in several lines
+        available = torch.cuda.is_available()
+    if not available:
         key, shown = ("hardware.device", device) if device.startswith("cuda") else ("hardware.precision", precision)
         raise ConfigError(
             key, f"{shown} needs a GPU and none is usable here; hardware=auto or hardware=cpu run without"
