@@ -1,0 +1,190 @@
+"""The agent: a pack of seeds that act and learn; it knows no logger, disk or environment."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from droq_exp.learner.draws import DrawSampler
+from droq_exp.learner.dropout import KeepMask
+from droq_exp.learner.learner import Learner
+from droq_exp.learner.networks import (
+    actor_shapes,
+    critic_shapes,
+    critic_values,
+    named,
+    policy_distribution,
+    sample_action,
+    unflatten,
+)
+from droq_exp.learner.spec import LearnerSpec
+from droq_exp.learner.state import CRITIC_METRICS, POLICY_METRICS, LearnerState
+from droq_exp.random_streams import Stream, generator
+from droq_exp.replay import Replay
+from droq_exp.styles import Style
+
+
+class Agent:
+    """S seeds of one algorithm in one code style, trained side by side.
+
+    Built by Hydra from ``conf/algo``; the keyword arguments after ``style`` come from the run, those before are the
+    keys of :class:`droq_exp.config.schema.AlgoConfig`.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        num_critics: int,
+        num_min: float,
+        target_mode: str,
+        target_passes: int,
+        dropout_rate: float,
+        layer_norm: bool,
+        hidden_sizes: list[int],
+        utd_ratio: int,
+        batch_size: int,
+        gamma: float,
+        tau: float,
+        critic_learning_rate: float,
+        actor_learning_rate: float,
+        temperature_learning_rate: float,
+        target_entropy: float,
+        learn_temperature: bool,
+        initial_temperature: float,
+        style: Style,
+        seeds: list[int],
+        obs_dim: int,
+        action_low: np.ndarray,
+        action_high: np.ndarray,
+        device: str = "cpu",
+        compile_updates: bool = True,
+    ) -> None:
+        """Draw the initial parameters; nothing is compiled before the first update."""
+        self.name = name
+        self.seeds = seeds
+        self.style = style
+        self.device = torch.device(device)
+        self.spec = LearnerSpec(
+            seeds=len(seeds),
+            obs_dim=obs_dim,
+            act_dim=len(action_low),
+            hidden_sizes=tuple(hidden_sizes),
+            num_critics=num_critics,
+            num_min=num_min,
+            target_mode=target_mode,
+            target_passes=target_passes,
+            dropout_rate=dropout_rate,
+            layer_norm=layer_norm,
+            policy_objective=style.policy_objective(num_critics, num_min, dropout_rate),
+            actor_heads=style.actor_heads,
+            utd_ratio=utd_ratio,
+            batch_size=batch_size,
+            gamma=gamma,
+            tau=tau,
+            critic_learning_rate=critic_learning_rate,
+            actor_learning_rate=actor_learning_rate,
+            temperature_learning_rate=temperature_learning_rate,
+            target_entropy=target_entropy,
+            learn_temperature=learn_temperature,
+            initial_temperature=initial_temperature,
+        )
+        action_map = torch.as_tensor(style.action_map(action_low, action_high), dtype=torch.float32)
+        self.state = LearnerState.initial(self.spec, seeds, self.device)
+        self.learner = Learner(self.spec, self.state, action_map.to(self.device), compile_updates=compile_updates)
+        self._sampler = DrawSampler(
+            self.spec, seeds, style.minibatches(utd_ratio), len(style.policy_updates(utd_ratio)), self.device
+        )
+        self._exploration = [generator(seed, Stream.EXPLORATION) for seed in seeds]
+        self._action_low, self._action_high = action_low, action_high
+
+    @property
+    def parameter_count(self) -> int:
+        """Trained parameters of one seed: actor, critics and temperature."""
+        return self.state.actor.shape[1] + self.state.critic.shape[1] + 1
+
+    def random_action(self) -> np.ndarray:
+        """Draw uniform actions from the action box, ``[S, act]``."""
+        drawn = [rng.uniform(self._action_low, self._action_high) for rng in self._exploration]
+        return np.stack(drawn).astype(np.float32)
+
+    @torch.no_grad()
+    def explore(self, obs: np.ndarray) -> np.ndarray:
+        """Sample the policy's actions ``[S, act]`` for observations ``[S, obs]``."""
+        noise = np.stack([rng.standard_normal(self.spec.act_dim, dtype=np.float32) for rng in self._exploration])
+        params = named(self.state.actor, actor_shapes(self.spec))
+        action, _ = sample_action(params, self._tensor(obs[:, None]), self._tensor(noise[:, None]))
+        return self._to_env(action[:, 0])
+
+    @torch.no_grad()
+    def update(self, replay: Replay) -> None:
+        """Run the updates of one environment step."""
+        draws = self._sampler.draw(replay.size)
+        rows = replay.gather(draws.indices).unflatten(1, (-1, self.spec.batch_size))
+        self.style.update(self.learner, rows, draws)
+
+    @torch.no_grad()
+    def mean_action(self, member: int, obs: np.ndarray) -> np.ndarray:
+        """Return seed ``member``'s deterministic action, ``tanh(mean)`` mapped to the environment, ``[act]``."""
+        mean, _ = policy_distribution(self._actor(member), self._tensor(obs[None, None]))
+        return self._to_env(torch.tanh(mean)[0, 0])
+
+    @torch.no_grad()
+    def sample_action(self, member: int, obs: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, float]:
+        """Sample seed ``member``'s policy at one observation: the action ``[act]`` and its log-density."""
+        noise = rng.standard_normal((1, 1, self.spec.act_dim), dtype=np.float32)
+        action, log_prob = sample_action(self._actor(member), self._tensor(obs[None, None]), self._tensor(noise))
+        return self._to_env(action[0, 0]), float(log_prob)
+
+    @torch.no_grad()
+    def q_values(self, member: int, obs: np.ndarray, action: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Evaluate seed ``member``'s critics at n pairs, with fresh dropout masks as in training: ``[N, n]``."""
+        params = named(self.state.critic[member : member + 1], critic_shapes(self.spec))
+        inputs = self._tensor(np.concatenate([obs, action], -1)[None])
+        keep = self._fresh_keep(len(obs), rng) if self.spec.dropout_rate else None
+        return critic_values(params, inputs, keep, self.spec)[0].cpu().numpy()
+
+    def temperature(self, member: int) -> float:
+        """Return seed ``member``'s current temperature alpha."""
+        return float(self.state.log_alpha[member].exp())
+
+    def take_metrics(self) -> list[dict[str, float]]:
+        """Return each seed's means over the updates since the last call, and start the next interval.
+
+        The one place where the host waits for the device. Before the first update the dictionaries are empty.
+        """
+        state = self.state
+        critic, policy = state.critic_sums.tolist(), state.policy_sums.tolist()
+        if not any(row[-1] for row in critic):
+            return [{} for _ in self.seeds]
+        state.critic_sums.zero_()
+        state.policy_sums.zero_()
+        return [
+            {
+                **{name: total / critic[i][-1] for name, total in zip(CRITIC_METRICS, critic[i], strict=False)},
+                **{name: total / policy[i][-1] for name, total in zip(POLICY_METRICS, policy[i], strict=False)},
+                "temperature": self.temperature(i),
+            }
+            for i in range(len(self.seeds))
+        ]
+
+    def parameters_non_finite(self, member: int) -> list[str]:
+        """Name the parameters of seed ``member`` that hold an infinity or a NaN."""
+        names = ("critic", "critic_target", "actor", "log_alpha")
+        return [name for name in names if not bool(getattr(self.state, name)[member].isfinite().all())]
+
+    def _actor(self, member: int) -> dict[str, Tensor]:
+        return named(self.state.actor[member : member + 1], actor_shapes(self.spec))
+
+    def _fresh_keep(self, pairs: int, rng: np.random.Generator) -> list[Tensor]:
+        shapes = [(self.spec.num_critics, pairs, width) for width in self.spec.hidden_sizes]
+        flat = np.empty(sum(int(np.prod(shape)) for shape in shapes), dtype=np.uint8)
+        KeepMask(flat, self.spec.dropout_rate).redraw(rng)
+        return unflatten(torch.from_numpy(flat[None]).to(self.device), shapes)
+
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        return torch.as_tensor(array, dtype=self.spec.dtype, device=self.device)
+
+    def _to_env(self, action: Tensor) -> np.ndarray:
+        return (action * self.learner.action_map[0] + self.learner.action_map[1]).cpu().numpy()

@@ -1,0 +1,81 @@
+"""What a run computes on: device, threads, precision, and whether updates are compiled."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+import sysconfig
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from droq_exp.config.schema import HardwareConfig
+
+# glibc's mallopt parameters (malloc.h)
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """The resolved hardware of a process."""
+
+    device: str
+    compile_updates: bool
+    description: str  # for people: device and threads
+
+
+def set_up(config: HardwareConfig) -> Hardware:
+    """Apply the thread, precision and memory settings to this process and resolve the device.
+
+    Raises:
+        RuntimeError: a CUDA device is asked for and there is none.
+
+    """
+    device = config.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device != "cpu" and not torch.cuda.is_available():
+        raise RuntimeError(f"hardware.device={device}: no CUDA device here")
+    threads = config.threads or len(os.sched_getaffinity(0))
+    torch.set_num_threads(threads)
+    torch.set_float32_matmul_precision("high" if config.precision == "tf32" else "highest")
+    _keep_freed_memory()
+    compile_updates = config.compile and _can_compile(device)
+    words = f"cpu, {threads} threads" if device == "cpu" else f"{device} ({torch.cuda.get_device_name(device)})"
+    return Hardware(device, compile_updates, words)
+
+
+def _can_compile(device: str) -> bool:
+    """Whether torch.compile finds what it needs here; where it does not, say so once."""
+    missing = _missing_for_cpu() if device == "cpu" else _missing_for_cuda()
+    if missing:
+        print(f"warning: {missing}: updates run without torch.compile, more slowly", file=sys.stderr, flush=True)
+    return not missing
+
+
+def _missing_for_cpu() -> str | None:
+    from torch._inductor.cpp_builder import get_cpp_compiler
+    from torch._inductor.exc import InvalidCxxCompiler
+
+    try:
+        get_cpp_compiler()
+    except InvalidCxxCompiler:
+        return "no C++ compiler found"
+    if not Path(sysconfig.get_path("include"), "Python.h").exists():
+        return "Python's C headers are not installed"
+    return None
+
+
+def _missing_for_cuda() -> str | None:
+    from torch.utils._triton import has_triton
+
+    return None if has_triton() else "no working Triton found"
+
+
+def _keep_freed_memory() -> None:
+    """Let glibc keep freed memory: activations of megabytes come and go, and each return costs page faults."""
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
+        libc.mallopt(M_MMAP_THRESHOLD, 1 << 30)
+        libc.mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)

@@ -1,0 +1,1 @@
+"""The learner: pure functions over flat tensors with a leading seed axis, compiled as one graph per update."""

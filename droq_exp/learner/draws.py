@@ -1,0 +1,97 @@
+"""All the randomness of one environment step's updates, drawn in bulk from one generator per seed and stream."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from droq_exp.learner.dropout import KeepMask
+from droq_exp.learner.spec import LearnerSpec
+from droq_exp.random_streams import Stream, generator
+
+
+@dataclass
+class Draws:
+    """What the ``G`` critic updates and ``P`` policy updates of one environment step draw.
+
+    The masks lie flat, one after the other as ``LearnerSpec.keep_shapes`` lists them, and are None without dropout.
+    """
+
+    indices: Tensor  # [S, rows] positions in the replay buffer, one minibatch after the other
+    next_noise: Tensor  # [S, G, B, act] standard normal
+    policy_noise: Tensor  # [S, P, B, act] standard normal
+    critic_keep: Tensor | None  # [S, G, target masks, then online masks] uint8
+    policy_keep: Tensor | None  # [S, P, masks] uint8
+    subset: Tensor | None  # [S, G, num_min rounded up] critics that the target looks at
+    valid: Tensor | None  # [S, G, T] booleans: which of them count, for a fractional num_min
+    mixture: Tensor | None  # [S, G, N, B] weights that sum to 1 over N, for target mode rem
+
+
+class DrawSampler:
+    """Draws :class:`Draws` for S seeds, each seed from its own generators, whatever the pack."""
+
+    def __init__(
+        self, spec: LearnerSpec, seeds: list[int], minibatches: int, policy_updates: int, device: torch.device
+    ) -> None:
+        """``minibatches`` and ``policy_updates`` are those of one environment step (``G`` or ``G + 1``, and P)."""
+        self._spec = spec
+        self._rngs = [{stream: generator(seed, stream) for stream in Stream} for seed in seeds]
+        self._rows = minibatches * spec.batch_size
+        self._policy_updates = policy_updates
+        self._device = device
+        critic = sum(math.prod(s) for s in spec.keep_shapes(spec.target_forwards) + spec.keep_shapes(spec.num_critics))
+        policy = sum(math.prod(s) for s in spec.keep_shapes(spec.num_critics))
+        self._critic_bits = spec.utd_ratio * critic
+        self._keep = np.ones((len(seeds), self._critic_bits + policy_updates * policy), dtype=np.uint8)
+        self._masks = [KeepMask(row, spec.dropout_rate) for row in self._keep] if spec.dropout_rate else []
+
+    def draw(self, replay_size: int) -> Draws:
+        """Draw for one environment step, minibatches uniform with replacement over ``replay_size`` transitions."""
+        spec, updates = self._spec, self._spec.utd_ratio
+        action = (spec.batch_size, spec.act_dim)
+        critic_keep = policy_keep = None
+        if self._masks:
+            for mask, rngs in zip(self._masks, self._rngs, strict=True):
+                mask.redraw(rngs[Stream.DROPOUT])
+            keep = torch.from_numpy(self._keep).to(self._device)
+            critic_keep = keep[:, : self._critic_bits].unflatten(1, (updates, -1))
+            policy_keep = keep[:, self._critic_bits :].unflatten(1, (self._policy_updates, -1))
+        subset, valid, mixture = self._target_draws()
+        return Draws(
+            indices=self._stack([rngs[Stream.MINIBATCH].integers(0, replay_size, self._rows) for rngs in self._rngs]),
+            next_noise=self._normal(Stream.NEXT_ACTION, (updates, *action)),
+            policy_noise=self._normal(Stream.POLICY_ACTION, (self._policy_updates, *action)),
+            critic_keep=critic_keep,
+            policy_keep=policy_keep,
+            subset=subset,
+            valid=valid,
+            mixture=mixture,
+        )
+
+    def _target_draws(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        spec, updates = self._spec, self._spec.utd_ratio
+        rngs = [rngs[Stream.TARGET_SUBSET] for rngs in self._rngs]
+        subset = valid = mixture = None
+        if spec.draws_subset:
+            orders = [np.argsort(rng.random((updates, spec.num_critics)), -1) for rng in rngs]
+            subset = self._stack([order[:, : spec.subset_size] for order in orders])
+        if spec.fractional:
+            whole = int(spec.num_min)
+            counts = [whole + (rng.random(updates) < spec.num_min - whole) for rng in rngs]
+            ranks = np.arange(spec.subset_size).repeat(spec.target_passes)
+            valid = self._stack([ranks < count[:, None] for count in counts])
+        if spec.target_mode == "rem":
+            weights = [rng.random((updates, spec.num_critics, spec.batch_size)) for rng in rngs]
+            mixture = self._stack([w / w.sum(1, keepdims=True) for w in weights]).to(spec.dtype)
+        return subset, valid, mixture
+
+    def _normal(self, stream: Stream, shape: tuple[int, ...]) -> Tensor:
+        drawn = [rngs[stream].standard_normal(shape, dtype=np.float32) for rngs in self._rngs]
+        return self._stack(drawn).to(self._spec.dtype)
+
+    def _stack(self, rows: list[np.ndarray]) -> Tensor:
+        return torch.from_numpy(rows[0][None] if len(rows) == 1 else np.stack(rows)).to(self._device)

@@ -1,0 +1,146 @@
+"""Actor and critics as functions of one flat parameter vector per seed.
+
+A network is a table of named shapes; its parameters are ``flat[S, n]``, unflattened into views where they are used.
+The critics of an ensemble share one batched matrix multiplication per layer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from droq_exp.learner.spec import LearnerSpec
+
+Shapes = dict[str, tuple[int, ...]]
+
+LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0
+LAYER_NORM_EPS = 1e-5
+HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
+
+
+def critic_shapes(spec: LearnerSpec) -> Shapes:
+    """Named shapes of the N critics of one seed."""
+    widths = (spec.obs_dim + spec.act_dim, *spec.hidden_sizes)
+    shapes = _layer_shapes(spec.num_critics, widths, 1)
+    if spec.layer_norm:
+        for i, width in enumerate(spec.hidden_sizes):
+            shapes |= {f"norm_scale{i}": (spec.num_critics, 1, width), f"norm_shift{i}": (spec.num_critics, 1, width)}
+    return shapes
+
+
+def actor_shapes(spec: LearnerSpec) -> Shapes:
+    """Named shapes of the actor of one seed; its last layer gives the mean, then the log standard deviation."""
+    return _layer_shapes(1, (spec.obs_dim, *spec.hidden_sizes), 2 * spec.act_dim)
+
+
+def _layer_shapes(copies: int, widths: Sequence[int], out: int) -> Shapes:
+    shapes: Shapes = {}
+    for i, (fan_in, fan_out) in enumerate(zip(widths, [*widths[1:], out], strict=True)):
+        shapes |= {f"weight{i}": (copies, fan_in, fan_out), f"bias{i}": (copies, 1, fan_out)}
+    return shapes
+
+
+def unflatten(flat: Tensor, shapes: Shapes | Sequence[tuple[int, ...]]) -> list[Tensor]:
+    """Split ``flat[S, n]`` into views ``[S, *shape]``, in the order of ``shapes``."""
+    sizes = list(shapes.values()) if isinstance(shapes, dict) else list(shapes)
+    parts = flat.split([math.prod(shape) for shape in sizes], dim=1)
+    return [part.view(flat.shape[0], *shape) for part, shape in zip(parts, sizes, strict=True)]
+
+
+def named(flat: Tensor, shapes: Shapes) -> dict[str, Tensor]:
+    """Name the views of ``flat[S, n]``."""
+    return dict(zip(shapes, unflatten(flat, shapes), strict=True))
+
+
+def initial_parameters(shapes: Shapes, heads: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw one seed's parameters: Xavier-uniform weights, zero biases, unit layer-norm scales.
+
+    Args:
+        shapes: the network's table.
+        heads: output heads that share the last layer; each takes its own fan-out (2 for the actor in style redq).
+        rng: the seed's parameter stream.
+
+    Returns:
+        A flat float64 vector ``[n]``.
+
+    """
+    last = f"weight{sum(name.startswith('weight') for name in shapes) - 1}"
+    parts = []
+    for name, shape in shapes.items():
+        if name.startswith("weight"):
+            fan_in, fan_out = shape[-2], shape[-1] // (heads if name == last else 1)
+            bound = math.sqrt(6 / (fan_in + fan_out))
+            parts.append(rng.uniform(-bound, bound, shape).ravel())
+        else:
+            parts.append(np.full(math.prod(shape), float(name.startswith("norm_scale"))))
+    return np.concatenate(parts)
+
+
+def critic_values(params: dict[str, Tensor], inputs: Tensor, keep: list[Tensor] | None, spec: LearnerSpec) -> Tensor:
+    """Evaluate Q of K critics on the same inputs.
+
+    Hidden layer: Linear, dropout, layer norm, ReLU, in this order (DroQ, section 3).
+
+    Args:
+        params: views ``[S, K, ...]``.
+        inputs: ``[S, B, obs + act]``.
+        keep: a 0/1 mask ``[S, K, B, width]`` for each hidden layer, or None without dropout.
+        spec: the learner's numbers.
+
+    Returns:
+        ``[S, K, B]``.
+
+    """
+    copies = params["weight0"].shape[1]
+    hidden = inputs.unsqueeze(1).expand(-1, copies, -1, -1)
+    for i in range(len(spec.hidden_sizes)):
+        hidden = _linear(hidden, params[f"weight{i}"]) + params[f"bias{i}"]
+        if keep:
+            hidden = hidden * (keep[i] * (1 / (1 - spec.dropout_rate)))
+        if spec.layer_norm:
+            hidden = _normalise(hidden) * params[f"norm_scale{i}"] + params[f"norm_shift{i}"]
+        hidden = torch.relu(hidden)
+    out = len(spec.hidden_sizes)
+    # One output unit: a row reduction fuses with what precedes it, a matrix multiplication does not.
+    return (hidden * params[f"weight{out}"].mT).sum(-1) + params[f"bias{out}"][..., 0]
+
+
+def policy_distribution(params: dict[str, Tensor], obs: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and clamped log standard deviation, each ``[S, B, act]``, of the Gaussian before tanh."""
+    hidden, layers = obs.unsqueeze(1), len(params) // 2
+    for i in range(layers):
+        hidden = _linear(hidden, params[f"weight{i}"]) + params[f"bias{i}"]
+        if i < layers - 1:
+            hidden = torch.relu(hidden)
+    mean, log_std = hidden[:, 0].chunk(2, -1)
+    return mean, log_std.clamp(LOG_STD_MIN, LOG_STD_MAX)
+
+
+def sample_action(params: dict[str, Tensor], obs: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """Sample ``tanh(mean + std * noise)`` and its log-density.
+
+    ``log pi = sum(log N(u) - log(1 - tanh(u)^2 + 1e-6))`` (both code styles; no term for the action's scale).
+
+    Returns:
+        Actions in [-1, 1], ``[S, B, act]``, and log-densities ``[S, B]``.
+
+    """
+    mean, log_std = policy_distribution(params, obs)
+    action = torch.tanh(mean + noise * log_std.exp())
+    log_normal = -0.5 * noise * noise - log_std - HALF_LOG_TWO_PI
+    return action, (log_normal - torch.log(1 - action * action + 1e-6)).sum(-1)
+
+
+def _linear(x: Tensor, weight: Tensor) -> Tensor:
+    """``[S, K, B, in] @ [S, K, in, out]`` as one batched matrix multiplication."""
+    return torch.bmm(x.flatten(0, 1), weight.flatten(0, 1)).unflatten(0, weight.shape[:2])
+
+
+def _normalise(hidden: Tensor) -> Tensor:
+    """Layer norm without its affine part, spelled in two passes: ``F.layer_norm`` does not fuse on CPU."""
+    centred = hidden - hidden.mean(-1, keepdim=True)
+    return centred * torch.rsqrt((centred * centred).mean(-1, keepdim=True) + LAYER_NORM_EPS)

@@ -1,0 +1,103 @@
+"""Losses and targets: tensors in, tensors out. Sums over seeds are separable, so one gradient serves all of them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from droq_exp.learner.networks import actor_shapes, critic_shapes, critic_values, named, sample_action
+from droq_exp.learner.spec import LearnerSpec
+
+
+def target_value(
+    target: Tensor,
+    next_inputs: Tensor,
+    keep: list[Tensor] | None,
+    subset: Tensor | None,
+    valid: Tensor | None,
+    mixture: Tensor | None,
+    spec: LearnerSpec,
+) -> Tensor:
+    """Combine the target critics at the next state and action.
+
+    Args:
+        target: target parameters, ``[S, n]``.
+        next_inputs: ``[S, B, obs + act]``.
+        keep: dropout masks of the T target passes, ``[S, T, B, width]`` a hidden layer.
+        subset: indices of the critics looked at, ``[S, num_min]`` (REDQ, algorithm 1), or None for all in order.
+        valid: which of them count this time, ``[S, T]`` booleans, for a fractional ``num_min``; else None.
+        mixture: weights ``[S, N, B]`` that sum to 1 over N, for target mode ``rem``; else None.
+        spec: the learner's numbers.
+
+    Returns:
+        ``[S, B]``.
+
+    """
+    params = named(target, critic_shapes(spec))
+    if subset is not None:
+        rows = torch.arange(subset.shape[0], device=subset.device)[:, None]
+        params = {name: value[rows, subset] for name, value in params.items()}
+    if spec.target_passes > 1:
+        params = {name: value.repeat_interleave(spec.target_passes, 1) for name, value in params.items()}
+    values = critic_values(params, next_inputs, keep, spec)
+    if spec.target_mode == "ave":
+        return values.mean(1)
+    if mixture is not None:
+        passes = values.unflatten(1, (spec.num_critics, spec.target_passes)).mean(2)
+        return (mixture * passes).sum(1)
+    if valid is not None:
+        values = values.masked_fill(~valid[..., None], torch.inf)
+    return values.amin(1)
+
+
+def critic_loss(
+    critic: Tensor, inputs: Tensor, td_target: Tensor, keep: list[Tensor] | None, spec: LearnerSpec
+) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """``sum_i mean_B (Q_i - y)^2``.
+
+    Returns:
+        The loss summed over seeds, and ``[S]`` each: the loss, the mean Q.
+
+    """
+    values = critic_values(named(critic, critic_shapes(spec)), inputs, keep, spec)
+    losses = ((values - td_target[:, None]) ** 2).mean(-1).sum(-1)
+    return losses.sum(), (losses, values.mean((1, 2)))
+
+
+def policy_loss(
+    actor: Tensor,
+    critic: Tensor,
+    log_alpha: Tensor,
+    obs: Tensor,
+    noise: Tensor,
+    action_map: Tensor,
+    keep: list[Tensor] | None,
+    spec: LearnerSpec,
+) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """``mean_B(alpha log pi - Q)``, Q the mean or the minimum over all N critics as the code style has it.
+
+    Args:
+        actor: ``[S, n]``.
+        critic: ``[S, n]``.
+        log_alpha: ``[S, 1]``.
+        obs: ``[S, B, obs]``.
+        noise: standard normal, ``[S, B, act]``.
+        action_map: ``[2, act]``, scale and offset from [-1, 1] to what critics and environment see.
+        keep: dropout masks ``[S, N, B, width]`` of the critics' pass.
+        spec: the learner's numbers.
+
+    Returns:
+        The loss summed over seeds, and ``[S]`` each: the loss, the mean log-density.
+
+    """
+    action, log_prob = sample_action(named(actor, actor_shapes(spec)), obs, noise)
+    inputs = torch.cat([obs, action * action_map[0] + action_map[1]], -1)
+    values = critic_values(named(critic, critic_shapes(spec)), inputs, keep, spec)
+    value = values.amin(1) if spec.policy_objective == "min" else values.mean(1)
+    losses = (log_alpha.exp() * log_prob - value).mean(-1)
+    return losses.sum(), (losses, log_prob.mean(-1))
+
+
+def temperature_gradient(log_prob_mean: Tensor, spec: LearnerSpec) -> Tensor:
+    """Gradient of ``-log_alpha * mean(log pi + target_entropy)``, ``[S, 1]`` from ``[S]``; not multiplied by alpha."""
+    return -(log_prob_mean + spec.target_entropy)[:, None]

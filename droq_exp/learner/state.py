@@ -1,0 +1,76 @@
+"""Everything that the learner changes, as flat tensors with a leading seed axis."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from droq_exp.learner.networks import actor_shapes, critic_shapes, initial_parameters
+from droq_exp.learner.spec import LearnerSpec
+from droq_exp.random_streams import Stream, generator
+
+CRITIC_METRICS = ("critic_loss", "q_mean")
+POLICY_METRICS = ("policy_loss", "temperature_loss", "entropy")
+
+
+@dataclass
+class LearnerState:
+    """Parameters, Adam moments and counters of S seeds.
+
+    ``critic``, ``critic_target`` and the critic's moments are ``[S, n_critic]``, those of the actor ``[S, n_actor]``,
+    those of the temperature ``[S, 1]``. The sums collect what is logged since they were last
+    read, ``[S, metrics + 1]``; the last column counts updates.
+    """
+
+    critic: Tensor
+    critic_target: Tensor
+    critic_moment1: Tensor
+    critic_moment2: Tensor
+    actor: Tensor
+    actor_moment1: Tensor
+    actor_moment2: Tensor
+    log_alpha: Tensor
+    log_alpha_moment1: Tensor
+    log_alpha_moment2: Tensor
+    critic_sums: Tensor
+    policy_sums: Tensor
+    critic_updates: int = 0
+    policy_updates: int = 0
+
+    @staticmethod
+    def initial(spec: LearnerSpec, seeds: list[int], device: torch.device) -> LearnerState:
+        """Draw the parameters of each seed from its own stream; targets start equal to the critics."""
+        rngs = [generator(seed, Stream.PARAMETERS) for seed in seeds]
+
+        def stack(rows: list[np.ndarray]) -> Tensor:
+            return torch.as_tensor(np.stack(rows), dtype=spec.dtype, device=device)
+
+        def zeros(width: int) -> Tensor:
+            return torch.zeros(len(seeds), width, dtype=spec.dtype, device=device)
+
+        critic = stack([initial_parameters(critic_shapes(spec), 1, rng) for rng in rngs])
+        actor = stack([initial_parameters(actor_shapes(spec), spec.actor_heads, rng) for rng in rngs])
+        n_critic, n_actor = critic.shape[1], actor.shape[1]
+        return LearnerState(
+            critic=critic,
+            critic_target=critic.clone(),
+            critic_moment1=zeros(n_critic),
+            critic_moment2=zeros(n_critic),
+            actor=actor,
+            actor_moment1=zeros(n_actor),
+            actor_moment2=zeros(n_actor),
+            log_alpha=torch.full_like(zeros(1), math.log(spec.initial_temperature)),
+            log_alpha_moment1=zeros(1),
+            log_alpha_moment2=zeros(1),
+            critic_sums=zeros(len(CRITIC_METRICS) + 1),
+            policy_sums=zeros(len(POLICY_METRICS) + 1),
+        )
+
+    def member(self, index: int) -> dict[str, Tensor]:
+        """Return copies on the CPU of one seed's tensors, the logging sums left out: what a checkpoint stores."""
+        names = [f.name for f in fields(self) if isinstance(getattr(self, f.name), Tensor) and "sums" not in f.name]
+        return {name: getattr(self, name)[index].detach().cpu().clone() for name in names}

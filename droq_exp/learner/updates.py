@@ -1,0 +1,122 @@
+"""The learner's three steps as functions of tensors that compile to one graph each.
+
+``prepare`` computes in bulk what does not change during a run of critic updates; ``critic_update`` and
+``policy_update`` change parameters, moments and logging sums in place. They know nothing of the code style: the styles
+(``droq_exp/styles``) call them in their own order.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from droq_exp.learner.networks import actor_shapes, named, sample_action, unflatten
+from droq_exp.learner.objectives import critic_loss, policy_loss, target_value, temperature_gradient
+from droq_exp.learner.optimiser import adam_, polyak_
+from droq_exp.learner.spec import LearnerSpec
+
+
+def prepare(
+    spec: LearnerSpec, actor: Tensor, log_alpha: Tensor, rows: Tensor, noise: Tensor, action_map: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Compute the inputs of several critic updates while policy and temperature stand still.
+
+    Args:
+        spec: the learner's numbers.
+        actor: ``[S, n]``.
+        log_alpha: ``[S, 1]``.
+        rows: transitions ``[S, U, B, row_size]``.
+        noise: standard normal, ``[S, U, B, act]``.
+        action_map: ``[2, act]``, scale and offset from [-1, 1] to what critics and environment see.
+
+    Returns:
+        Critic inputs ``[S, U, B, obs + act]`` at (s, a) and at (s', a'), and ``[S, U, B]`` each: the reward with the
+        discounted entropy bonus, the discount (0 after a termination).
+
+    """
+    obs, action, reward, next_obs, terminated = rows.split([spec.obs_dim, spec.act_dim, 1, spec.obs_dim, 1], -1)
+    params = named(actor, actor_shapes(spec))
+    next_action, log_prob = sample_action(params, next_obs.flatten(1, 2), noise.flatten(1, 2))
+    next_action = (next_action * action_map[0] + action_map[1]).unflatten(1, noise.shape[1:3])
+    discount = spec.gamma * (1 - terminated[..., 0])
+    bonus = log_alpha.exp()[..., None] * log_prob.unflatten(1, noise.shape[1:3])
+    return (
+        torch.cat([obs, action], -1),
+        torch.cat([next_obs, next_action], -1),
+        reward[..., 0] - discount * bonus,
+        discount,
+    )
+
+
+def critic_update(
+    spec: LearnerSpec,
+    critic: Tensor,
+    target: Tensor,
+    moment1: Tensor,
+    moment2: Tensor,
+    sums: Tensor,
+    inputs: Tensor,
+    next_inputs: Tensor,
+    reward: Tensor,
+    discount: Tensor,
+    coefficients: Tensor,
+    keep: Tensor | None,
+    subset: Tensor | None,
+    valid: Tensor | None,
+    mixture: Tensor | None,
+) -> None:
+    """One critic step: target, loss, gradient, Adam, Polyak, in place on the first five tensors.
+
+    Shapes are those of :func:`prepare` and :class:`~droq_exp.learner.draws.Draws` at one update.
+    """
+    target_keep, online_keep = _split_keep(keep, spec)
+    next_value = target_value(target, next_inputs, target_keep, subset, valid, mixture, spec)
+    td_target = reward + discount * next_value
+    gradient, (_, (losses, q_mean)) = torch.func.grad_and_value(critic_loss, has_aux=True)(
+        critic, inputs, td_target, online_keep, spec
+    )
+    adam_(critic, gradient, moment1, moment2, coefficients)
+    polyak_(target, critic, spec.tau)
+    sums.add_(torch.stack([losses, q_mean, torch.ones_like(losses)], -1))
+
+
+def policy_update(
+    spec: LearnerSpec,
+    actor: Tensor,
+    moment1: Tensor,
+    moment2: Tensor,
+    log_alpha: Tensor,
+    log_alpha_moment1: Tensor,
+    log_alpha_moment2: Tensor,
+    sums: Tensor,
+    critic: Tensor,
+    obs: Tensor,
+    noise: Tensor,
+    action_map: Tensor,
+    coefficients: Tensor,
+    keep: Tensor | None,
+) -> None:
+    """One policy and temperature step at the given critics, in place on the first seven tensors.
+
+    The temperature's gradient uses this sample's log-density, and both use the temperature as it was before.
+    ``coefficients`` is ``[2, 2]``: those of the actor, those of the temperature.
+    """
+    masks = unflatten(keep, spec.keep_shapes(spec.num_critics)) if keep is not None else None
+    gradient, (_, (losses, log_prob)) = torch.func.grad_and_value(policy_loss, has_aux=True)(
+        actor, critic, log_alpha, obs, noise, action_map, masks, spec
+    )
+    temperature_grad = temperature_gradient(log_prob, spec)
+    temperature_loss = (log_alpha * temperature_grad)[:, 0]
+    adam_(actor, gradient, moment1, moment2, coefficients[0])
+    if spec.learn_temperature:
+        adam_(log_alpha, temperature_grad, log_alpha_moment1, log_alpha_moment2, coefficients[1])
+    sums.add_(torch.stack([losses, temperature_loss, -log_prob, torch.ones_like(losses)], -1))
+
+
+def _split_keep(keep: Tensor | None, spec: LearnerSpec) -> tuple[list[Tensor] | None, list[Tensor] | None]:
+    """Unflatten the masks of one critic update: those of the T target passes, those of the N online passes."""
+    if keep is None:
+        return None, None
+    shapes = spec.keep_shapes(spec.target_forwards)
+    masks = unflatten(keep, shapes + spec.keep_shapes(spec.num_critics))
+    return masks[: len(shapes)], masks[len(shapes) :]

@@ -1,0 +1,36 @@
+"""Independent random streams: one generator for each (seed, purpose), so that no purpose disturbs another.
+
+Switching the bias estimate on, or training a seed inside a pack, leaves every other stream as it was.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import numpy as np
+
+
+class Stream(IntEnum):
+    """What randomness is used for. The values are part of what a seed means: append, never renumber."""
+
+    PARAMETERS = 0
+    TRAINING_ENV = 1
+    EXPLORATION = 2
+    MINIBATCH = 3
+    NEXT_ACTION = 4
+    POLICY_ACTION = 5
+    DROPOUT = 6
+    TARGET_SUBSET = 7
+    EVALUATION_ENV = 8
+    BIAS_ENV = 9
+    BIAS_ACTION = 10
+
+
+def generator(seed: int, stream: Stream, *path: int) -> np.random.Generator:
+    """Return the generator of one stream; ``path`` splits it further (by environment step, say)."""
+    return np.random.Generator(np.random.SFC64(np.random.SeedSequence(seed, spawn_key=(int(stream), *path))))
+
+
+def derived_seed(seed: int, stream: Stream, *path: int) -> int:
+    """Return a 31-bit seed for what wants a number instead of a generator, such as ``env.reset``."""
+    return int(np.random.SeedSequence(seed, spawn_key=(int(stream), *path)).generate_state(1)[0] >> 1)

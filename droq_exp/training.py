@@ -1,0 +1,114 @@
+"""Train one point of a command: build everything from the configuration, run the loop, end every run in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from hydra.utils import instantiate
+
+from droq_exp import hardware
+from droq_exp.agent import Agent
+from droq_exp.config.schema import Config
+from droq_exp.envs import action_bounds, space_dims
+from droq_exp.loggers import Loggers
+from droq_exp.loop import TrainingLoop
+from droq_exp.member import Member
+from droq_exp.progress import Progress
+from droq_exp.replay import Replay
+from droq_exp.run import Run, run_directory
+from droq_exp.stopping import StopSignal
+
+
+def train(config: Config, recipe: Config) -> int:
+    """Train every seed of ``config`` that has not finished, side by side.
+
+    Args:
+        config: what to train, resolved and validated.
+        recipe: the same group choices with no value changed; what differs from it names the run directory.
+
+    Returns:
+        The process's exit code: 0, 1 where a seed failed, or 130 / 143 after SIGINT / SIGTERM.
+
+    """
+    seeds = config.seed if isinstance(config.seed, list) else [config.seed]
+    seeds = [seed for seed in seeds if not _already_finished(config, recipe, seed)]
+    if not seeds:
+        return 0
+    machine = hardware.set_up(config.hardware)
+    runs: list[Run] = []
+    with StopSignal() as stop:
+        try:
+            for seed in seeds:
+                runs.append(Run.open(config, recipe, seed, device=machine.description))
+            code = _train_pack(config, runs, machine, stop)
+        except BaseException as error:
+            # Whatever happens, no run stays behind as "running". An interrupted compiler raises errors of its own.
+            for run in runs:
+                if stop.received is None:
+                    run.fail(0, error)
+                else:
+                    run.interrupt(0, stop.received.name)
+            if stop.received is None:
+                raise
+            code = stop.exit_code
+    return code
+
+
+def _already_finished(config: Config, recipe: Config, seed: int) -> bool:
+    directory = run_directory(config, recipe, seed)
+    steps = Run.finished_steps(directory)
+    finished = steps is not None and steps >= config.training.total_steps
+    if finished:
+        print(f"already finished at step {steps:,}: {directory}", flush=True)
+    return finished
+
+
+def _train_pack(config: Config, runs: list[Run], machine: hardware.Hardware, stop: StopSignal) -> int:
+    make_env = _builder(config.env)
+    envs = [make_env() for _ in runs]
+    obs_dim, _ = space_dims(envs[0])
+    low, high = action_bounds(envs[0])
+    agent: Agent = _builder(config.algo)(
+        style=_builder(config.codebase)(),
+        seeds=[run.seed for run in runs],
+        obs_dim=obs_dim,
+        action_low=low,
+        action_high=high,
+        device=machine.device,
+        compile_updates=machine.compile_updates,
+    )
+    replay = Replay(len(runs), config.training.replay_size, agent.spec.row_size, agent.device)
+    members = [
+        Member(run, Loggers(config.logger, run.info), env, eval_env=make_env())
+        for run, env in zip(runs, envs, strict=True)
+    ]
+    label = f"{config.algo.name} {config.env.id}"
+    with Progress(label, config.training.total_steps, agent.seeds) as progress:
+        loop = TrainingLoop(agent, replay, members, config, progress)
+        try:
+            loop.run(stop)
+        except Exception as error:
+            for member in members:
+                if member.active and stop.received is None:
+                    member.fail(loop.step, error)
+        for member in members:
+            if member.active:
+                _end(member, loop.step, stop)
+            member.close()
+    if stop.received is not None:
+        return stop.exit_code
+    return int(any(run.state != "finished" for run in runs))
+
+
+def _end(member: Member, step: int, stop: StopSignal) -> None:
+    if stop.received is None:
+        member.finish(step)
+    else:
+        member.interrupt(step, stop.received.name)
+
+
+def _builder(block: Any) -> Callable[..., Any]:
+    """Instantiate a block's ``_target_`` as a partial: Hydra would turn objects passed to it into configs."""
+    return instantiate({**asdict(block), "_partial_": True}, _convert_="all")
