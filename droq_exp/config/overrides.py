@@ -105,7 +105,8 @@ def readable(point: Sequence[str]) -> str:
 
 def search_path(parsed: Sequence[Override]) -> list[Path]:
     """Further configuration directories that are asked for."""
-    places = [place for item in parsed if item.key_or_group == "hydra.searchpath" for place in item.value() or []]  # type: ignore[union-attr]
+    values = [item.value() for item in parsed if item.key_or_group == "hydra.searchpath"]
+    places = [place for value in values if isinstance(value, list) for place in value]
     return [Path(str(place).removeprefix("file://")) for place in places]
 
 

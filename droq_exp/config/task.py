@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import warnings
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -73,31 +74,29 @@ def _make(target: str, name: str, task_id: str, kwargs: dict[str, Any]) -> gymna
 
 
 def _check_arguments(task_id: str, kwargs: dict[str, Any]) -> None:
-    """Refuse an argument that nothing names; where the task takes any (``**kwargs``), one that is nearly a known name."""
+    """Refuse an argument that nothing names; a task that takes any (``**kwargs`` to the last) tells when it is made."""
     import gymnasium
     from gymnasium.envs.registration import load_env_creator
 
     entry = gymnasium.spec(task_id).entry_point
     try:
-        creator = load_env_creator(entry) if isinstance(entry, str) else entry
-        own = _parameters(creator)
+        signatures = _signatures(load_env_creator(entry) if isinstance(entry, str) else entry)
     except Exception:
         return  # a missing package or an unusual entry point: making the task tells
-    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in own.values())
-    makers = inspect.signature(gymnasium.make).parameters
-    allowed = sorted({*own, *makers} - {"self", "id", "args", "kwargs", "disable_env_checker"})
+    if all(any(each.kind is each.VAR_KEYWORD for each in signature.values()) for signature in signatures):
+        return
+    known = {name for signature in [*signatures, inspect.signature(gymnasium.make).parameters] for name in signature}
+    allowed = sorted(known - {"self", "id", "args", "kwargs", "disable_env_checker"})
     for argument in set(kwargs).difference(allowed):
-        close = nearest(argument, allowed)
-        if close or not takes_any:
-            raise ConfigError(
-                f"env.kwargs.{argument}", f"unknown argument; {task_id} takes {', '.join(allowed)}", close
-            )
+        problem = f"unknown argument; {task_id} takes {', '.join(allowed)}"
+        raise ConfigError(f"env.kwargs.{argument}", problem, nearest(argument, allowed))
 
 
-def _parameters(creator: Any) -> dict[str, inspect.Parameter]:
-    """The parameters of a function, or of a class and its bases, to which it passes on what it does not name."""
-    creators = [base.__init__ for base in creator.__mro__[:-1]] if inspect.isclass(creator) else [creator]
-    found: dict[str, inspect.Parameter] = {}
-    for each in reversed(creators):
-        found.update(inspect.signature(each).parameters)
-    return found
+def _signatures(creator: Any) -> list[Mapping[str, inspect.Parameter]]:
+    """The parameters of a function, or of a class and of its bases, to which it passes on what it does not name."""
+    from gymnasium.utils import EzPickle  # takes and keeps anything
+
+    if not inspect.isclass(creator):
+        return [inspect.signature(creator).parameters]
+    bases = [base for base in inspect.getmro(creator)[:-1] if base is not EzPickle and "__init__" in vars(base)]
+    return [inspect.signature(vars(base)["__init__"]).parameters for base in bases]

@@ -1,0 +1,162 @@
+"""Every choice of every group composes to a checked configuration, under both codebases."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from droq_exp.config import ConfigError, compose
+from droq_exp.config.files import GROUPS, choices, conf_directory
+from droq_exp.config.keys import CODEBASES, known_keys
+
+EXPECTED_CHOICES = {
+    "algo": {
+        "sac",
+        "redq",
+        "duvn",
+        "droq",
+        "droq_single",
+        "droq_no_dropout",
+        "droq_no_layernorm",
+        "redq_layernorm",
+    },
+    "env": {"hopper", "walker2d", "ant", "humanoid", "halfcheetah", "humanoid_full", "inverted_pendulum", "gym"},
+    "codebase": {"redq", "ku"},
+    "hardware": {"auto", "cpu", "gpu"},
+    "logger": {"tensorboard", "wandb"},
+}
+
+
+@pytest.mark.parametrize("group", EXPECTED_CHOICES)
+def test_the_groups_have_the_promised_choices(group: str) -> None:
+    assert set(choices(group)) == EXPECTED_CHOICES[group]
+
+
+def test_every_directory_of_conf_is_a_known_group() -> None:
+    assert {path.name for path in conf_directory().iterdir() if path.is_dir()} == set(GROUPS)
+
+
+@pytest.mark.parametrize("codebase", CODEBASES)
+@pytest.mark.parametrize(("group", "choice"), [(group, choice) for group in GROUPS for choice in choices(group)])
+def test_every_choice_composes(group: str, choice: str, codebase: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)  # for hardware=gpu
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    overrides = [f"{group}={choice}"] + ([f"codebase={codebase}"] if group != "codebase" else [])
+    config, recipe = compose([*overrides, *(["env.id=Pendulum-v1"] if choice == "gym" else [])])
+    for composed in (config, recipe):
+        assert isinstance(composed.algo.target_entropy, float)
+        assert "${" not in str(dataclasses.asdict(composed))
+        assert "???" not in str(dataclasses.asdict(composed))
+    if group in ("algo", "env", "codebase"):
+        assert getattr(config, group).name == choice
+
+
+def test_root_defaults() -> None:
+    config, recipe = compose([])
+    assert (config.algo.name, config.env.name, config.codebase.name) == ("droq", "hopper", "redq")
+    assert (config.hardware.device, config.seed, config.experiment_name) == ("auto", 0, "runs")
+    assert config.logger.csv._target_ == "droq_exp.loggers.csv.CsvLogger"
+    assert config.logger.tensorboard is None
+    assert config.logger.wandb is None
+    assert config == recipe
+
+
+@pytest.mark.parametrize("codebase", CODEBASES)
+def test_the_yaml_files_show_every_key_of_the_schema(codebase: str) -> None:
+    """Someone who reads conf/ sees every value: none is hidden in a dataclass's default."""
+    directory = conf_directory()
+    files = ["config", f"codebase/{codebase}", "algo/droq", "env/hopper", "hardware/auto", "logger/wandb"]
+    shown: set[str] = set()
+    for name in [*files, "logger/tensorboard"]:
+        group = name.partition("/")[0] if "/" in name and not name.startswith("codebase") else ""
+        _collect(OmegaConf.to_container(OmegaConf.load(directory / f"{name}.yaml")), group, shown)
+    assert set(known_keys(codebase)) <= shown
+
+
+def _collect(values: Any, prefix: str, found: set[str]) -> None:
+    found.add(prefix)
+    for name, value in values.items():
+        key = f"{prefix}.{name}" if prefix else str(name)
+        found.add(key)
+        if isinstance(value, dict):
+            _collect(value, key, found)
+
+
+def test_overrides_win_over_the_tables_and_the_recipe_keeps_them() -> None:
+    config, recipe = compose(
+        ["env=ant", "algo.target_entropy=-7", "algo.dropout_rate=0.3", "training.total_steps=11", "eval.episodes=4"]
+    )
+    assert (config.algo.target_entropy, config.algo.dropout_rate) == (-7.0, 0.3)
+    assert (config.training.total_steps, config.eval.episodes) == (11, 4)
+    assert (recipe.algo.target_entropy, recipe.algo.dropout_rate) == (-4.0, 0.01)
+    assert (recipe.training.total_steps, recipe.eval.episodes) == (300_000, 1)
+
+
+def test_the_recipe_is_algo_env_codebase_and_experiment() -> None:
+    given = ["algo=sac", "env=walker2d", "codebase=ku", "experiment=smoke", "debug=default", "hardware=cpu"]
+    config, recipe = compose([*given, "logger=wandb", "logger.wandb.mode=online", "seed=[3,1]"])
+    assert (recipe.algo.name, recipe.env.name, recipe.codebase.name) == ("sac", "walker2d", "ku")
+    assert (config.experiment_name, recipe.experiment_name) == ("debug", "smoke")
+    assert (config.hardware.device, recipe.hardware.device) == ("cpu", "auto")
+    assert config.logger.wandb is not None
+    assert config.logger.wandb.mode == "online"
+    assert recipe.logger.wandb is None
+    assert (config.seed, recipe.seed) == ([3, 1], 0)
+    assert config.algo.hidden_sizes == [16, 16]
+    assert recipe.algo.hidden_sizes == [256, 256]
+
+
+def test_the_recipe_of_a_gymnasium_task_has_its_id_but_not_its_arguments() -> None:
+    config, recipe = compose(["env=gym", "env.id=Pendulum-v1", "env.kwargs.g=9.5"])
+    assert config.env.id == recipe.env.id == "Pendulum-v1"
+    assert (config.env.kwargs, recipe.env.kwargs) == ({"g": 9.5}, {})
+    assert config.algo.target_entropy == recipe.algo.target_entropy == -1.0
+
+
+def test_a_null_target_entropy_is_minus_the_action_dimensions() -> None:
+    config, _ = compose(["env=hopper", "algo.target_entropy=null"])
+    assert config.algo.target_entropy == -3.0
+
+
+def test_several_loggers() -> None:
+    config, _ = compose(["logger=[tensorboard,wandb]"])
+    assert config.logger.csv._target_ == "droq_exp.loggers.csv.CsvLogger"
+    assert config.logger.tensorboard is not None
+    assert config.logger.wandb is not None
+    assert config.logger.wandb.mode == "offline"
+
+
+def test_a_plus_changes_nothing() -> None:
+    plain = compose(["experiment=smoke", "algo.gamma=0.9"])
+    assert compose(["+experiment=smoke", "+algo.gamma=0.9"]) == plain
+    assert compose(["experiment=smoke", "++algo.gamma=0.9"]) == plain
+
+
+def test_a_directory_of_ones_own_adds_choices(tmp_path: Any) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text(
+        "# @package _global_\ndefaults:\n  - override /env: ant\nexperiment_name: mine\nalgo:\n  utd_ratio: 3\n"
+    )
+    search = f"hydra.searchpath=['file://{tmp_path}']"
+    config, recipe = compose([search, "experiment=mine"])
+    assert (config.env.name, config.algo.utd_ratio, recipe.algo.utd_ratio) == ("ant", 3, 3)
+    with pytest.raises(ConfigError, match="choose from mine, smoke") as refusal:
+        compose([search, "experiment=min"])
+    assert refusal.value.suggestion == "mine"
+
+
+def test_a_file_with_a_wrong_key_or_name_is_refused_too(tmp_path: Any) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "wrong.yaml").write_text("# @package _global_\nalgo:\n  utd_ration: 3\n")
+    (tmp_path / "algo").mkdir()
+    (tmp_path / "algo" / "mine.yaml").write_text((conf_directory() / "algo" / "sac.yaml").read_text())
+    search = f"hydra.searchpath=['file://{tmp_path}']"
+    with pytest.raises(ConfigError) as refusal:
+        compose([search, "experiment=wrong"])
+    assert (refusal.value.key, refusal.value.suggestion) == ("algo.utd_ration", "algo.utd_ratio")
+    with pytest.raises(ConfigError) as refusal:
+        compose([search, "algo=mine"])
+    assert refusal.value.key == "algo.name"

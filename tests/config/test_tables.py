@@ -1,0 +1,97 @@
+"""The algorithms' and the environments' numbers, typed here by hand from the sources."""
+
+from __future__ import annotations
+
+import pytest
+
+from droq_exp.config import compose
+
+# env: (ku target entropy, ku dropout, redq target entropy, redq dropout, ku steps, redq steps)
+BY_ENVIRONMENT = {
+    "hopper": (-1, 0.01, -1, 0.0001, 100_000, 125_000),
+    "walker2d": (-3, 0.01, -3, 0.005, 300_000, 300_000),
+    "ant": (-4, 0.01, -4, 0.01, 300_000, 300_000),
+    "humanoid": (-2, 0.01, -2, 0.1, 300_000, 300_000),
+    "humanoid_full": (-2, 0.01, -2, 0.1, 300_000, 300_000),
+    "halfcheetah": (-3, 0.01, -3, 0.01, 400_000, 400_000),
+    "inverted_pendulum": (-1, 0.01, -1, 0.01, 100_000, 100_000),  # no row: -dim(A), the defaults
+}
+
+# algo: (critics, num_min, target passes, dropout, layer norm)
+BY_ALGORITHM = {
+    "sac": (2, 2, 1, False, False),
+    "redq": (10, 2, 1, False, False),
+    "duvn": (1, 1, 1, True, False),
+    "droq": (2, 2, 1, True, True),
+    "droq_single": (1, 1, 2, True, True),
+    "droq_no_dropout": (2, 2, 1, False, True),
+    "droq_no_layernorm": (2, 2, 1, True, False),
+    "redq_layernorm": (10, 2, 1, False, True),
+}
+
+
+@pytest.mark.parametrize("env", BY_ENVIRONMENT)
+def test_numbers_by_codebase_and_environment(env: str) -> None:
+    ku_entropy, ku_dropout, redq_entropy, redq_dropout, ku_steps, redq_steps = BY_ENVIRONMENT[env]
+    ku, _ = compose([f"env={env}", "codebase=ku"])
+    redq, _ = compose([f"env={env}", "codebase=redq"])
+    assert (ku.algo.target_entropy, ku.algo.dropout_rate, ku.training.total_steps) == (ku_entropy, ku_dropout, ku_steps)
+    assert (redq.algo.target_entropy, redq.algo.dropout_rate) == (redq_entropy, redq_dropout)
+    assert redq.training.total_steps == redq_steps
+
+
+def test_another_task_gets_the_documented_default() -> None:
+    config, _ = compose(["env=gym", "env.id=Reacher-v5"])  # two actions
+    assert (config.algo.target_entropy, config.algo.dropout_rate, config.training.total_steps) == (-2.0, 0.01, 100_000)
+
+
+@pytest.mark.parametrize("algo", BY_ALGORITHM)
+@pytest.mark.parametrize("codebase", ["redq", "ku"])
+def test_algorithms(algo: str, codebase: str) -> None:
+    critics, num_min, passes, dropout, layer_norm = BY_ALGORITHM[algo]
+    config, _ = compose([f"algo={algo}", f"codebase={codebase}", "env=walker2d"])
+    table = {"redq": 0.005, "ku": 0.01}[codebase]
+    assert (config.algo.num_critics, config.algo.num_min, config.algo.target_passes) == (critics, num_min, passes)
+    assert (config.algo.dropout_rate, config.algo.layer_norm) == (table if dropout else 0.0, layer_norm)
+    assert (config.algo.utd_ratio, config.algo.batch_size, config.algo.hidden_sizes) == (20, 256, [256, 256])
+    assert (config.algo.gamma, config.algo.tau, config.algo.target_mode) == (0.99, 0.005, "min")
+    rates = config.algo.critic_learning_rate, config.algo.actor_learning_rate, config.algo.temperature_learning_rate
+    assert rates == (3e-4, 3e-4, 3e-4)
+    assert (config.algo.learn_temperature, config.algo.initial_temperature) == (True, 1.0)
+    assert (config.training.start_steps, config.training.replay_size, config.eval.interval) == (5000, 1_000_000, 1000)
+
+
+def test_codebases() -> None:
+    redq, _ = compose(["codebase=redq"])
+    ku, _ = compose(["codebase=ku"])
+    assert (redq.codebase.policy_update_delay, redq.eval.episodes) == (20, 1)
+    assert (redq.bias.min_pairs, redq.bias.steps_per_episode, redq.bias.temperature) == (1000, 350, None)
+    assert ku.eval.episodes == 10
+    assert not hasattr(ku.codebase, "policy_update_delay")
+    assert vars(ku.bias) == {"enabled": True}
+
+
+ENVIRONMENTS = {
+    "hopper": ("Hopper-v5", {}),
+    "walker2d": ("Walker2d-v5", {"xml_file": "walker2d.xml"}),
+    "ant": ("Ant-v5", {"include_cfrc_ext_in_observation": False, "contact_cost_weight": 0}),
+    "humanoid": (
+        "Humanoid-v5",
+        {
+            "include_cinert_in_observation": False,
+            "include_cvel_in_observation": False,
+            "include_qfrc_actuator_in_observation": False,
+            "include_cfrc_ext_in_observation": False,
+            "contact_cost_weight": 0,
+        },
+    ),
+    "humanoid_full": ("Humanoid-v5", {}),
+    "halfcheetah": ("HalfCheetah-v5", {}),
+    "inverted_pendulum": ("InvertedPendulum-v5", {}),
+}
+
+
+@pytest.mark.parametrize("env", ENVIRONMENTS)
+def test_environments(env: str) -> None:
+    config, _ = compose([f"env={env}"])
+    assert (config.env.id, config.env.kwargs) == ENVIRONMENTS[env]
