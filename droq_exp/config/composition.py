@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from droq_exp.config import overrides as lines
-from droq_exp.config.errors import ConfigError
+from droq_exp.config.errors import ConfigError, nearest
 from droq_exp.config.files import conf_directory
 from droq_exp.config.keys import OPTIONAL_LOGGERS, check_key
 from droq_exp.config.schema import Config
@@ -63,6 +63,7 @@ def _compose_point(point: Sequence[str]) -> tuple[Config, Config]:
 
 def _compose_run(parsed: list[Override]) -> tuple[Config, Config]:
     _refuse_sweeps(parsed)
+    _check_launcher(parsed)
     chosen = [item for item in parsed if lines.is_group(item) or item.is_hydra_override()]
     skeleton = _compose(chosen)
     loggers = [name for name in OPTIONAL_LOGGERS if OmegaConf.select(skeleton, f"logger.{name}") is not None]
@@ -83,6 +84,15 @@ def _refuse_sweeps(parsed: Sequence[Override]) -> None:
             key, values = item.key_or_group, item.get_value_string()
             also = f" (or {key}=[{values}], side by side in one process)" if key == "seed" else ""
             raise ConfigError(key, f"{values} is several values for one run; -m runs one after the other{also}")
+
+
+def _check_launcher(parsed: Sequence[Override]) -> None:
+    for item in parsed:
+        if item.key_or_group == "hydra/launcher":
+            allowed = GlobalHydra.instance().config_loader().get_group_options("hydra/launcher")
+            if item.value() not in allowed:
+                problem = f"{item.value()!r} is not a launcher; choose from {', '.join(allowed)}"
+                raise ConfigError("hydra/launcher", problem, nearest(str(item.value()), allowed))
 
 
 def _compose(parsed: Sequence[Override]) -> DictConfig:

@@ -23,7 +23,9 @@ class ConfigError(ValueError):
 
     def at(self, point: str) -> ConfigError:
         """The same error, naming the point of a sweep that has it."""
-        return ConfigError(self.key, f"{self.problem} (sweep point: {point})", self.suggestion)
+        return ConfigError(
+            self.key, f"{self.problem} (sweep point: {point})" if point else self.problem, self.suggestion
+        )
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:

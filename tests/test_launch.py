@@ -1,0 +1,263 @@
+"""The command line, by ``main`` with the training replaced, and by the real program where only that shows."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import yaml
+
+from droq_exp import __version__
+from droq_exp.config.files import GROUPS, choices
+from droq_exp.config.schema import Config
+from droq_exp.launch import main
+
+ROOT = Path(__file__).resolve().parent.parent
+Trained = list[tuple[Config, Config]]
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Trained:
+    """What was to be trained, in an empty current directory; a seed of 100 or more is the exit code."""
+    calls: Trained = []
+
+    def train(config: Config, recipe: Config) -> int:
+        calls.append((config, recipe))
+        if config.seed == 99:
+            raise RuntimeError("this point is broken")
+        return config.seed - 100 if isinstance(config.seed, int) and config.seed >= 100 else 0
+
+    module = ModuleType("droq_exp.training")
+    module.train = train  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "droq_exp.training", module)
+    monkeypatch.chdir(tmp_path)
+    return calls
+
+
+def _exit_code(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as leaving:
+        main(list(arguments))
+    assert isinstance(leaving.value.code, int)
+    return leaving.value.code
+
+
+def _runs(trained: Trained) -> list[tuple[str, str, object]]:
+    return [(config.algo.name, config.env.name, config.seed) for config, _ in trained]
+
+
+def test_one_run(trained: Trained, tmp_path: Path) -> None:
+    assert _exit_code("algo=redq", "env=ant", "codebase=ku", "seed=3", "training.total_steps=20000") == 0
+    ((config, recipe),) = trained
+    assert (config.algo.name, config.env.name, config.codebase.name, config.seed) == ("redq", "ant", "ku", 3)
+    assert (config.training.total_steps, recipe.training.total_steps) == (20_000, 300_000)
+    assert os.listdir(tmp_path) == []
+
+
+def test_seeds_side_by_side_are_one_run(trained: Trained) -> None:
+    assert _exit_code("seed=[0,1,2,3]") == 0
+    assert _runs(trained) == [("droq", "hopper", [0, 1, 2, 3])]
+
+
+@pytest.mark.parametrize("code", [0, 1, 130, 143])
+def test_a_run_ends_with_the_code_of_its_training(trained: Trained, code: int) -> None:
+    assert _exit_code(f"seed={100 + code}") == code
+
+
+def test_an_exception_is_shown_and_exits_with_1(trained: Trained, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _exit_code("seed=99") == 1
+    assert "RuntimeError: this point is broken" in capsys.readouterr().err
+
+
+def test_a_sweep_runs_every_point(trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(
+        ["-m", "algo=sac,droq", "env=hopper,walker2d", "seed=range(0,2)", "+algo.gamma=0.9", "env.kwargs.frame_skip=4"]
+    )
+    expected = [(algo, env, seed) for algo in ("sac", "droq") for env in ("hopper", "walker2d") for seed in (0, 1)]
+    assert _runs(trained) == expected
+    assert {config.algo.gamma for config, _ in trained} == {0.9}
+    assert {config.env.kwargs["frame_skip"] for config, _ in trained} == {4}
+    assert {recipe.algo.gamma for _, recipe in trained} == {0.99}
+    assert "[1] algo=sac env=hopper seed=0" in capsys.readouterr().out
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_sweep_over_choices_by_pattern(trained: Trained) -> None:
+    main(["--multirun", "env=glob(h*,exclude=hum*)", "seed=choice(1,2)"])
+    assert _runs(trained) == [("droq", env, seed) for env in ("halfcheetah", "hopper") for seed in (1, 2)]
+
+
+@pytest.mark.parametrize("broken", [99, 101])
+def test_a_point_that_fails_does_not_stop_the_others(
+    trained: Trained, broken: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _exit_code("-m", f"seed=0,{broken},1") == 1
+    assert [config.seed for config, _ in trained] == [0, broken, 1]
+    assert f"failed: seed={broken}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("code", [130, 143])
+def test_an_interruption_ends_the_sweep(trained: Trained, code: int) -> None:
+    assert _exit_code("-m", f"seed=0,{100 + code},1") == code
+    assert [config.seed for config, _ in trained] == [0, 100 + code]
+
+
+BAD_COMMANDS = [
+    (["algo.dropout_rat=1"], "algo.dropout_rat: ", "did you mean algo.dropout_rate?"),
+    (["algo=drok"], "algo: ", "did you mean droq?"),
+    (["seed=0,1"], "seed: ", "-m"),
+    (["-m", "seed=interval(0,1)"], "seed: ", "range()"),
+    (["-m", "seed=range(0)"], "seed: ", "no value"),
+    (["-m", "env=glob(z*)"], "env: ", "no value"),
+    (["-m", "seed=0,1", "algo=sac,drok"], "algo: ", "did you mean droq?"),
+    (["-m", "seed=0,1", "algo.utd_ratio=1,0"], "algo.utd_ratio: ", "sweep point: seed=0 algo.utd_ratio=0"),
+    (["-m", "codebase=redq,ku", "codebase.policy_update_delay=5"], "codebase.policy_update_delay: ", "codebase=ku"),
+    (["-m", "algo.num_critics=1,2", "algo.num_min=2"], "algo.num_min: ", "sweep point: algo.num_critics=1"),
+    (["-m", "env=gym", "env.id=Pendulum-v1,CartPole-v1"], "env.id: ", "sweep point: env=gym env.id=CartPole-v1"),
+    (["-m", "hydra/launcher=nothing"], "hydra/launcher: ", "basic"),
+    (["--nonsense"], "unrecognized arguments: --nonsense", "--help"),
+    (["--cfg", "jobs"], "argument -c/--cfg", "job"),
+    (["--cfg", "job", "-m"], "--multirun", "--cfg"),
+    (["--cfg", "job", "--package", "algos"], "--package", "algos"),
+    (["--cfg", "job", "algo.gamma=2"], "algo.gamma: ", "[0, 1]"),
+    (["--config-dir", "nowhere"], "--config-dir", "nowhere"),
+    (["--config-name", "other"], "unrecognized arguments", "--config-name"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "start", "words"), BAD_COMMANDS)
+def test_a_wrong_command_is_one_line_and_code_2(
+    arguments: list[str], start: str, words: str, trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _exit_code(*arguments) == 2
+    _assert_one_line(capsys.readouterr(), start, words)
+    assert trained == []
+    assert os.listdir(tmp_path) == []
+
+
+def _assert_one_line(shown: tuple[str, str], start: str, words: str) -> None:
+    out, error = shown
+    assert out == ""
+    assert error.endswith("\n")
+    assert error.count("\n") == 1
+    assert error.startswith(f"error: {start}")
+    assert words in error
+
+
+def test_help_lists_every_group_and_choice(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--help"])
+    text = capsys.readouterr().out
+    for group in GROUPS:
+        (line,) = [line for line in text.splitlines() if line.split()[:1] == [group]]
+        assert set(choices(group)) <= set(line.replace(",", " ").split())
+    for key in ("seed", "algo.num_min", "bias.enabled", "logger.wandb.mode", "hardware.compile", "eval.interval"):
+        assert f"\n  {key} " in text
+
+
+def test_cfg_prints_what_would_run(trained: Trained, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["env=ant", "--cfg", "job", "codebase=ku"])
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert (printed["env"]["id"], printed["algo"]["target_entropy"], printed["eval"]["episodes"]) == ("Ant-v5", -4, 10)
+    main(["--cfg", "job", "--package", "training"])
+    assert yaml.safe_load(capsys.readouterr().out)["total_steps"] == 125_000
+    main(["--cfg", "job", "-p", "algo.gamma"])
+    assert capsys.readouterr().out.strip() == "0.99"
+    assert trained == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--info", "searchpath", "seed=1"], "Config search path"),
+        (["--cfg", "hydra"], "DroqExpSweeper"),
+        (["--hydra-help"], "Hydra"),
+    ],
+)
+def test_hydras_own_flags(
+    arguments: list[str], words: str, trained: Trained, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with contextlib.suppress(SystemExit):  # --hydra-help leaves by itself
+        main(arguments)
+    assert words in capfd.readouterr().out
+    assert trained == []
+    assert os.listdir(tmp_path) == []
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _exit_code("--version") == 0
+    assert capsys.readouterr().out == f"droq_exp {__version__}\n"
+
+
+def test_choices_from_a_directory_of_ones_own(trained: Trained, tmp_path: Path) -> None:
+    (tmp_path / "own" / "experiment").mkdir(parents=True)
+    (tmp_path / "own" / "experiment" / "mine.yaml").write_text("# @package _global_\nexperiment_name: mine\n")
+    main(["--config-dir", "own", "-m", "experiment=mine", "seed=0,1"])
+    assert _exit_code("--config-dir", "own", "experiment=mine", "seed=2") == 0
+    assert [(config.experiment_name, config.seed) for config, _ in trained] == [("mine", 0), ("mine", 1), ("mine", 2)]
+
+
+Program = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Program:
+    """The real ``launch.py``, run in an empty directory."""
+
+    def run(*arguments: str, program: tuple[str, ...] = (str(ROOT / "launch.py"),)) -> subprocess.CompletedProcess[str]:
+        environment = os.environ | {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
+        command = [sys.executable, *program, *arguments]
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "start", "words"),
+    [
+        (["+algo.dropout_rat=1"], "algo.dropout_rat: ", "did you mean algo.dropout_rate?"),
+        (["algo.dropout_rate=1.5"], "algo.dropout_rate: ", "[0, 1)"),
+        (["algo.num_min=3", "algo.num_critics=2"], "algo.num_min: ", "algo.num_critics=2"),
+        (["algo.utd_ratio=0"], "algo.utd_ratio: ", "at least 1"),
+        (["env=gym", "env.id=Pendulom-v1"], "env.id: ", "did you mean Pendulum-v1?"),
+        (["env=gym", "env.id=CartPole-v0"], "env.id: ", "continuous actions"),  # old: Gymnasium would warn
+        (["hardware=gpu"], "hardware.device: ", "hardware=cpu"),
+        (["-m", "seed=0,1", "algo=sac,drok"], "algo: ", "did you mean droq?"),
+    ],
+)
+def test_the_program_refuses_in_one_line(
+    arguments: list[str], start: str, words: str, program: Program, tmp_path: Path
+) -> None:
+    done = program(*arguments)
+    assert done.returncode == 2
+    _assert_one_line((done.stdout, done.stderr), start, words)
+    assert os.listdir(tmp_path) == []
+
+
+def test_three_ways_to_the_same_program(program: Program) -> None:
+    arguments = ["--cfg", "job", "algo=sac"]
+    entry = "from droq_exp.launch import main; main()"
+    ways = [program(*arguments, program=way) for way in ((str(ROOT / "launch.py"),), ("-m", "droq_exp"), ("-c", entry))]
+    assert {way.returncode for way in ways} == {0}
+    assert len({way.stdout for way in ways}) == 1
+
+
+def test_help_is_quick(program: Program) -> None:
+    """By processor time, which does not depend on what else the machine does."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert program("--help").returncode == 0
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1.5
+
+
+def test_help_imports_nothing_heavy(program: Program) -> None:
+    code = (
+        "import sys; from droq_exp.launch import main; main(['--help']); "
+        "print(sorted({'torch', 'gymnasium', 'mujoco', 'wandb', 'tensorboard'} & set(sys.modules)))"
+    )
+    assert program(program=("-c", code)).stdout.splitlines()[-1] == "[]"
