@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -34,7 +35,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.help:
         from droq_exp.help import help_text
 
-        print(help_text(parser))
+        _show(help_text(parser))
         return
     from droq_exp.config import ConfigError
 
@@ -86,7 +87,8 @@ def _run(args: argparse.Namespace) -> None:
         refuse("--multirun does not go with --cfg or --info; see --help")
     overrides = list(args.overrides)
     if args.config_dir is not None:
-        overrides.insert(0, f"hydra.searchpath=['file://{_directory(args.config_dir)}']")
+        quoted = str(_directory(args.config_dir)).replace("'", "\\'")
+        overrides.insert(0, f"hydra.searchpath=['file://{quoted}']")
     if args.hydra_help:
         _hydra_main(["--hydra-help"])
     elif args.multirun:
@@ -118,7 +120,14 @@ def _print(config: Config, package: str | None) -> None:
     part = values if package in (None, "_global_") else OmegaConf.select(values, str(package))
     if part is None:
         refuse(f"--package: there is no {package} in this configuration")
-    print(OmegaConf.to_yaml(part) if OmegaConf.is_config(part) else part, end="\n" if part is not values else "")
+    _show(OmegaConf.to_yaml(part).rstrip() if OmegaConf.is_config(part) else str(part))
+
+
+def _show(text: str) -> None:
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # the reader has seen enough: `--help | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _hydra_main(arguments: list[str]) -> None:

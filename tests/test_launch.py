@@ -93,6 +93,12 @@ def test_a_sweep_over_choices_by_pattern(trained: Trained) -> None:
     assert _runs(trained) == [("droq", env, seed) for env in ("halfcheetah", "hopper") for seed in (1, 2)]
 
 
+def test_a_sweep_over_lists(trained: Trained) -> None:
+    main(["-m", "seed=[0,1],[2,3]", "logger=[tensorboard,wandb],wandb"])
+    assert [config.seed for config, _ in trained] == [[0, 1], [0, 1], [2, 3], [2, 3]]
+    assert [config.logger.tensorboard is not None for config, _ in trained] == [True, False] * 2
+
+
 @pytest.mark.parametrize("broken", [99, 101])
 def test_a_point_that_fails_does_not_stop_the_others(
     trained: Trained, broken: int, capsys: pytest.CaptureFixture[str]
@@ -245,6 +251,12 @@ def test_three_ways_to_the_same_program(program: Program) -> None:
     ways = [program(*arguments, program=way) for way in ((str(ROOT / "launch.py"),), ("-m", "droq_exp"), ("-c", entry))]
     assert {way.returncode for way in ways} == {0}
     assert len({way.stdout for way in ways}) == 1
+
+
+def test_a_reader_who_has_seen_enough_is_no_error(tmp_path: Path) -> None:
+    command = f"{sys.executable} {ROOT / 'launch.py'} --help | true; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("0\n", "")
 
 
 def test_help_is_quick(program: Program) -> None:

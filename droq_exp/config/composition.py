@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 import hydra
+import yaml
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
@@ -103,7 +104,7 @@ def _compose(parsed: Sequence[Override]) -> DictConfig:
 def _compose_lines(overrides: tuple[str, ...]) -> DictConfig:
     try:
         composed = hydra.compose("config", list(overrides), return_hydra_config=True)
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
         cause = error.__cause__ or error
         key = getattr(cause, "full_key", None) or "configuration"
         raise ConfigError(key, str(cause).partition("full_key:")[0].partition("Config search path:")[0]) from error

@@ -17,6 +17,7 @@ class Rule(NamedTuple):
 
     allowed: str
     accepts: Callable[[Any], bool]
+    names: tuple[str, ...] = ()  # to suggest one near what was typed
 
 
 def _at_least(low: int) -> Rule:
@@ -24,7 +25,7 @@ def _at_least(low: int) -> Rule:
 
 
 def _one_of(*names: str) -> Rule:
-    return Rule("one of " + ", ".join(names), lambda value: value in names)
+    return Rule("one of " + ", ".join(names), lambda value: value in names, names)
 
 
 def _or_null(rule: Rule) -> Rule:

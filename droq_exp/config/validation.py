@@ -116,7 +116,8 @@ def _check_values(config: Config) -> None:
     for key, rule in RULES.items():
         found, value = _lookup(config, key)
         if found and not rule.accepts(value):
-            raise ConfigError(key, f"{_shown(value)} is not allowed; it must be {rule.allowed}")
+            problem = f"{_shown(value)} is not allowed; it must be {rule.allowed}"
+            raise ConfigError(key, problem, nearest(str(value), rule.names))
     for relation in RELATIONS:
         if not relation.holds(config):
             shown = _shown(_lookup(config, relation.key)[1])

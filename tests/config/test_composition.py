@@ -157,6 +157,9 @@ def test_a_file_with_a_wrong_key_or_name_is_refused_too(tmp_path: Any) -> None:
     with pytest.raises(ConfigError) as refusal:
         compose([search, "experiment=wrong"])
     assert (refusal.value.key, refusal.value.suggestion) == ("algo.utd_ration", "algo.utd_ratio")
+    (tmp_path / "experiment" / "broken.yaml").write_text("# @package _global_\nalgo: [\n")
+    with pytest.raises(ConfigError, match=r"broken\.yaml"):
+        compose([search, "experiment=broken"])
     with pytest.raises(ConfigError) as refusal:
         compose([search, "algo=mine"])
     assert refusal.value.key == "algo.name"

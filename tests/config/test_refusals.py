@@ -33,6 +33,8 @@ UNKNOWN_NAMES = [
     ("env.id=Hoper-v5", "env.id", "continuous actions", "Hopper-v5"),
     ("env.id=no_module:Task-v0", "env.id", "not registered", None),
     ("env.kwargs.reset_noise_scal=1", "env.kwargs.reset_noise_scal", "frame_skip", "reset_noise_scale"),
+    ("algo.target_mode=avg", "algo.target_mode", "min, ave, rem", "ave"),
+    ("logger=wandb logger.wandb.mode=onlin", "logger.wandb.mode", "offline", "online"),
     ("algo._target_=droq_exp.agent.Agnt", "algo._target_", "no droq_exp.agent.Agnt", "droq_exp.agent.Agent"),
 ]
 
