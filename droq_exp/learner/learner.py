@@ -98,7 +98,7 @@ def _at(tensor: Tensor | None, update: int) -> Tensor | None:
 
 
 def _bind_spec(spec: LearnerSpec, compile_updates: bool) -> list[Callable[..., Any]]:
-    """Fix the spec in the three update functions; each has a code object, and so a cache of graphs, of its own."""
+    """Fix the spec in the three update functions, and compile them."""
 
     def prepare(*tensors: Any) -> tuple[Tensor, ...]:
         return updates.prepare(spec, *tensors)
@@ -112,5 +112,7 @@ def _bind_spec(spec: LearnerSpec, compile_updates: bool) -> list[Callable[..., A
     functions = [prepare, critic_update, policy_update]
     if not compile_updates:
         return functions
+    # A sweep builds one learner after another, and torch.compile counts the graphs of all of them against one limit.
+    torch.compiler.reset()
     # Shapes never change but in a shorter last run of critic updates, so specialising on them costs one more graph.
     return [torch.compile(function, fullgraph=True, dynamic=False) for function in functions]

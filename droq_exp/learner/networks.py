@@ -100,7 +100,7 @@ def critic_values(params: dict[str, Tensor], inputs: Tensor, keep: list[Tensor] 
     for i in range(len(spec.hidden_sizes)):
         hidden = _linear(hidden, params[f"weight{i}"]) + params[f"bias{i}"]
         if keep:
-            hidden = hidden * (keep[i] * (1 / (1 - spec.dropout_rate)))
+            hidden = hidden * (keep[i].to(hidden.dtype) * (1 / (1 - spec.dropout_rate)))
         if spec.layer_norm:
             hidden = _normalise(hidden) * params[f"norm_scale{i}"] + params[f"norm_shift{i}"]
         hidden = torch.relu(hidden)
