@@ -17,7 +17,7 @@ class Member:
     """
 
     def __init__(self, run: Run, loggers: Loggers, env: gymnasium.Env, eval_env: gymnasium.Env) -> None:
-        """Reset the training environment; ``eval_env`` is for evaluation and bias estimates alone."""
+        """Reset the training environment (where that raises, the run fails); ``eval_env`` is for measurements alone."""
         self.run = run
         self.eval_env = eval_env
         self._env = env
@@ -25,7 +25,13 @@ class Member:
         self._returns: list[float] = []
         self._lengths: list[int] = []
         self._return, self._length = 0.0, 0
-        self._obs, _ = env.reset(seed=derived_seed(run.seed, Stream.TRAINING_ENV))
+        assert env.observation_space.shape is not None
+        self._obs = np.zeros(env.observation_space.shape, dtype=np.float32)
+        try:
+            obs, _ = env.reset(seed=derived_seed(run.seed, Stream.TRAINING_ENV))
+            self._keep(obs)
+        except Exception as error:  # the other seeds go on
+            self.fail(0, error)
 
     @property
     def active(self) -> bool:
@@ -34,7 +40,7 @@ class Member:
 
     @property
     def obs(self) -> np.ndarray:
-        """The observation to act on, ``[obs]``."""
+        """The observation to act on, float32 ``[obs]``."""
         return self._obs
 
     def step(self, action: np.ndarray) -> np.ndarray:
@@ -52,7 +58,7 @@ class Member:
             self._lengths.append(self._length)
             self._return, self._length = 0.0, 0
             next_obs, _ = self._env.reset()
-        self._obs = next_obs
+        self._keep(next_obs)
         return row
 
     def take_episodes(self) -> dict[str, float]:
@@ -70,20 +76,36 @@ class Member:
 
     def finish(self, step: int) -> None:
         """End with everything done."""
-        self._loggers.close("finished")
-        self.run.finish(step)
+        error = self._close_loggers("finished")
+        if error is None:
+            self.run.finish(step)
+        else:
+            self.run.fail(step, error)
 
     def interrupt(self, step: int, signal_name: str) -> None:
         """End because of a signal."""
-        self._loggers.close("interrupted")
+        self._close_loggers("interrupted")
         self.run.interrupt(step, signal_name)
 
     def fail(self, step: int, error: str | BaseException) -> None:
         """End because of an error; the last checkpoint stays."""
-        self._loggers.close("failed")
+        self._close_loggers("failed")
         self.run.fail(step, error)
 
-    def close(self) -> None:
-        """Close the environments."""
+    def close(self, state: str) -> None:
+        """Close the environments, and the loggers too where the run ended without an end of its own (as ``state``)."""
+        self._close_loggers(state)
         self._env.close()
         self.eval_env.close()
+
+    def _keep(self, obs: np.ndarray) -> None:
+        # A copy: some tasks hand out the same array at every step.
+        self._obs = np.array(obs, dtype=np.float32)
+
+    def _close_loggers(self, state: str) -> Exception | None:
+        try:
+            self._loggers.close(state)
+        except Exception as error:
+            self.run.log.exception("a logger did not close")
+            return error
+        return None

@@ -129,6 +129,11 @@ class Run:
         return self._status["state"]
 
     @property
+    def step(self) -> int:
+        """The environment step last noted."""
+        return self._status["step"]
+
+    @property
     def ended(self) -> bool:
         """Whether ``finish``, ``interrupt`` or ``fail`` was called."""
         return self.state != "running"

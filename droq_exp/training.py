@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict
 from typing import Any
 
@@ -47,9 +48,9 @@ def train(config: Config, recipe: Config) -> int:
             # Whatever happens, no run stays behind as "running". An interrupted compiler raises errors of its own.
             for run in runs:
                 if stop.received is None:
-                    run.fail(0, error)
+                    run.fail(run.step, error)
                 else:
-                    run.interrupt(0, stop.received.name)
+                    run.interrupt(run.step, stop.received.name)
             if stop.received is None:
                 raise
             code = stop.exit_code
@@ -80,12 +81,13 @@ def _train_pack(config: Config, runs: list[Run], machine: hardware.Hardware, sto
         compile_updates=machine.compile_updates,
     )
     replay = Replay(len(runs), config.training.replay_size, agent.spec.row_size, agent.device)
-    members = [
-        Member(run, Loggers(config.logger, run.info), env, eval_env=make_env())
-        for run, env in zip(runs, envs, strict=True)
-    ]
     label = f"{config.algo.name} {config.env.id}"
-    with Progress(label, config.training.total_steps, agent.seeds) as progress:
+    with ExitStack() as closing, Progress(label, config.training.total_steps, agent.seeds) as progress:
+        members: list[Member] = []
+        for run, env in zip(runs, envs, strict=True):
+            member = Member(run, Loggers(config.logger, run.info), env, eval_env=make_env())
+            closing.callback(_close, member, stop)  # whatever happens next, a second Ctrl-C too
+            members.append(member)
         loop = TrainingLoop(agent, replay, members, config, progress)
         try:
             loop.run(stop)
@@ -96,7 +98,6 @@ def _train_pack(config: Config, runs: list[Run], machine: hardware.Hardware, sto
         for member in members:
             if member.active:
                 _end(member, loop.step, stop)
-            member.close()
     if stop.received is not None:
         return stop.exit_code
     return int(any(run.state != "finished" for run in runs))
@@ -107,6 +108,10 @@ def _end(member: Member, step: int, stop: StopSignal) -> None:
         member.finish(step)
     else:
         member.interrupt(step, stop.received.name)
+
+
+def _close(member: Member, stop: StopSignal) -> None:
+    member.close("failed" if stop.received is None else "interrupted")
 
 
 def _builder(block: Any) -> Callable[..., Any]:
