@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from typing import Any
 
+import gymnasium
 from hydra.utils import instantiate
 
 from droq_exp import hardware
@@ -67,25 +68,14 @@ def _already_finished(config: Config, recipe: Config, seed: int) -> bool:
 
 
 def _train_pack(config: Config, runs: list[Run], machine: hardware.Hardware, stop: StopSignal) -> int:
-    make_env = _builder(config.env)
-    envs = [make_env() for _ in runs]
-    obs_dim, _ = space_dims(envs[0])
-    low, high = action_bounds(envs[0])
-    agent: Agent = _builder(config.algo)(
-        style=_builder(config.codebase)(),
-        seeds=[run.seed for run in runs],
-        obs_dim=obs_dim,
-        action_low=low,
-        action_high=high,
-        device=machine.device,
-        compile_updates=machine.compile_updates,
-    )
+    envs, eval_envs = (make_environments(config, len(runs)) for _ in range(2))
+    agent = build_agent(config, [run.seed for run in runs], envs[0], machine)
     replay = Replay(len(runs), config.training.replay_size, agent.spec.row_size, agent.device)
     label = f"{config.algo.name} {config.env.id}"
     with ExitStack() as closing, Progress(label, config.training.total_steps, agent.seeds) as progress:
         members: list[Member] = []
-        for run, env in zip(runs, envs, strict=True):
-            member = Member(run, Loggers(config.logger, run.info), env, eval_env=make_env())
+        for run, env, eval_env in zip(runs, envs, eval_envs, strict=True):
+            member = Member(run, Loggers(config.logger, run.info), env, eval_env)
             closing.callback(_close, member, stop)  # whatever happens next, a second Ctrl-C too
             members.append(member)
         loop = TrainingLoop(agent, replay, members, config, progress)
@@ -101,6 +91,27 @@ def _train_pack(config: Config, runs: list[Run], machine: hardware.Hardware, sto
     if stop.received is not None:
         return stop.exit_code
     return int(any(run.state != "finished" for run in runs))
+
+
+def make_environments(config: Config, count: int) -> list[gymnasium.Env]:
+    """Make ``count`` environments of one task."""
+    make_env = _builder(config.env)
+    return [make_env() for _ in range(count)]
+
+
+def build_agent(config: Config, seeds: list[int], env: gymnasium.Env, machine: hardware.Hardware) -> Agent:
+    """Build the agent of a pack of seeds for the task of ``env``."""
+    obs_dim, _ = space_dims(env)
+    low, high = action_bounds(env)
+    return _builder(config.algo)(
+        style=_builder(config.codebase)(),
+        seeds=seeds,
+        obs_dim=obs_dim,
+        action_low=low,
+        action_high=high,
+        device=machine.device,
+        compile_updates=machine.compile_updates,
+    )
 
 
 def _end(member: Member, step: int, stop: StopSignal) -> None:

@@ -36,7 +36,7 @@ class Learner:
         self.spec = spec
         self.state = state
         self.action_map = action_map.to(spec.dtype)
-        self._prepare, self._critic_update, self._policy_update = _bind_spec(spec, compile_updates)
+        self._prepare, self._critic_update, self._policy_update = _bind_spec(spec, state.critic.device, compile_updates)
 
     def prepare(self, rows: Tensor, noise: Tensor) -> Prepared:
         """Compute in bulk what the next ``U`` critic updates need (``rows`` ``[S, U, B, row]``)."""
@@ -97,7 +97,7 @@ def _at(tensor: Tensor | None, update: int) -> Tensor | None:
     return None if tensor is None else tensor[:, update]
 
 
-def _bind_spec(spec: LearnerSpec, compile_updates: bool) -> list[Callable[..., Any]]:
+def _bind_spec(spec: LearnerSpec, device: torch.device, compile_updates: bool) -> list[Callable[..., Any]]:
     """Fix the spec in the three update functions, and compile them."""
 
     def prepare(*tensors: Any) -> tuple[Tensor, ...]:
@@ -114,5 +114,7 @@ def _bind_spec(spec: LearnerSpec, compile_updates: bool) -> list[Callable[..., A
         return functions
     # A sweep builds one learner after another, and torch.compile counts the graphs of all of them against one limit.
     torch.compiler.reset()
+    # A graph is a few dozen kernels of microseconds each: on CPU it is called from C++, for 5% of an update.
+    options: dict[str, Any] = {"cpp_wrapper": device.type == "cpu"}
     # Shapes never change but in a shorter last run of critic updates, so specialising on them costs one more graph.
-    return [torch.compile(function, fullgraph=True, dynamic=False) for function in functions]
+    return [torch.compile(function, fullgraph=True, dynamic=False, options=options) for function in functions]
