@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import json
 import warnings
@@ -42,12 +43,22 @@ def _action_dimensions(target: str, name: str, task_id: str, kwargs: str) -> int
             env.close()
 
 
+def _spec(task_id: str) -> Any:
+    """The registered EnvSpec; of "module:Task-v0" once that module is imported, as ``gymnasium.make`` does it."""
+    import gymnasium
+
+    module, colon, task = task_id.rpartition(":")
+    if colon:
+        importlib.import_module(module)
+    return gymnasium.spec(task)
+
+
 def _check_registered(task_id: str) -> None:
     import gymnasium
 
     try:
-        gymnasium.spec(task_id)
-    except Exception as error:  # "module:Task-v0" imports that module, which may do anything
+        _spec(task_id)
+    except Exception as error:  # the module may do anything
         registered = [known for known in gymnasium.registry if not known.startswith("GymV2")]
         raise ConfigError(
             "env.id",
@@ -78,7 +89,7 @@ def _check_arguments(task_id: str, kwargs: dict[str, Any]) -> None:
     import gymnasium
     from gymnasium.envs.registration import load_env_creator
 
-    entry = gymnasium.spec(task_id).entry_point
+    entry = _spec(task_id).entry_point
     try:
         signatures = _signatures(load_env_creator(entry) if isinstance(entry, str) else entry)
     except Exception:

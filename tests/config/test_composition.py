@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -114,6 +115,22 @@ def test_the_recipe_of_a_gymnasium_task_has_its_id_but_not_its_arguments() -> No
     assert config.env.id == recipe.env.id == "Pendulum-v1"
     assert (config.env.kwargs, recipe.env.kwargs) == ({"g": 9.5}, {})
     assert config.algo.target_entropy == recipe.algo.target_entropy == -1.0
+
+
+def test_a_task_may_be_registered_by_the_module_that_its_id_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import gymnasium
+
+    register = "import gymnasium\ngymnasium.register('Swing-v0', gymnasium.spec('Pendulum-v1').entry_point)\n"
+    (tmp_path / "my_swings.py").write_text(register)
+    monkeypatch.syspath_prepend(tmp_path)
+    try:
+        config, _ = compose(["env=gym", "env.id=my_swings:Swing-v0", "env.kwargs.g=9.5"])
+    finally:
+        gymnasium.registry.pop("Swing-v0", None)
+    assert config.env.id == "my_swings:Swing-v0"
+    assert config.algo.target_entropy == -1.0
 
 
 def test_a_null_target_entropy_is_minus_the_action_dimensions() -> None:
