@@ -9,6 +9,7 @@ import pytest
 from real_runs import (
     LITTLE_BIAS,
     breaking,
+    launch,
     log_text,
     only_run,
     runs,
@@ -48,7 +49,7 @@ def assert_failed(run: Path, step: int, *words: str) -> None:
 
 
 def test_a_seed_whose_environment_breaks_leaves_the_others_running(capsys: pytest.CaptureFixture[str]) -> None:
-    assert train(*breaking(seed=1, at=70, how="raise"), "seed=[0,1,2]") == 1
+    assert launch(*breaking(seed=1, at=70, how="raise"), "seed=[0,1,2]") == 1
     good, bad, also_good = runs()
     assert_failed(bad, 70, "RuntimeError: the simulator broke")
     assert "in _break" in status(bad)["error"]["traceback"]
@@ -131,7 +132,7 @@ def test_an_exception_while_everything_is_built_is_told_too(
         raise OSError("too many open files")
 
     monkeypatch.setattr(CsvLogger, "__init__", broken)
-    assert train(*PENDULUM, "seed=[0,1]") == 1
+    assert launch(*PENDULUM, "seed=[0,1]") == 1
     for run in runs():
         assert_failed(run, 0, "OSError: too many open files")
     assert "Traceback" in capsys.readouterr().err
@@ -170,7 +171,7 @@ def test_a_logger_that_cannot_close_fails_its_seed(monkeypatch: pytest.MonkeyPat
 
 def test_output_that_cannot_be_written_is_said(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (directory / "outputs").write_text("in the way")
-    assert train(*PENDULUM) == 1
+    assert launch(*PENDULUM) == 1
     assert "NotADirectoryError" in capsys.readouterr().err
     assert (directory / "outputs").read_text() == "in the way"
 
@@ -183,7 +184,7 @@ def contents(run: Path) -> dict[str, tuple[int, bytes]]:
 
 
 def test_a_finished_run_is_left_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
-    assert train(*PENDULUM, "seed=[0,1]") == 0
+    assert launch(*PENDULUM, "seed=[0,1]") == 0
     before = [contents(run) for run in runs()]
     capsys.readouterr()
     for again in (
@@ -192,7 +193,7 @@ def test_a_finished_run_is_left_as_it_is(capsys: pytest.CaptureFixture[str]) -> 
         ["seed=[0,1]", "training.total_steps=60"],
         ["seed=0", "logger=tensorboard"],
     ):
-        assert train(*PENDULUM, *again) == 0
+        assert launch(*PENDULUM, *again) == 0
         shown = capsys.readouterr()
         assert shown.out.count("already finished at step 100: ") == (2 if "[" in again[0] else 1)
         assert shown.err == ""

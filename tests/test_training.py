@@ -18,6 +18,7 @@ from omegaconf import OmegaConf
 from real_runs import (
     LITTLE_BIAS,
     SMALL,
+    launch,
     log_text,
     numbers,
     only_run,
@@ -57,7 +58,7 @@ INVERTED = ("env=inverted_pendulum", LITTLE_BIAS)
     ("codebase", "task"), [("redq", PENDULUM), ("redq", INVERTED), ("ku", ("env=hopper", "eval.episodes=2"))]
 )
 def test_a_run_leaves_what_is_documented(codebase: str, task: tuple[str, ...]) -> None:
-    assert train(*task, f"codebase={codebase}", "training.total_steps=130") == 0
+    assert launch(*task, f"codebase={codebase}", "training.total_steps=130") == 0
     run = only_run()
     assert run.parts[-6:-2] == ("outputs", "debug", codebase, "droq")
     assert sorted(os.listdir(run)) == FILES
@@ -93,7 +94,7 @@ def test_training_episodes_are_counted_with_return_and_length() -> None:
 
 
 def test_status_and_log_tell_how_it_went(capsys: pytest.CaptureFixture[str]) -> None:
-    assert train(*INVERTED, "seed=5") == 0
+    assert launch(*INVERTED, "seed=5") == 0
     run = only_run()
     told = status(run)
     assert (told["state"], told["seed"], told["step"], told["total_steps"]) == ("finished", 5, 100, 100)

@@ -1,0 +1,180 @@
+"""Ctrl-C and SIGTERM: real signals to the real program, and to this process where the exact step matters."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+from real_runs import (
+    LITTLE_BIAS,
+    breaking,
+    log_text,
+    only_run,
+    rows,
+    runs,
+    start,
+    status,
+    steps,
+    train,
+    wait_for,
+    weights,
+)
+
+from droq_exp.loggers.csv import CsvLogger
+
+LONG = ("env=inverted_pendulum", LITTLE_BIAS, "training.total_steps=1000000")
+
+
+@pytest.fixture(autouse=True)
+def directory(elsewhere: Path) -> Path:
+    return elsewhere
+
+
+def assert_interrupted(run: Path, name: str) -> int:
+    """Status and log agree on how ``run`` ended, and nothing half-written is left; return the step."""
+    told = status(run)
+    assert (told["state"], told["error"]["summary"]) == ("interrupted", f"interrupted by {name}")
+    assert told["ended"] is not None
+    assert log_text(run).splitlines()[-1].endswith(f"INFO interrupted by {name} at step {told['step']}")
+    assert "ERROR" not in log_text(run)
+    assert not list(run.rglob(".*.tmp"))
+    return told["step"]
+
+
+def evaluated(directory: Path) -> bool:
+    return any((run / "eval.csv").exists() for run in runs(directory))
+
+
+def end(process: subprocess.Popen[str]) -> tuple[int, str]:
+    """Wait for the end; return the exit code and what was written to stderr."""
+    _, error = process.communicate(timeout=120)
+    return process.returncode, error
+
+
+# A real process
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_training_in_order(number: signal.Signals, code: int, directory: Path) -> None:
+    process = start(directory, *LONG, "seed=[0,1]")
+    wait_for(lambda: evaluated(directory), process)
+    process.send_signal(number)
+    returned, error = end(process)
+    assert returned == code
+    assert "Traceback" not in error
+    for run in runs(directory):
+        step = assert_interrupted(run, number.name)
+        assert step >= 50
+        assert steps(run) == steps(run, "train") == list(range(50, step + 1, 50))
+        assert weights(run)["step"] == steps(run)[-1]
+
+
+def test_ctrl_c_during_compilation_is_an_interruption(directory: Path, tmp_path: Path) -> None:
+    """A terminal signals the compilers too, which then fail: that is no failure of the run."""
+    cache = tmp_path / "inductor"
+    # Trusting the processor's vector instructions saves the compilations that would try them.
+    variables = {"TORCHINDUCTOR_CACHE_DIR": str(cache), "TORCHINDUCTOR_VEC_ISA_OK": "1"}
+    process = start(directory, *LONG, "hardware.compile=true", **variables)
+    wait_for(lambda: list(cache.rglob("*.main.cpp")), process)
+    os.killpg(process.pid, signal.SIGINT)
+    returned, error = end(process)
+    assert returned == 130, error
+    assert "Traceback" not in error
+    assert assert_interrupted(only_run(directory), "SIGINT") == 51  # the first update
+
+
+def test_ctrl_c_ends_a_sweep(directory: Path) -> None:
+    process = start(directory, "-m", *LONG, "seed=0,1")
+    wait_for(lambda: evaluated(directory), process)
+    os.killpg(process.pid, signal.SIGINT)
+    returned, error = end(process)
+    assert returned == 130, error
+    assert "Traceback" not in error
+    assert_interrupted(only_run(directory), "SIGINT")  # of seed 0; seed 1 did not start
+
+
+# Within this process, at an exact step
+
+
+@pytest.mark.parametrize(("how", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_in_the_random_phase(how: str, code: int) -> None:
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    assert train(*breaking(seed=0, at=20, how=how), "seed=[0,1]") == code
+    for run in runs():
+        assert assert_interrupted(run, how) == 20
+        assert sorted(os.listdir(run)) == ["config.yaml", "status.json", "train.log"]
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
+
+
+def test_an_evaluation_is_completed_first() -> None:
+    assert train(*breaking(seed=0, at=50, how="SIGINT"), "seed=[0,1]") == 130
+    for run in runs():
+        assert assert_interrupted(run, "SIGINT") == 50
+        assert steps(run) == [50]
+        assert weights(run)["step"] == 50
+
+
+def test_a_seed_that_had_failed_before_stays_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    from counting_env import Counting
+
+    def broken(self: Counting, reward: float) -> float:
+        raise RuntimeError("the simulator broke")
+
+    step = Counting.step
+
+    def interrupted(self: Counting, action: object) -> object:
+        if self.seed != self.broken_seed and self.steps == 69:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(self, action)
+
+    monkeypatch.setattr(Counting, "_break", broken)
+    monkeypatch.setattr(Counting, "step", interrupted)
+    assert train(*breaking(seed=1, at=60, how="raise"), "seed=[0,1]") == 130
+    going, failed = runs()
+    assert assert_interrupted(going, "SIGINT") == 70
+    assert (status(failed)["state"], status(failed)["step"]) == ("failed", 60)
+
+
+def test_loggers_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    states: list[str] = []
+    monkeypatch.setattr(CsvLogger, "close", lambda self, state: states.append(state))
+    assert train(*breaking(seed=0, at=70, how="SIGTERM"), "seed=[0,1]") == 143
+    assert states == ["interrupted", "interrupted"]
+
+
+def test_a_second_ctrl_c_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here in the middle of an evaluation, which would be completed otherwise."""
+    from counting_env import Counting
+
+    step = Counting.step
+    taken = [0]
+
+    def twice(self: Counting, action: object) -> object:
+        taken[0] += 1
+        if taken[0] in (95, 100):  # 80 steps of training so far, then evaluation's
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(self, action)
+
+    states: list[str] = []
+    monkeypatch.setattr(Counting, "step", twice)
+    monkeypatch.setattr(CsvLogger, "close", lambda self, state: states.append(state))
+    command = ["env=gym", "env.id=Counting-v0", LITTLE_BIAS, "eval.interval=80", "env.kwargs={length: 1000}"]
+    assert train(*command) == 130
+    assert taken == [100]
+    run = only_run()
+    assert_interrupted(run, "SIGINT")
+    assert states == ["interrupted"]
+    assert not (run / "eval.csv").exists()
+
+
+def test_a_second_ctrl_c_keeps_the_step_that_was_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    def impatient(self: CsvLogger, state: str) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(CsvLogger, "close", impatient)
+    assert train(*breaking(seed=0, at=70, how="SIGINT")) == 130
+    assert assert_interrupted(only_run(), "SIGINT") == 50  # that of the last evaluation
+    assert [row["step"] for row in rows(only_run(), "eval")] == ["50"]
