@@ -123,10 +123,10 @@ def start(directory: Path, *overrides: str, **environment: str) -> subprocess.Po
     )
 
 
-def wait_for(condition: Callable[[], object], process: subprocess.Popen[str], seconds: float = 120) -> None:
+def wait_for(condition: Callable[[], object], process: subprocess.Popen[str], seconds: float = 300) -> None:
     """Wait until ``condition`` holds, while ``process`` runs."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert process.poll() is None, process.communicate()
+        assert process.poll() is None, f"ended early: {process.communicate()}"
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.02)

@@ -241,7 +241,7 @@ def test_what_did_not_finish_starts_over(how: str, code: int, state: str, monkey
 
 def test_without_a_compiler_a_run_says_so_once_and_goes_on(directory: Path) -> None:
     process = start(directory, *PENDULUM, "hardware.compile=true", "seed=[0,1]", CXX="no-such-compiler")
-    out, error = process.communicate(timeout=120)
+    out, error = process.communicate(timeout=300)
     assert process.returncode == 0, error
     assert (out + error).count("no C++ compiler found") == 1
     assert error.startswith("warning: no C++ compiler found: ")

@@ -50,7 +50,7 @@ def evaluated(directory: Path) -> bool:
 
 def end(process: subprocess.Popen[str]) -> tuple[int, str]:
     """Wait for the end; return the exit code and what was written to stderr."""
-    _, error = process.communicate(timeout=120)
+    _, error = process.communicate(timeout=300)
     return process.returncode, error
 
 
