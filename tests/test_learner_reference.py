@@ -41,6 +41,8 @@ from reference.records import Batch, CriticDraws, PolicyDraws, PolicyRecord, Set
 from reference.slow_learner import SlowLearner
 from torch import Tensor
 
+from droq_exp.learner.learner import Learner
+
 SEEDS = [3, 8]
 STEPS = 4
 
@@ -80,7 +82,9 @@ class Comparison:
         *,
         reference: type[SlowLearner] = SlowLearner,
         compile_updates: bool = False,
+        observed: bool = True,
     ) -> None:
+        """``observed=False`` takes the learner as it is in training and compares its state alone."""
         self.algorithm, self.settings, self.tolerance = algorithm, settings, tolerance
         spec = spec_of(algorithm, settings, len(SEEDS), tolerance.dtype)
         self.style = style_of(settings)
@@ -94,18 +98,21 @@ class Comparison:
         low, high = (settings.action_bias + sign * settings.action_scale for sign in (-1, 1))
         action_map = torch.as_tensor(self.style.action_map(low.numpy(), high.numpy()))
         state = state_of(self.slows, spec)
-        self.learner = ObservedLearner(spec, state, action_map, compile_updates=compile_updates)
+        kind = ObservedLearner if observed else Learner
+        self.learner = kind(spec, state, action_map, compile_updates=compile_updates)
 
     def step(self) -> None:
         """One environment step on both sides; raises AssertionError with the first quantity that differs."""
         draws = self.sampler.draw(self.replay.size)
         rows = self.replay.gather(draws.indices).unflatten(1, (-1, BATCH_SIZE)).to(self.tolerance.dtype)
-        self.learner.observed = seen = Observed()
+        if isinstance(self.learner, ObservedLearner):
+            self.learner.observed = Observed()
         with torch.no_grad(), default_dtype(self.tolerance.dtype):
             self.style.update(self.learner, rows, draws)
         for member, (slow, transitions) in enumerate(zip(self.slows, self.transitions, strict=True)):
             record = slow.update(*slow_draws(draws, member, transitions, self.algorithm, self.settings))
-            self._compare_updates(seen, record, member)
+            if isinstance(self.learner, ObservedLearner):
+                self._compare_updates(self.learner.observed, record, member)
             self._compare_state(member)
 
     def _compare_updates(self, seen: Observed, record: StepRecord, member: int) -> None:
@@ -245,11 +252,24 @@ def test_the_state_alone_bites(mutation: type[SlowLearner], noticed: str, monkey
         comparison.step()
 
 
+@pytest.mark.parametrize("style", ["redq", "ku"])
+@pytest.mark.parametrize("name", ["sac", "droq", "redq", "redq_layernorm"])
+def test_several_updates_at_once_are_the_same(name: str, style: str) -> None:
+    compare(ALGORITHMS[name], settings_of(ALGORITHMS[name], style), observed=False)
+
+
+@pytest.mark.parametrize("delay", [4, 6, 10])
+def test_several_updates_at_once_between_policy_updates(delay: int) -> None:
+    compare(REDQ, settings_of(REDQ, "redq", policy_update_delay=delay), steps=2, observed=False)
+
+
 def test_compiled_updates_are_the_eager_ones() -> None:
     # One graph a function is allowed, so this also shows that a process may build one learner after another
     # (a multirun does): their graphs must not add up to torch's limit of recompilations.
     with torch._dynamo.config.patch(recompile_limit=1):
         for algorithm, style in ((SAC, "ku"), (ALGORITHMS["droq"], "redq"), (REDQ, "redq")):
-            comparison = Comparison(algorithm, settings_of(algorithm, style), FLOAT32, compile_updates=True)
+            comparison = Comparison(
+                algorithm, settings_of(algorithm, style), FLOAT32, compile_updates=True, observed=False
+            )
             for _ in range(2):
                 comparison.step()

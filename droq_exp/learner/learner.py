@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,58 +16,79 @@ from droq_exp.learner.spec import LearnerSpec
 from droq_exp.learner.state import LearnerState
 
 
-@dataclass
-class Prepared:
-    """Inputs of consecutive critic updates, an entry an update (see :func:`droq_exp.learner.updates.prepare`)."""
+def updates_per_graph(spec: LearnerSpec) -> int:
+    """Critic updates that are compiled as one graph, at most.
 
-    inputs: tuple[Tensor, ...]
-    next_inputs: tuple[Tensor, ...]
-    reward: tuple[Tensor, ...]
-    discount: tuple[Tensor, ...]
-    coefficients: tuple[Tensor, ...]
+    Entering a graph costs a tenth of an update of plain critics, so several share one. Layer norm and dropout double
+    an update's kernels: there the gain is smaller, and compiling takes 4 seconds more with each update.
+    """
+    return 1 if spec.layer_norm or spec.dropout_rate else 4
 
 
 class Learner:
     """Binds the state to the update functions, compiled or eager; the code styles decide the order of the calls."""
 
-    def __init__(self, spec: LearnerSpec, state: LearnerState, action_map: Tensor, *, compile_updates: bool) -> None:
-        """``action_map`` is ``[2, act]``: scale and offset from [-1, 1] to what critics and environment see."""
+    def __init__(
+        self,
+        spec: LearnerSpec,
+        state: LearnerState,
+        action_map: Tensor,
+        *,
+        compile_updates: bool,
+        updates_at_once: int | None = None,
+    ) -> None:
+        """``action_map`` is ``[2, act]``: scale and offset from [-1, 1] to what critics and environment see.
+
+        ``updates_at_once`` is None (see :func:`updates_per_graph`) but where a test watches every update.
+        """
         self.spec = spec
         self.state = state
         self.action_map = action_map.to(spec.dtype)
-        self._prepare, self._critic_update, self._policy_update = _bind_spec(spec, state.critic.device, compile_updates)
+        self.critic_before_last = state.critic.clone()
+        self._updates_at_once = updates_at_once or updates_per_graph(spec)
+        self._prepare, self._critic_updates, self._policy_update = _bind_spec(
+            spec, state.critic.device, compile_updates
+        )
 
-    def prepare(self, rows: Tensor, noise: Tensor) -> Prepared:
-        """Compute in bulk what the next ``U`` critic updates need (``rows`` ``[S, U, B, row]``)."""
-        state, count = self.state, rows.shape[1]
-        bulk = self._prepare(state.actor, state.log_alpha, rows, noise, self.action_map)
-        coefficients = adam_coefficients(state.critic_updates + 1, count, self.spec.critic_learning_rate)
-        inputs, next_inputs, reward, discount = (tensor.unbind(1) for tensor in bulk)
-        return Prepared(inputs, next_inputs, reward, discount, self._as_tensor(coefficients).unbind(0))
+    def critic_updates(self, rows: Tensor, draws: Draws, start: int, stop: int) -> None:
+        """Run the critic updates ``start`` to ``stop`` (exclusive) of an environment step, the policy standing still.
 
-    def critic_update(self, prepared: Prepared, position: int, draws: Draws, update: int) -> None:
-        """Run one critic update: number ``position`` of ``prepared``, number ``update`` of the environment step."""
+        ``rows`` are all minibatches of the step, ``[S, G, B, row]``. Afterwards ``critic_before_last`` holds the
+        critics as they were before the last of these updates.
+        """
+        state, count = self.state, stop - start
+        bulk = self._prepare(
+            state.actor, state.log_alpha, rows[:, start:stop], draws.next_noise[:, start:stop], self.action_map
+        )
+        coefficients = self._as_tensor(
+            adam_coefficients(state.critic_updates + 1, count, self.spec.critic_learning_rate)
+        )
+        chunk = max(size for size in range(1, self._updates_at_once + 1) if count % size == 0)
+        for first in range(0, count, chunk):
+            part = slice(first, first + chunk)
+            drawn = slice(start + first, start + first + chunk)
+            self._critic_chunk(
+                *(tensor[:, part] for tensor in bulk),
+                coefficients[part],
+                *(_part(tensor, drawn) for tensor in (draws.critic_keep, draws.subset, draws.valid, draws.mixture)),
+            )
+        state.critic_updates += count
+
+    def _critic_chunk(self, *tensors: Tensor | None) -> None:
+        """Run consecutive critic updates as one graph; ``tensors`` from ``inputs`` on."""
         state = self.state
-        self._critic_update(
+        self._critic_updates(
             state.critic,
+            self.critic_before_last,
             state.critic_target,
             state.critic_moment1,
             state.critic_moment2,
             state.critic_sums,
-            prepared.inputs[position],
-            prepared.next_inputs[position],
-            prepared.reward[position],
-            prepared.discount[position],
-            prepared.coefficients[position],
-            _at(draws.critic_keep, update),
-            _at(draws.subset, update),
-            _at(draws.valid, update),
-            _at(draws.mixture, update),
+            *tensors,
         )
-        state.critic_updates += 1
 
-    def policy_update(self, rows: Tensor, draws: Draws, update: int) -> None:
-        """Run the environment step's policy update number ``update`` on one minibatch, ``[S, B, row]``."""
+    def policy_update(self, critic: Tensor, rows: Tensor, draws: Draws, update: int) -> None:
+        """Run the step's policy update number ``update`` at the given critics on one minibatch, ``[S, B, row]``."""
         state, spec = self.state, self.spec
         rates = (spec.actor_learning_rate, spec.temperature_learning_rate)
         coefficients = np.concatenate([adam_coefficients(state.policy_updates + 1, 1, rate) for rate in rates])
@@ -80,12 +100,12 @@ class Learner:
             state.log_alpha_moment1,
             state.log_alpha_moment2,
             state.policy_sums,
-            state.critic,
+            critic,
             rows[..., : spec.obs_dim].contiguous(),
             draws.policy_noise[:, update],
             self.action_map,
             self._as_tensor(coefficients),
-            _at(draws.policy_keep, update),
+            None if draws.policy_keep is None else draws.policy_keep[:, update],
         )
         state.policy_updates += 1
 
@@ -93,8 +113,8 @@ class Learner:
         return torch.as_tensor(values, dtype=self.spec.dtype).to(self.state.critic.device)
 
 
-def _at(tensor: Tensor | None, update: int) -> Tensor | None:
-    return None if tensor is None else tensor[:, update]
+def _part(tensor: Tensor | None, updates: slice) -> Tensor | None:
+    return None if tensor is None else tensor[:, updates]
 
 
 def _bind_spec(spec: LearnerSpec, device: torch.device, compile_updates: bool) -> list[Callable[..., Any]]:
@@ -103,13 +123,13 @@ def _bind_spec(spec: LearnerSpec, device: torch.device, compile_updates: bool) -
     def prepare(*tensors: Any) -> tuple[Tensor, ...]:
         return updates.prepare(spec, *tensors)
 
-    def critic_update(*tensors: Any) -> None:
-        updates.critic_update(spec, *tensors)
+    def critic_updates(*tensors: Any) -> None:
+        updates.critic_updates(spec, *tensors)
 
     def policy_update(*tensors: Any) -> None:
         updates.policy_update(spec, *tensors)
 
-    functions = [prepare, critic_update, policy_update]
+    functions = [prepare, critic_updates, policy_update]
     if not compile_updates:
         return functions
     # A sweep builds one learner after another, and torch.compile counts the graphs of all of them against one limit.

@@ -1,6 +1,6 @@
 """The learner's three steps as functions of tensors that compile to one graph each.
 
-``prepare`` computes in bulk what does not change during a run of critic updates; ``critic_update`` and
+``prepare`` computes in bulk what does not change during a run of critic updates; ``critic_updates`` and
 ``policy_update`` change parameters, moments and logging sums in place. They know nothing of the code style: the styles
 (``droq_exp/styles``) call them in their own order.
 """
@@ -48,9 +48,10 @@ def prepare(
     )
 
 
-def critic_update(
+def critic_updates(
     spec: LearnerSpec,
     critic: Tensor,
+    critic_before_last: Tensor,
     target: Tensor,
     moment1: Tensor,
     moment2: Tensor,
@@ -65,19 +66,26 @@ def critic_update(
     valid: Tensor | None,
     mixture: Tensor | None,
 ) -> None:
-    """One critic step: target, loss, gradient, Adam, Polyak, in place on the first five tensors.
+    """Run U critic updates one after the other, in place on the first six tensors.
 
-    Shapes are those of :func:`prepare` and :class:`~droq_exp.learner.draws.Draws` at one update.
+    ``critic_before_last`` receives the critics as they are before the last update. The others are those of
+    :func:`prepare` and :class:`~droq_exp.learner.draws.Draws`, ``[S, U, ...]``; ``coefficients`` is ``[U, 2]``.
     """
-    target_keep, online_keep = _split_keep(keep, spec)
-    next_value = target_value(target, next_inputs, target_keep, subset, valid, mixture, spec)
-    td_target = reward + discount * next_value
-    gradient, (_, (losses, q_mean)) = torch.func.grad_and_value(critic_loss, has_aux=True)(
-        critic, inputs, td_target, online_keep, spec
-    )
-    adam_(critic, gradient, moment1, moment2, coefficients)
-    polyak_(target, critic, spec.tau)
-    sums.add_(torch.stack([losses, q_mean, torch.ones_like(losses)], -1))
+    count = inputs.shape[1]
+    for u in range(count):
+        if u == count - 1:
+            critic_before_last.copy_(critic)
+        target_keep, online_keep = _split_keep(_at(keep, u), spec)
+        next_value = target_value(
+            target, next_inputs[:, u], target_keep, _at(subset, u), _at(valid, u), _at(mixture, u), spec
+        )
+        td_target = reward[:, u] + discount[:, u] * next_value
+        gradient, (_, (losses, q_mean)) = torch.func.grad_and_value(critic_loss, has_aux=True)(
+            critic, inputs[:, u], td_target, online_keep, spec
+        )
+        adam_(critic, gradient, moment1, moment2, coefficients[u])
+        polyak_(target, critic, spec.tau)
+        sums.add_(torch.stack([losses, q_mean, torch.ones_like(losses)], -1))
 
 
 def policy_update(
@@ -111,6 +119,10 @@ def policy_update(
     if spec.learn_temperature:
         adam_(log_alpha, temperature_grad, log_alpha_moment1, log_alpha_moment2, coefficients[1])
     sums.add_(torch.stack([losses, temperature_loss, -log_prob, torch.ones_like(losses)], -1))
+
+
+def _at(tensor: Tensor | None, update: int) -> Tensor | None:
+    return None if tensor is None else tensor[:, update]
 
 
 def _split_keep(keep: Tensor | None, spec: LearnerSpec) -> tuple[list[Tensor] | None, list[Tensor] | None]:

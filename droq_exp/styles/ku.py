@@ -63,10 +63,8 @@ class KuStyle:
 
     def update(self, learner: Learner, rows: Tensor, draws: Draws) -> None:
         """Run the updates of one environment step on ``rows`` ``[S, G + 1, B, row]``, the last one the policy's."""
-        prepared = learner.prepare(rows[:, :-1], draws.next_noise)
-        for update in range(learner.spec.utd_ratio):
-            learner.critic_update(prepared, update, draws, update)
-        learner.policy_update(rows[:, -1], draws, 0)
+        learner.critic_updates(rows, draws, 0, learner.spec.utd_ratio)
+        learner.policy_update(learner.state.critic, rows[:, -1], draws, 0)
 
     def measure(
         self, agent: Agent, member: int, env: gymnasium.Env, seed: int, step: int, episodes: int, bias: KuBiasConfig

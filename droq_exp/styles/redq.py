@@ -62,16 +62,13 @@ class RedqStyle:
         """Run the updates of one environment step on ``rows`` ``[S, G, B, row]``.
 
         The original takes the critic's gradient, then the policy's, then steps the temperature, the critic and the
-        policy. Neither the critic's target (prepared beforehand) nor its loss reads the new policy or temperature, so
-        a whole policy update just before the critic update is the same.
+        policy: the policy learns from the critics as they were before the last of its critic updates, on that update's
+        minibatch. The critics' targets never see the new policy or temperature before the next run of updates.
         """
         start = 0
         for policy_update, last in enumerate(self.policy_updates(learner.spec.utd_ratio)):
-            prepared = learner.prepare(rows[:, start : last + 1], draws.next_noise[:, start : last + 1])
-            for update in range(start, last + 1):
-                if update == last:
-                    learner.policy_update(rows[:, update], draws, policy_update)
-                learner.critic_update(prepared, update - start, draws, update)
+            learner.critic_updates(rows, draws, start, last + 1)
+            learner.policy_update(learner.critic_before_last, rows[:, last], draws, policy_update)
             start = last + 1
 
     def measure(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from droq_exp.learner.draws import Draws, DrawSampler
-from droq_exp.learner.learner import Learner, Prepared
+from droq_exp.learner.learner import Learner
 from droq_exp.learner.networks import Shapes, actor_shapes, critic_shapes, named
 from droq_exp.learner.spec import LearnerSpec
 from droq_exp.learner.state import LearnerState
@@ -144,25 +144,25 @@ class ObservedLearner(Learner):
     """The learner under test; reads losses off its logging sums and gradients off Adam's first moments."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, updates_at_once=1, **kwargs)
         self.observed = Observed()
 
-    def critic_update(self, prepared: Prepared, position: int, draws: Draws, update: int) -> None:
+    def _critic_chunk(self, *tensors: Tensor | None) -> None:
         state, seen = self.state, self.observed
         moment = state.critic_moment1.clone()
         state.critic_sums.zero_()
-        super().critic_update(prepared, position, draws, update)
+        super()._critic_chunk(*tensors)
         loss, q_mean, count = state.critic_sums.clone().unbind(1)
         assert (count == 1).all()
         seen.critic_losses.append(loss)
         seen.q_means.append(q_mean)
         seen.critic_gradients.append((state.critic_moment1 - BETA1 * moment) / (1 - BETA1))
 
-    def policy_update(self, rows: Tensor, draws: Draws, update: int) -> None:
+    def policy_update(self, critic: Tensor, rows: Tensor, draws: Draws, update: int) -> None:
         state, seen = self.state, self.observed
         moment, temperature_moment = state.actor_moment1.clone(), state.log_alpha_moment1.clone()
         state.policy_sums.zero_()
-        super().policy_update(rows, draws, update)
+        super().policy_update(critic, rows, draws, update)
         loss, temperature_loss, entropy, count = state.policy_sums.clone().unbind(1)
         assert (count == 1).all()
         seen.policy_losses.append(loss)
