@@ -169,10 +169,15 @@ class Agent:
             for i in range(len(self.seeds))
         ]
 
-    def parameters_non_finite(self, member: int) -> list[str]:
-        """Name the parameters of seed ``member`` that hold an infinity or a NaN."""
-        names = ("critic", "critic_target", "actor", "log_alpha")
-        return [name for name in names if not bool(getattr(self.state, name)[member].isfinite().all())]
+    def non_finite(self, member: int) -> list[str]:
+        """Name what of seed ``member`` is infinite or NaN: logged sums since the last reading, and parameters."""
+        state = self.state
+        logged = [*zip(CRITIC_METRICS, state.critic_sums[member], strict=False)]
+        logged += zip(POLICY_METRICS, state.policy_sums[member], strict=False)
+        parameters = [
+            (name, getattr(state, name)[member]) for name in ("critic", "critic_target", "actor", "log_alpha")
+        ]
+        return [name for name, value in logged + parameters if not bool(value.isfinite().all())]
 
     def _actor(self, member: int) -> dict[str, Tensor]:
         return named(self.state.actor[member : member + 1], actor_shapes(self.spec))

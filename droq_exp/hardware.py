@@ -7,6 +7,7 @@ import os
 import sys
 import sysconfig
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -23,7 +24,7 @@ class Hardware:
 
     device: str
     compile_updates: bool
-    description: str  # for people: device and threads
+    description: str  # for people: device, threads, and whether updates run eagerly
 
 
 def set_up(config: HardwareConfig) -> Hardware:
@@ -44,11 +45,12 @@ def set_up(config: HardwareConfig) -> Hardware:
     _keep_freed_memory()
     compile_updates = config.compile and _can_compile(device)
     words = f"cpu, {threads} threads" if device == "cpu" else f"{device} ({torch.cuda.get_device_name(device)})"
-    return Hardware(device, compile_updates, words)
+    return Hardware(device, compile_updates, words if compile_updates else f"{words}, eager")
 
 
+@lru_cache
 def _can_compile(device: str) -> bool:
-    """Whether torch.compile finds what it needs here; where it does not, say so once."""
+    """Whether torch.compile finds what it needs here; where it does not, say so once in this process."""
     missing = _missing_for_cpu() if device == "cpu" else _missing_for_cuda()
     if missing:
         print(f"warning: {missing}: updates run without torch.compile, more slowly", file=sys.stderr, flush=True)

@@ -26,6 +26,7 @@ class TrainingLoop:
     ) -> None:
         """``members`` are in the order of the agent's seeds."""
         self.step = 0
+        self._measured = 0  # the last step that was measured
         self._agent = agent
         self._replay = replay
         self._members = members
@@ -34,6 +35,11 @@ class TrainingLoop:
         self._started = time.monotonic()
         self._evaluating = 0.0  # seconds spent in measurements, which updates per second leave out
         self._last_measure = (0, 0.0)  # updates and training seconds at the last measurement
+
+    @property
+    def done(self) -> bool:
+        """Whether the last step has been made and measured."""
+        return self.step == self._config.training.total_steps and self._measured == self.step
 
     def run(self, stop: StopSignal) -> None:
         """Train until the last step, until every member has failed, or until a signal arrives."""
@@ -68,6 +74,7 @@ class TrainingLoop:
 
     def _measure(self) -> list[float]:
         """Log the interval's training metrics, evaluate, and keep the weights. Returns each member's mean return."""
+        self._fail_non_finite()
         training = self._take_training_metrics()
         started = time.monotonic()
         returns = [
@@ -75,6 +82,7 @@ class TrainingLoop:
             for index, (member, metrics) in enumerate(zip(self._members, training, strict=True))
         ]
         self._evaluating += time.monotonic() - started
+        self._measured = self.step
         return returns
 
     def _take_training_metrics(self) -> list[dict[str, float]]:
@@ -90,11 +98,6 @@ class TrainingLoop:
 
     def _measure_member(self, index: int, member: Member, training: dict[str, float]) -> float:
         config = self._config
-        bad = [name for name, value in training.items() if not math.isfinite(value)]
-        bad += self._agent.parameters_non_finite(index)
-        if bad:
-            member.fail(self.step, _not_finite(bad))
-            return math.nan
         try:
             save_weights(member.run.directory / "checkpoint", self._agent.state.member(index), self.step)
             measured = self._agent.style.measure(
@@ -112,9 +115,5 @@ class TrainingLoop:
 
     def _fail_non_finite(self) -> None:
         for index, member in enumerate(self._members):
-            if member.active and (bad := self._agent.parameters_non_finite(index)):
-                member.fail(self.step, _not_finite(bad))
-
-
-def _not_finite(quantities: list[str]) -> str:
-    return f"not finite: {', '.join(quantities)}"
+            if member.active and (bad := self._agent.non_finite(index)):
+                member.fail(self.step, f"not finite at step {self.step}: {', '.join(bad)}")

@@ -31,6 +31,11 @@ class StopSignal:
             signal.signal(number, handler)
 
     @property
+    def name(self) -> str:
+        """Name of the signal received, such as "SIGTERM"; empty before."""
+        return self.received.name if self.received is not None else ""
+
+    @property
     def exit_code(self) -> int:
         """The shell's code for an end by the signal received: 130 for SIGINT, 143 for SIGTERM."""
         if self.received is None:

@@ -51,7 +51,8 @@ def train(config: Config, recipe: Config) -> int:
                 if stop.received is None:
                     run.fail(run.step, error)
                 else:
-                    run.interrupt(run.step, stop.received.name)
+                    run.log.info("after %s: %r", stop.name, error)
+                    run.interrupt(run.step, stop.name)
             if stop.received is None:
                 raise
             code = stop.exit_code
@@ -85,9 +86,13 @@ def _train_pack(config: Config, runs: list[Run], machine: hardware.Hardware, sto
             for member in members:
                 if member.active and stop.received is None:
                     member.fail(loop.step, error)
+                elif member.active:
+                    member.run.log.info("after %s: %r", stop.name, error)
         for member in members:
-            if member.active:
-                _end(member, loop.step, stop)
+            if member.active and (stop.received is None or loop.done):
+                member.finish(loop.step)
+            elif member.active:
+                member.interrupt(loop.step, stop.name)
     if stop.received is not None:
         return stop.exit_code
     return int(any(run.state != "finished" for run in runs))
@@ -112,13 +117,6 @@ def build_agent(config: Config, seeds: list[int], env: gymnasium.Env, machine: h
         device=machine.device,
         compile_updates=machine.compile_updates,
     )
-
-
-def _end(member: Member, step: int, stop: StopSignal) -> None:
-    if stop.received is None:
-        member.finish(step)
-    else:
-        member.interrupt(step, stop.received.name)
 
 
 def _close(member: Member, stop: StopSignal) -> None:

@@ -89,7 +89,7 @@ def test_a_loss_that_is_not_finite_is_named_at_the_next_evaluation(how: str) -> 
     changes = ["hardware.detect_anomaly=false", "training.total_steps=200"]
     assert train(*breaking(seed=0, at=60, how=how), *changes, "seed=[0,1]") == 1
     bad, good = runs()
-    assert_failed(bad, 100, "not finite: ", "critic_loss", "policy_loss")
+    assert_failed(bad, 100, "not finite at step 100: ", "critic_loss", "policy_loss")
     assert weights(bad)["step"] == 50
     assert all(weights(bad)[name].isfinite().all() for name in ("actor", "critic", "critic_target"))
     assert steps(bad) == [50]
@@ -98,7 +98,7 @@ def test_a_loss_that_is_not_finite_is_named_at_the_next_evaluation(how: str) -> 
 
 def test_anomaly_detection_names_it_at_the_step() -> None:
     assert train(*breaking(seed=0, at=40, how="nan_reward"), "algo.batch_size=256") == 1
-    assert_failed(only_run(), 51, "not finite: ", "critic")  # the first update
+    assert_failed(only_run(), 51, "not finite at step 51: ", "critic_loss", "critic")  # the first update
 
 
 def test_when_every_seed_has_failed_training_ends() -> None:

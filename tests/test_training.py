@@ -100,7 +100,7 @@ def test_status_and_log_tell_how_it_went(capsys: pytest.CaptureFixture[str]) -> 
     assert (told["state"], told["seed"], told["step"], told["total_steps"]) == ("finished", 5, 100, 100)
     assert told["error"] is None
     assert set(told["versions"]) == {"python", "torch", "numpy", "gymnasium", "mujoco", "droq_exp"}
-    assert told["device"] == "cpu, 1 threads"
+    assert told["device"] == "cpu, 1 threads, eager"
     assert torch.get_num_threads() == 1
     started, ended = (datetime.fromisoformat(told[key]) for key in ("started", "ended"))
     assert started.utcoffset() is not None

@@ -116,6 +116,8 @@ def _compose_lines(overrides: tuple[str, ...]) -> DictConfig:
     OmegaConf.set_struct(composed, False)
     with open_dict(composed):
         del composed["hydra"]
+        if composed.experiment_name is None:
+            composed.experiment_name = chosen.experiment or "runs"
     return composed
 
 

@@ -102,7 +102,7 @@ class HardwareConfig:
     threads: int | None = None  # None: the CPU cores that this process may use
     compile: bool = True
     precision: str = "fp32"  # fp32 | tf32 (tf32: CUDA only)
-    detect_anomaly: bool = False  # check every quantity after every environment step
+    detect_anomaly: bool = False  # look for infinities and NaN after every environment step, not at evaluations only
 
 
 @dataclass
@@ -152,5 +152,5 @@ class Config:
     hardware: HardwareConfig
     logger: LoggerConfig
     seed: Any = 0  # an integer, or a list of different integers: trained side by side
-    experiment_name: str = "runs"  # first folder below output_dir
+    experiment_name: str = "runs"  # first folder below output_dir; by default the chosen experiment
     output_dir: str = "outputs"
