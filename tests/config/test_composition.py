@@ -155,11 +155,13 @@ def test_a_plus_changes_nothing() -> None:
 def test_a_directory_of_ones_own_adds_choices(tmp_path: Any) -> None:
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "mine.yaml").write_text(
-        "# @package _global_\ndefaults:\n  - override /env: ant\nexperiment_name: mine\nalgo:\n  utd_ratio: 3\n"
+        "# @package _global_\ndefaults:\n  - override /env: ant\nalgo:\n  utd_ratio: 3\n"
     )
     search = f"hydra.searchpath=['file://{tmp_path}']"
     config, recipe = compose([search, "experiment=mine"])
     assert (config.env.name, config.algo.utd_ratio, recipe.algo.utd_ratio) == ("ant", 3, 3)
+    assert (config.experiment_name, recipe.experiment_name) == ("mine", "mine")
+    assert compose([search, "experiment=mine", "experiment_name=other"])[0].experiment_name == "other"
     with pytest.raises(ConfigError, match="choose from mine, smoke") as refusal:
         compose([search, "experiment=min"])
     assert refusal.value.suggestion == "mine"
