@@ -44,6 +44,7 @@ def train(config: Config, recipe: Config) -> int:
         try:
             for seed in seeds:
                 runs.append(Run.open(config, recipe, seed, device=machine.description))
+                print(runs[-1].directory, flush=True)
             code = _train_pack(config, runs, machine, stop)
         except BaseException as error:
             # Whatever happens, no run stays behind as "running". An interrupted compiler raises errors of its own.
