@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import subprocess
 import sys
 import sysconfig
 from dataclasses import dataclass
@@ -62,12 +63,31 @@ def _missing_for_cpu() -> str | None:
     from torch._inductor.exc import InvalidCxxCompiler
 
     try:
-        get_cpp_compiler()
+        compiler = get_cpp_compiler()
     except InvalidCxxCompiler:
         return "no C++ compiler found"
     if not Path(sysconfig.get_path("include"), "Python.h").exists():
         return "Python's C headers are not installed"
+    _skip_instruction_checks(compiler)
     return None
+
+
+def _skip_instruction_checks(compiler: str) -> None:
+    """Spare Inductor's tests of each vector instruction set where one look at the compiler answers them.
+
+    Inductor compiles a program for each (6 s of a cold start) and loads it in a process of its own, in every run (1 s).
+    What it wants to know is whether torch was built for these instructions, which torch tells, and whether the compiler
+    knows the newest of them. Where either is in doubt, Inductor tests as ever.
+    """
+    from torch._inductor import config, cpu_vec_isa
+
+    if torch.backends.cpu.get_cpu_capability() not in ("AVX2", "AVX512"):
+        return
+    here = set(cpu_vec_isa.x86_isa_checker())
+    newest = next((isa for isa in cpu_vec_isa.supported_vec_isa_list if set(str(isa).split()) <= here), None)
+    if newest is not None:
+        command = [compiler, *newest.build_arch_flags().split(), "-fsyntax-only", "-x", "c++", os.devnull]
+        config.cpp.vec_isa_ok = subprocess.run(command, capture_output=True, check=False).returncode == 0 or None
 
 
 def _missing_for_cuda() -> str | None:

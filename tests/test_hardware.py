@@ -1,0 +1,39 @@
+"""What is set up before training: instruction checks spared only where nothing is in doubt."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch._inductor import config, cpu_vec_isa
+from torch._inductor.cpp_builder import get_cpp_compiler
+
+from droq_exp.hardware import _skip_instruction_checks
+
+
+@pytest.fixture(autouse=True)
+def undecided() -> Iterator[None]:
+    with config.patch({"cpp.vec_isa_ok": None}):
+        yield
+
+
+def test_what_is_trusted_is_what_inductor_finds_by_its_tests() -> None:
+    tested = cpu_vec_isa.valid_vec_isa_list.__wrapped__()
+    _skip_instruction_checks(get_cpp_compiler())
+    if torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512"):
+        assert config.cpp.vec_isa_ok is True
+        assert cpu_vec_isa.valid_vec_isa_list.__wrapped__()[0] == tested[0]
+    else:
+        assert config.cpp.vec_isa_ok is None
+
+
+def test_a_compiler_that_does_not_know_the_instructions_is_tested_as_ever(tmp_path: Path) -> None:
+    old = tmp_path / "g++"
+    old.write_text("#!/bin/sh\nexit 1\n")
+    old.chmod(0o755)
+    assert subprocess.run([old], check=False).returncode == 1
+    _skip_instruction_checks(str(old))
+    assert config.cpp.vec_isa_ok is None
