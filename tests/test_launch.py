@@ -120,6 +120,8 @@ BAD_COMMANDS = [
     (["seed=0,1"], "seed: ", "-m"),
     (["-m", "seed=interval(0,1)"], "seed: ", "range()"),
     (["-m", "seed=range(0)"], "seed: ", "no value"),
+    (["-m", "seed=shuffle(range(0,1e12))"], "seed: ", "at most 10,000"),
+    (["-m", "algo=sac,droq", "seed=range(0,6000)"], "seed: ", "at most 10,000"),
     (["-m", "env=glob(z*)"], "env: ", "no value"),
     (["-m", "seed=0,1", "algo=sac,drok"], "algo: ", "did you mean droq?"),
     (["-m", "seed=0,1", "algo.utd_ratio=1,0"], "algo.utd_ratio: ", "sweep point: seed=0 algo.utd_ratio=0"),

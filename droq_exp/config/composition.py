@@ -10,7 +10,7 @@ from typing import Any
 import hydra
 import yaml
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, ValueType
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
@@ -83,7 +83,8 @@ def _refuse_sweeps(parsed: Sequence[Override]) -> None:
     for item in parsed:
         if item.is_sweep_override():
             key, values = item.key_or_group, item.get_value_string()
-            also = f" (or {key}=[{values}], side by side in one process)" if key == "seed" else ""
+            listed = key == "seed" and item.value_type is ValueType.SIMPLE_CHOICE_SWEEP
+            also = f" (or {key}=[{values}], side by side in one process)" if listed else ""
             raise ConfigError(key, f"{values} is several values for one run; -m runs one after the other{also}")
 
 

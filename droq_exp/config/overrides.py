@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob, Override, OverrideType
+from hydra.core.override_parser.types import Glob, Override, OverrideType, RangeSweep, Sweep
 from hydra.errors import HydraException
 
 from droq_exp.config.errors import ConfigError, nearest
@@ -18,6 +19,7 @@ from droq_exp.config.keys import FREE, is_block, is_free
 HYDRA_KEYS = ("hydra.searchpath", "hydra/launcher", "hydra.launcher")  # what a user may set of Hydra's own
 MANY = ("logger",)  # groups of which several choices may be selected
 OPTIONAL = ("experiment", "debug")
+MOST_POINTS = 10_000  # of a sweep: each is composed before the first starts, so that more are never meant
 
 
 def parse(overrides: Sequence[str]) -> list[Override]:
@@ -73,15 +75,21 @@ def expand(overrides: Sequence[str], loader: Any) -> list[list[str]]:
         loader: Hydra's configuration loader, for ``glob(...)``.
 
     Raises:
-        ConfigError: as ``parse``, or a sweep without end or without any point.
+        ConfigError: as ``parse``, or a sweep without end, without any point or of too many.
     """
     parsed = parse(overrides)
+    points = 1
     for override in parsed:
         override.config_loader = loader
         if override.is_interval_sweep():
             raise ConfigError(override.key_or_group, "interval() has no end; a sweep takes a,b,c, choice() or range()")
-        if override.is_sweep_override() and not _count(override):
+        if not override.is_sweep_override():
+            continue
+        points *= _count(override)
+        if not points:
             raise ConfigError(override.key_or_group, f"{override.get_value_string()} is no value at all")
+        if points > MOST_POINTS:
+            raise ConfigError(override.key_or_group, f"a sweep has at most {MOST_POINTS:,} points")
     hydra = [text(override) for override in parsed if override.is_hydra_override()]
     task = [override for override in parsed if not override.is_hydra_override()]
     return [hydra + point for batch in BasicSweeper.split_arguments(task, None) for point in batch]
@@ -126,8 +134,16 @@ def _parse_one(line: str) -> Override:
         return override
     if override.package is not None:
         raise ConfigError(f"{key}@{override.package}", f"a choice stays in its place: {key}=<choice>")
+    if not isinstance(override.value(), Sweep) and _holds_sweep(override.value()):
+        raise ConfigError(key, f"{override.get_value_string()}: a sweep stands alone, not inside a list or a mapping")
     override.type = OverrideType.FORCE_ADD if is_free(key) or key == FREE else OverrideType.CHANGE
     return override
+
+
+def _holds_sweep(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(map(_holds_sweep, value.values()))
+    return any(map(_holds_sweep, value)) if isinstance(value, list) else isinstance(value, Sweep)
 
 
 def _syntax_error(line: str) -> ConfigError:
@@ -135,7 +151,7 @@ def _syntax_error(line: str) -> ConfigError:
     if not equals or not key:
         group = next((group for group in GROUPS if line in choices(group)), None)
         return ConfigError(line or "''", "not of the form key=value", f"{group}={line}" if group else None)
-    return ConfigError(key or "''", f"{value!r} cannot be read; quote what has spaces or brackets in it")
+    return ConfigError(key or "''", f"{value!r} cannot be read; quote spaces, brackets and letters beyond ASCII")
 
 
 def _check_choices(override: Override, directories: Sequence[Path]) -> None:
@@ -162,7 +178,11 @@ def _bad_choice(group: str, name: Any, allowed: list[str]) -> ConfigError:
 
 
 def _count(override: Override) -> int:
+    """Values of a sweep; what goes beyond ``MOST_POINTS`` is not counted."""
     try:
-        return len(list(override.sweep_string_iterator()))
+        swept = override.value()
+        # Not the range's own iterator: shuffled, it makes a list of all values first.
+        values = swept.range() if isinstance(swept, RangeSweep) else override.sweep_string_iterator()
+        return len(list(islice(values, MOST_POINTS + 1)))
     except (HydraException, ValueError, ArithmeticError) as error:
         raise ConfigError(override.key_or_group, f"{override.get_value_string()}: {error}") from error

@@ -107,6 +107,8 @@ WRONG_VALUES = [
     ("seed=[0,true]", "seed", "different"),
     ("seed={a: 1}", "seed", "different"),
     ("seed=0,1", "seed", "seed=[0,1]"),
+    ("seed=[range(0,3)]", "seed", "stands alone"),
+    ("algo.hidden_sizes=[64,choice(64,128)]", "algo.hidden_sizes", "stands alone"),
     ("env=hopper,ant", "env", "-m"),
     ("experiment_name=a/b", "experiment_name", "plain folder name"),
     ("experiment_name=..", "experiment_name", "plain folder name"),
