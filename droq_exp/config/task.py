@@ -7,6 +7,7 @@ import inspect
 import json
 import warnings
 from collections.abc import Mapping
+from contextlib import closing
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -34,13 +35,14 @@ def _action_dimensions(target: str, name: str, task_id: str, kwargs: str) -> int
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Gymnasium's advice: what is refused is refused in one line
         _check_registered(task_id)
-        env = _make(target, name, task_id, json.loads(kwargs))
-        try:
-            return space_dims(env)[1]
-        except ValueError as error:
-            raise ConfigError("env.id", str(error)) from error
-        finally:
-            env.close()
+        arguments = json.loads(kwargs)
+        with closing(_make(target, name, task_id, arguments)) as env:
+            try:
+                dimensions = space_dims(env)[1]
+            except ValueError as error:
+                raise ConfigError("env.id", str(error)) from error
+            _try_step(env, task_id, arguments)
+            return dimensions
 
 
 def _spec(task_id: str) -> Any:
@@ -68,7 +70,6 @@ def _check_registered(task_id: str) -> None:
 
 
 def _make(target: str, name: str, task_id: str, kwargs: dict[str, Any]) -> gymnasium.Env:
-    import gymnasium
     from hydra.utils import instantiate
 
     _check_arguments(task_id, kwargs)
@@ -76,12 +77,26 @@ def _make(target: str, name: str, task_id: str, kwargs: dict[str, Any]) -> gymna
         env = instantiate({"_target_": target, "name": name, "id": task_id, "kwargs": kwargs}, _convert_="all")
         env.reset(seed=0)  # where a wrong value of an argument often shows first
     except Exception as error:
-        cause = error.__cause__ or error
-        reason = str(cause).strip().partition("\n")[0].partition(" was raised from")[0] or type(cause).__name__
-        missing = isinstance(cause, (gymnasium.error.DependencyNotInstalled, ImportError))
-        key = "env.kwargs" if kwargs and not missing else "env.id"
-        raise ConfigError(key, f"{task_id} cannot be made{f' with {kwargs}' if kwargs else ''}: {reason}") from error
+        raise _broken("made", task_id, kwargs, error) from error
     return env
+
+
+def _try_step(env: gymnasium.Env, task_id: str, kwargs: dict[str, Any]) -> None:
+    """Refuse what shows only once the task is stepped, such as a weight that is not a number."""
+    try:
+        env.step(env.action_space.sample())
+    except Exception as error:
+        raise _broken("stepped", task_id, kwargs, error) from error
+
+
+def _broken(what: str, task_id: str, kwargs: dict[str, Any], error: Exception) -> ConfigError:
+    import gymnasium
+
+    cause = error.__cause__ or error
+    reason = str(cause).strip().partition("\n")[0].partition(" was raised from")[0] or type(cause).__name__
+    missing = isinstance(cause, (gymnasium.error.DependencyNotInstalled, ImportError))
+    key = "env.kwargs" if kwargs and not missing else "env.id"
+    return ConfigError(key, f"{task_id} cannot be {what}{f' with {kwargs}' if kwargs else ''}: {reason}")
 
 
 def _check_arguments(task_id: str, kwargs: dict[str, Any]) -> None:

@@ -75,6 +75,7 @@ WRONG_VALUES = [
     ("env.kwargs={_target_: os.system}", "env.kwargs._target_", "'_'"),
     ("env.kwargs=[1]", "env.kwargs", "env.kwargs.<name>=<value>"),
     ("env.kwargs.xml_file=nowhere.xml", "env.kwargs", "nowhere.xml does not exist"),
+    ("env.kwargs.ctrl_cost_weight=heavy", "env.kwargs", "cannot be stepped with"),
     ("env.id=", "env.id", "registered"),
     ("env=gym", "env.id", "env.id=<value>"),
     ("env=gym env.id=CartPole-v1", "env.id", "continuous actions"),
