@@ -85,6 +85,8 @@ def _run(args: argparse.Namespace) -> None:
 
     if args.multirun and (args.cfg or args.info):
         refuse("--multirun does not go with --cfg or --info; see --help")
+    if (args.package or args.resolve) and not args.cfg:
+        refuse("--package and --resolve go with --cfg only; see --help")
     overrides = list(args.overrides)
     if args.config_dir is not None:
         quoted = str(_directory(args.config_dir)).replace("'", "\\'")
@@ -92,7 +94,7 @@ def _run(args: argparse.Namespace) -> None:
     if args.hydra_help:
         _hydra_main(["--hydra-help"])
     elif args.multirun:
-        compose_sweep(overrides)
+        _check_output_dirs({config.output_dir for config, _ in compose_sweep(overrides)})
         _hydra_main(["--multirun", *plain(overrides)])
     else:
         config, _ = compose(overrides)
@@ -104,7 +106,24 @@ def _run(args: argparse.Namespace) -> None:
             shown = ["--cfg", args.cfg, *package, *resolve] if args.cfg else ["--info", args.info]
             _hydra_main([*shown, *plain(overrides)])
         else:
+            _check_output_dirs({config.output_dir})
             _hydra_main(plain(overrides))
+
+
+def _check_output_dirs(directories: set[str]) -> None:
+    """Refuse directories in which no run's own can be made; here and not in ``compose``, since --cfg writes nothing."""
+    from droq_exp.config import ConfigError
+
+    for name in directories:
+        directory = Path(name).absolute()
+        try:
+            existing = next(place for place in (directory, *directory.parents) if place.exists())
+        except OSError as error:  # a name that is too long, say
+            raise ConfigError("output_dir", f"{name}: {error.strerror}") from error
+        if not existing.is_dir():
+            raise ConfigError("output_dir", f"{name} cannot be made: {existing} is not a directory")
+        if not os.access(existing, os.W_OK | os.X_OK):
+            raise ConfigError("output_dir", f"{name} cannot be written: no permission in {existing}")
 
 
 def _directory(path: str) -> Path:

@@ -134,7 +134,12 @@ BAD_COMMANDS = [
     (["--cfg", "job", "-m"], "--multirun", "--cfg"),
     (["--cfg", "job", "--package", "algos"], "--package", "algos"),
     (["--cfg", "job", "algo.gamma=2"], "algo.gamma: ", "[0, 1]"),
+    (["--package", "algo"], "--package", "--cfg"),
+    (["--resolve"], "--package and --resolve", "--cfg"),
     (["--config-dir", "nowhere"], "--config-dir", "nowhere"),
+    (["output_dir=/dev/null"], "output_dir: ", "/dev/null is not a directory"),
+    (["output_dir=/dev/null/deeper"], "output_dir: ", "/dev/null is not a directory"),
+    (["-m", "seed=0,1", f"output_dir={'long' * 100}"], "output_dir: ", "too long"),
     (["--config-name", "other"], "unrecognized arguments", "--config-name"),
 ]
 
