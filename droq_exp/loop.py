@@ -90,7 +90,7 @@ class TrainingLoop:
         before, before_seconds = self._last_measure
         self._last_measure = (updates, seconds)
         common = {
-            "updates": float(updates),
+            "updates": updates,
             "updates_per_second": (updates - before) / (seconds - before_seconds),
             "wall_seconds": time.monotonic() - self._started,
         }

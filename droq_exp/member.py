@@ -63,7 +63,7 @@ class Member:
 
     def take_episodes(self) -> dict[str, float]:
         """Return count and means of the training episodes that ended since the last call."""
-        metrics = {"episodes": float(len(self._returns))}
+        metrics: dict[str, float] = {"episodes": len(self._returns)}
         if self._returns:
             metrics["episode_return_mean"] = float(np.mean(self._returns))
             metrics["episode_length_mean"] = float(np.mean(self._lengths))

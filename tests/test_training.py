@@ -84,7 +84,7 @@ def test_training_episodes_are_counted_with_return_and_length() -> None:
     assert train("env=gym", "env.id=Counting-v0", LITTLE_BIAS, "env.kwargs={length: 20}") == 0
     first, second = rows(only_run(), "train")  # rewards are 1, 2, 3, ... over the whole of training
     returns = [sum(range(1 + 20 * episode, 21 + 20 * episode)) for episode in range(5)]
-    assert [float(row["episodes"]) for row in (first, second)] == [2, 3]
+    assert [row["episodes"] for row in (first, second)] == ["2", "3"]
     assert [float(row["episode_length_mean"]) for row in (first, second)] == [20, 20]
     assert float(first["episode_return_mean"]) == np.mean(returns[:2])
     assert float(second["episode_return_mean"]) == np.mean(returns[2:])
@@ -216,7 +216,7 @@ def test_a_seed_in_a_pack_is_the_seed_alone(tmp_path: Path) -> None:
     command = [*PENDULUM, "algo.utd_ratio=20", "training.total_steps=60", "eval.interval=20"]
     pack = train_in(tmp_path / "pack", *command, "seed=[0,1,2,3]")
     (alone,) = train_in(tmp_path / "alone", *command, "seed=2")
-    assert float(rows(alone, "train")[-1]["updates"]) == 200
+    assert rows(alone, "train")[-1]["updates"] == "200"
     assert untimed(pack[2], "train")[:2] == untimed(alone, "train")[:2]  # the random phase: to the bit
     for name in ("train", "eval"):
         np.testing.assert_allclose(numbers(pack[2], name), numbers(alone, name), rtol=1e-3, atol=1e-4)
