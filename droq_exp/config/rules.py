@@ -85,7 +85,7 @@ RULES: dict[str, Rule] = {
     "hardware.device": Rule(
         "auto, cpu, cuda or cuda:<index>", lambda value: re.fullmatch(r"auto|cpu|cuda(:\d+)?", value) is not None
     ),
-    "hardware.threads": _or_null(_at_least(1)),
+    "hardware.threads": _or_null(Rule("an integer from 1 to 1024", lambda value: 1 <= value <= 1024)),
     "hardware.precision": _one_of("fp32", "tf32"),
     "logger.wandb.mode": _one_of("offline", "online"),
     "logger.wandb.project": NOT_EMPTY,
