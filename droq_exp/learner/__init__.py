@@ -1,1 +1,1 @@
-"""The learner: pure functions over flat tensors with a leading seed axis, compiled as one graph per update."""
+"""The learner: pure functions over flat tensors with a leading seed axis, compiled to a few graphs."""
