@@ -19,10 +19,3 @@ def save_weights(directory: Path, tensors: dict[str, Tensor], step: int) -> None
     torch.save({"step": step, **tensors}, buffer)
     directory.mkdir(exist_ok=True)
     write_atomically(directory / WEIGHTS, buffer.getvalue())
-
-
-def load_weights(directory: Path) -> tuple[dict[str, Tensor], int]:
-    """Read what :func:`save_weights` wrote: the tensors and the environment step."""
-    content = torch.load(directory / WEIGHTS, weights_only=True)
-    step = content.pop("step")
-    return content, step

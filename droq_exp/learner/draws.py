@@ -18,7 +18,8 @@ from droq_exp.random_streams import Stream, generator
 class Draws:
     """What the ``G`` critic updates and ``P`` policy updates of one environment step draw.
 
-    The masks lie flat, one after the other as ``LearnerSpec.keep_shapes`` lists them, and are None without dropout.
+    The masks lie flat, one after the other as ``LearnerSpec.keep_shapes`` lists them, and are None without dropout. On
+    CPU they are views of the sampler's memory, valid until its next draw.
     """
 
     indices: Tensor  # [S, rows] positions in the replay buffer, one minibatch after the other
