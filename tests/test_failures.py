@@ -171,8 +171,8 @@ def test_a_logger_that_cannot_close_fails_its_seed(monkeypatch: pytest.MonkeyPat
 
 def test_output_that_cannot_be_written_is_said(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (directory / "outputs").write_text("in the way")
-    assert launch(*PENDULUM) == 1
-    assert "NotADirectoryError" in capsys.readouterr().err
+    assert launch(*PENDULUM) == 2
+    assert "outputs is not a directory" in capsys.readouterr().err
     assert (directory / "outputs").read_text() == "in the way"
 
 
