@@ -99,11 +99,6 @@ class Agent:
         self._exploration = [generator(seed, Stream.EXPLORATION) for seed in seeds]
         self._action_low, self._action_high = action_low, action_high
 
-    @property
-    def parameter_count(self) -> int:
-        """Trained parameters of one seed: actor, critics and temperature."""
-        return self.state.actor.shape[1] + self.state.critic.shape[1] + 1
-
     def random_action(self) -> np.ndarray:
         """Draw uniform actions from the action box, ``[S, act]``."""
         drawn = [rng.uniform(self._action_low, self._action_high) for rng in self._exploration]
