@@ -1,0 +1,124 @@
+"""Which jobs are queued or running now, by SLURM's word and by this machine's processes."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+from collections.abc import Collection
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+from droq_exp.jobs.record import SLURM, JobRecord
+
+QUEUED, RUNNING = "QUEUED", "RUNNING"
+# squeue's words for jobs that hold their nodes, and for those that will not run again; all others wait.
+_ON_A_NODE = {"RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT", "RESIZING"}
+_OVER = {
+    "COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "BOOT_FAIL", "DEADLINE", "OUT_OF_MEMORY",
+    "REVOKED",
+}  # fmt: skip
+PATIENCE = 60  # seconds that squeue may take: a busy controller answers late
+
+
+class QueueUnreachable(RuntimeError):  # noqa: N818  (as one says it)
+    """The queue could not be asked, so nothing is known about any job: none of them may be taken for gone."""
+
+
+class LocalJob(NamedTuple):
+    """A job of ``hardware=cpu_parallel``: its process, or the one that will start it when its turn comes."""
+
+    host: str
+    pid: int
+    started: int  # the process's start, in clock ticks since boot: tells it from a later one with the same pid
+    waiting: bool  # the process is the pool, not yet the job's own
+
+    @classmethod
+    def of(cls, pid: int, *, waiting: bool) -> LocalJob:
+        """The living process ``pid`` of this host.
+
+        Raises:
+            ProcessLookupError: there is none.
+        """
+        started = _start_of(pid)
+        if started is None:
+            raise ProcessLookupError(f"no process {pid}")
+        return cls(socket.gethostname(), pid, started, waiting)
+
+    @classmethod
+    def parse(cls, job_id: str) -> LocalJob:
+        """From ``str`` of a local job; ValueError where it is none."""
+        host, pid, started, what = job_id.split(":")
+        return cls(host, int(pid), int(started), what == "waiting")
+
+    def __str__(self) -> str:
+        """As ``job.json`` keeps it: host:pid:start:waiting, or :started."""
+        return f"{self.host}:{self.pid}:{self.started}:{'waiting' if self.waiting else 'started'}"
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process lives on this host; of other hosts' nothing is known, which is False as well."""
+        return self.host == socket.gethostname() and _start_of(self.pid) == self.started
+
+
+class Queue:
+    """What is queued or running, asked for at most once and only when an answer depends on it."""
+
+    def state(self, record: JobRecord) -> str | None:
+        """``QUEUED`` or ``RUNNING``; None for a job that is gone.
+
+        Raises:
+            QueueUnreachable: SLURM does not answer.
+        """
+        if record.backend == SLURM:
+            return self.slurm(record.job_id)
+        job = LocalJob.parse(record.job_id)
+        return (QUEUED if job.waiting else RUNNING) if job.alive else None
+
+    def slurm(self, job_id: str) -> str | None:
+        """As ``state``, for a SLURM job."""
+        return self._slurm.get(job_id)
+
+    @cached_property
+    def _slurm(self) -> dict[str, str]:
+        return _squeue()
+
+
+def slurm_states(job_ids: Collection[str]) -> dict[str, str]:
+    """``QUEUED`` or ``RUNNING`` for those of ``job_ids`` ("123", "123_4") that SLURM still has; the others are gone.
+
+    One call of squeue for all of the user's jobs.
+
+    Raises:
+        QueueUnreachable: squeue is not there, fails or does not answer.
+    """
+    states = _squeue() if job_ids else {}
+    return {job_id: states[job_id] for job_id in job_ids if job_id in states}
+
+
+def _squeue() -> dict[str, str]:
+    # -r: one line for each task of an array; a user id, since not every name server knows the name.
+    command = ["squeue", "--noheader", "--array", "--user", str(os.getuid()), "--format", "%i %T"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+    except FileNotFoundError:
+        raise QueueUnreachable("squeue is not installed here, so SLURM cannot be asked") from None
+    except subprocess.TimeoutExpired:
+        raise QueueUnreachable(f"squeue has not answered for {PATIENCE} s") from None
+    if done.returncode != 0:
+        raise QueueUnreachable(" ".join(done.stderr.split()) or f"squeue ended with code {done.returncode}")
+    states = dict(line.split(maxsplit=1) for line in done.stdout.splitlines() if line.strip())
+    return {
+        job_id: RUNNING if state in _ON_A_NODE else QUEUED for job_id, state in states.items() if state not in _OVER
+    }
+
+
+def _start_of(pid: int) -> int | None:
+    """Start of a living process in clock ticks since boot; None where there is none, or only its remains."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    state, *fields = text.rpartition(")")[2].split()  # the name before may contain anything
+    return None if state in "ZX" else int(fields[18])

@@ -1,0 +1,74 @@
+"""``job.json``: which job was last submitted for a run directory."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from droq_exp.files import write_atomically
+
+FILE = "job.json"
+SLURM, LOCAL = "slurm", "local"
+
+
+@dataclass(frozen=True)
+class JobRecord:
+    """One run's job. Several runs of one job (packed seeds) have the same ``job_id`` and ``log``.
+
+    Args:
+        backend: "slurm" or "local".
+        job_id: "123", or "123_4" in an array; for local jobs as ``droq_exp.jobs.queue.LocalJob`` writes it.
+        submitted: when, ISO 8601 in UTC.
+        log: absolute path of what the job itself prints (standard error).
+        overrides: the Hydra overrides that make exactly this run, its seed included.
+    """
+
+    backend: str
+    job_id: str
+    submitted: str
+    log: str
+    overrides: list[str]
+
+    def write(self, directory: Path) -> None:
+        """Write ``job.json`` in the run ``directory``, made where it is missing."""
+        directory.mkdir(parents=True, exist_ok=True)
+        write_atomically(directory / FILE, json.dumps(asdict(self), indent=2) + "\n")
+
+    @classmethod
+    def read(cls, directory: Path) -> JobRecord | None:
+        """The record in a run ``directory``; None where no job was submitted for it.
+
+        Raises:
+            ValueError: the file is not a record.
+        """
+        path = directory / FILE
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except ValueError as error:
+            raise ValueError(f"{path} is damaged ({error}); remove it") from error
+        if not _is_record(content):
+            raise ValueError(f"{path} is no job record; remove it")
+        return cls(**{field.name: content[field.name] for field in fields(cls)})
+
+
+def withdraw(directory: Path) -> None:
+    """Forget the job of a run ``directory``: a local job that still waits for its turn is not started then."""
+    (directory / FILE).unlink(missing_ok=True)
+
+
+def now() -> str:
+    """The time for ``submitted``, to the second as in ``status.json``."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _is_record(content: Any) -> bool:
+    if not isinstance(content, dict) or not {field.name for field in fields(JobRecord)} <= content.keys():
+        return False
+    overrides = content["overrides"]
+    texts = [content[field.name] for field in fields(JobRecord) if field.name != "overrides"]
+    return isinstance(overrides, list) and all(isinstance(text, str) for text in (*texts, *overrides))

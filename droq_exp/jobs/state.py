@@ -1,0 +1,86 @@
+"""The state of a run, judged by its own files and by the queue; never by how its job or the head process ended."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from droq_exp.jobs.queue import QUEUED, LocalJob, Queue
+from droq_exp.jobs.record import JobRecord
+
+State = Literal["finished", "running", "queued", "failed", "interrupted", "vanished", "missing"]
+STATES: tuple[State, ...] = get_args(State)
+LIVE: tuple[State, ...] = ("running", "queued")  # a process trains there, or will
+HEARTBEAT_STALE = 120.0  # seconds
+
+
+def point_state(directory: Path, total_steps: int, queue: Queue) -> State:
+    """What has become of the run in ``directory``, which may not exist, that is to reach ``total_steps``.
+
+    "finished": all steps done. "queued" and "running": a job, or a process that holds the lock, is on it. "failed":
+    it ended with an error, or its files are damaged. "interrupted": it ended by a signal, or finished fewer steps.
+    "vanished": it was submitted or started, and nothing is on it any more, though it never said that it ended.
+    "missing": nothing was ever tried.
+
+    Raises:
+        QueueUnreachable: the answer depends on SLURM's queue, and SLURM does not answer.
+    """
+    try:
+        status = _status(directory)
+        record = JobRecord.read(directory)
+    except ValueError:
+        return "failed"
+    if status is not None and status["state"] == "finished" and status["step"] >= total_steps:
+        return "finished"
+    job = None if record is None else queue.state(record)
+    if job == QUEUED:
+        return "queued"
+    if job is not None:
+        # Other seeds of the pack may still train when this one has failed.
+        return "failed" if status is not None and status["state"] == "failed" and _by(record, status) else "running"
+    if _held(directory, queue):
+        return "running"
+    if status is None or not _by(record, status):
+        return "missing" if record is None else "vanished"
+    ended: dict[str, State] = {"failed": "failed", "interrupted": "interrupted", "finished": "interrupted"}
+    return ended.get(status["state"], "vanished")
+
+
+def _status(directory: Path) -> dict[str, Any] | None:
+    # Not droq_exp.run.read_status: that module takes a second to import, and ``status`` has no other use for it.
+    try:
+        content = json.loads((directory / "status.json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    if not isinstance(content, dict) or not {"state", "step", "started"} <= content.keys():
+        raise ValueError(f"{directory / 'status.json'} is no status")
+    return content
+
+
+def _by(record: JobRecord | None, status: dict[str, Any]) -> bool:
+    """Whether ``status`` was last written after the job of ``record`` was submitted, or without any job."""
+    if record is None:
+        return True
+    written = status.get("ended") or status["started"]
+    return datetime.fromisoformat(written) >= datetime.fromisoformat(record.submitted)
+
+
+def _held(directory: Path, queue: Queue) -> bool:
+    """Whether a living process holds the run's lock."""
+    path = directory / "lock.json"
+    try:
+        age = time.time() - path.stat().st_mtime
+        holder = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return False
+    except ValueError:
+        return age < HEARTBEAT_STALE
+    if holder.get("job_id") is not None and queue.slurm(holder["job_id"]) is None:
+        return False
+    if holder["host"] == socket.gethostname() and holder.get("process_start") is not None:
+        return LocalJob(holder["host"], holder["pid"], holder["process_start"], waiting=False).alive
+    return age < HEARTBEAT_STALE
