@@ -2,7 +2,7 @@
 
 from droq_exp.config.composition import compose, compose_sweep
 from droq_exp.config.errors import ConfigError
-from droq_exp.config.overrides import plain, readable
+from droq_exp.config.overrides import left_to_experiment, plain, readable
 from droq_exp.config.schema import Config
 
-__all__ = ["Config", "ConfigError", "compose", "compose_sweep", "plain", "readable"]
+__all__ = ["Config", "ConfigError", "compose", "compose_sweep", "left_to_experiment", "plain", "readable"]

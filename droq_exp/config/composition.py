@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -45,13 +46,17 @@ def compose(overrides: Sequence[str]) -> tuple[Config, Config]:
 
 
 def compose_sweep(overrides: Sequence[str]) -> list[tuple[Config, Config]]:
-    """As ``compose``, for every point of the sweep that ``overrides`` ask for.
+    """As ``compose``, for every point of the sweep that ``overrides`` and the chosen experiment ask for.
+
+    An experiment's own sweep stands under ``hydra.sweeper.params`` in its file; a key that ``overrides`` set is theirs.
 
     Raises:
         ConfigError: what no run can have, naming the first point that has it.
     """
     with _hydra() as loader:
-        points = lines.expand(overrides, loader)
+        parsed = lines.parse(overrides)
+        swept = lines.left_to_experiment(_experiment_sweep(parsed), _of_task(parsed))
+        points = lines.expand([*swept, *overrides], loader)
         return [_compose_point(point) for point in points]
 
 
@@ -65,6 +70,7 @@ def _compose_point(point: Sequence[str]) -> tuple[Config, Config]:
 def _compose_run(parsed: list[Override]) -> tuple[Config, Config]:
     _refuse_sweeps(parsed)
     _check_launcher(parsed)
+    _refuse_experiment_sweep(parsed)
     chosen = [item for item in parsed if lines.is_group(item) or item.is_hydra_override()]
     skeleton = _compose(chosen)
     loggers = [name for name in OPTIONAL_LOGGERS if OmegaConf.select(skeleton, f"logger.{name}") is not None]
@@ -88,6 +94,42 @@ def _refuse_sweeps(parsed: Sequence[Override]) -> None:
             raise ConfigError(key, f"{values} is several values for one run; -m runs one after the other{also}")
 
 
+def _of_task(parsed: Sequence[Override]) -> list[Override]:
+    return [item for item in parsed if not item.is_hydra_override()]
+
+
+def _experiment_sweep(parsed: Sequence[Override]) -> dict[str, Any]:
+    """``hydra.sweeper.params`` of the chosen experiment; the last choice counts, as with Hydra."""
+    search = [lines.text(item) for item in parsed if item.key_or_group == "hydra.searchpath"]
+    chosen = [item for item in parsed if item.key_or_group == "experiment"][-1:]
+    if not chosen:
+        return {}
+    if not chosen[0].is_sweep_override():
+        return _sweep_of(*search, lines.text(chosen[0]))
+    chosen[0].config_loader = GlobalHydra.instance().config_loader()  # for glob(...)
+    for name in chosen[0].sweep_string_iterator():
+        if _sweep_of(*search, f"experiment={name}"):
+            raise ConfigError("experiment", f"{name} is a sweep itself; such experiments are run one per command")
+    return {}
+
+
+def _sweep_of(*overrides: str) -> dict[str, Any]:
+    _, params = _compose_lines(overrides)
+    for key in params:
+        if key == "experiment" or key.startswith("hydra"):
+            raise ConfigError(f"hydra.sweeper.params.{key}", "an experiment sweeps over the keys of a run only")
+    return params
+
+
+def _refuse_experiment_sweep(parsed: Sequence[Override]) -> None:
+    task = _of_task(parsed)
+    swept = [line.partition("=")[0] for line in lines.left_to_experiment(_experiment_sweep(parsed), task)]
+    if swept:
+        name = [item.value() for item in task if item.key_or_group == "experiment"][-1]
+        one = " ".join(f"{key}=<value>" for key in swept)
+        raise ConfigError("experiment", f"{name} is a sweep over {', '.join(swept)}: -m runs it, {one} one run of it")
+
+
 def _check_launcher(parsed: Sequence[Override]) -> None:
     for item in parsed:
         if item.key_or_group == "hydra/launcher":
@@ -98,11 +140,12 @@ def _check_launcher(parsed: Sequence[Override]) -> None:
 
 
 def _compose(parsed: Sequence[Override]) -> DictConfig:
-    return _compose_lines(tuple(lines.text(item) for item in parsed))
+    return _compose_lines(tuple(lines.text(item) for item in parsed))[0]
 
 
 @lru_cache(maxsize=64)  # a sweep's points share most of their choices; emptied when ``_hydra`` ends
-def _compose_lines(overrides: tuple[str, ...]) -> DictConfig:
+def _compose_lines(overrides: tuple[str, ...]) -> tuple[DictConfig, dict[str, Any]]:
+    """The configuration, and ``hydra.sweeper.params``."""
     try:
         composed = hydra.compose("config", list(overrides), return_hydra_config=True)
     except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
@@ -115,11 +158,12 @@ def _compose_lines(overrides: tuple[str, ...]) -> DictConfig:
         if name != chosen[group]:
             raise ConfigError(f"{group}.name", f"{name!r} is not the name of its file, as it must be: {chosen[group]}")
     OmegaConf.set_struct(composed, False)
+    params = OmegaConf.to_container(composed.hydra.sweeper.params or OmegaConf.create())
     with open_dict(composed):
         del composed["hydra"]
         if composed.experiment_name is None:
             composed.experiment_name = chosen.experiment or "runs"
-    return composed
+    return composed, typing.cast("dict[str, Any]", params)
 
 
 def _checked(composed: DictConfig) -> Config:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,18 @@ def _keys_within(key: str, value: Any) -> list[str]:
         raise ConfigError(key, f"{value!r} is not a block of keys; allowed: {key}.<name>=<value>")
     within = [name for part, inner in value.items() for name in _keys_within(f"{key}.{part}", inner)]
     return [key] if key == FREE else within
+
+
+def left_to_experiment(params: Mapping[str, Any], given: Sequence[Override]) -> list[str]:
+    """The part of an experiment's own sweep that the command line leaves to it, as overrides.
+
+    Args:
+        params: ``hydra.sweeper.params`` of the experiment: each key with what would be typed after ``key=``.
+        given: the command line's overrides; a key that they set is theirs.
+    """
+    theirs = {key for item in given for key in ([item.key_or_group] if is_group(item) else keys(item))}
+    kept = {key: values for key, values in params.items() if key not in theirs}
+    return [f"{key}={values if isinstance(values, str) else json.dumps(values)}" for key, values in kept.items()]
 
 
 def expand(overrides: Sequence[str], loader: Any) -> list[list[str]]:

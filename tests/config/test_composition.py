@@ -29,6 +29,7 @@ EXPECTED_CHOICES = {
     "hardware": {"auto", "cpu", "gpu"},
     "logger": {"tensorboard", "wandb"},
 }
+CHOICES = [(group, choice) for group in GROUPS if group != "experiment" for choice in choices(group)]
 
 
 @pytest.mark.parametrize("group", EXPECTED_CHOICES)
@@ -41,7 +42,7 @@ def test_every_directory_of_conf_is_a_known_group() -> None:
 
 
 @pytest.mark.parametrize("codebase", CODEBASES)
-@pytest.mark.parametrize(("group", "choice"), [(group, choice) for group in GROUPS for choice in choices(group)])
+@pytest.mark.parametrize(("group", "choice"), [*CHOICES, ("experiment", "smoke")])
 def test_every_choice_composes(group: str, choice: str, codebase: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)  # for hardware=gpu
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
@@ -162,7 +163,7 @@ def test_a_directory_of_ones_own_adds_choices(tmp_path: Any) -> None:
     assert (config.env.name, config.algo.utd_ratio, recipe.algo.utd_ratio) == ("ant", 3, 3)
     assert (config.experiment_name, recipe.experiment_name) == ("mine", "mine")
     assert compose([search, "experiment=mine", "experiment_name=other"])[0].experiment_name == "other"
-    with pytest.raises(ConfigError, match="choose from mine, smoke") as refusal:
+    with pytest.raises(ConfigError, match=r"choose from .*mine, ") as refusal:
         compose([search, "experiment=min"])
     assert refusal.value.suggestion == "mine"
 
