@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from droq_exp.config.files import GROUPS, choices, conf_directory
-from droq_exp.config.keys import CODEBASES, known_keys
+from droq_exp.config.keys import CODEBASES, LAUNCHERS, hardware_with, known_keys
 from droq_exp.config.rules import RELATIONS, RULES
 
 _EXAMPLES = """\
@@ -58,11 +58,15 @@ def _keys() -> dict[str, str]:
     keys: dict[str, str] = {}
     for codebase in CODEBASES:
         for key, annotation in known_keys(codebase).items():
-            if not key.endswith(("_target_", ".name")) and _is_value(annotation):
+            if not key.endswith(("_target_", ".name", ".launcher")) and _is_value(annotation):
                 keys.setdefault(key, _allowed(key, annotation))
     for key in keys:
         if any(key not in known_keys(codebase) for codebase in CODEBASES):
             keys[key] += f" ({', '.join(codebase for codebase in CODEBASES if key in known_keys(codebase))} only)"
+    for launcher in LAUNCHERS:
+        for key, annotation in known_keys("redq", launcher).items():
+            if hardware := hardware_with(key):
+                keys[key] = f"{_allowed(key, annotation)} (hardware={' or '.join(hardware)} only)"
     return keys
 
 

@@ -94,7 +94,9 @@ def _run(args: argparse.Namespace) -> None:
     if args.hydra_help:
         _hydra_main(["--hydra-help"])
     elif args.multirun:
-        _check_output_dirs({config.output_dir for config, _ in compose_sweep(overrides)})
+        configs = [config for config, _ in compose_sweep(overrides)]
+        _check_output_dirs({config.output_dir for config in configs})
+        _check_launcher({config.hardware.launcher for config in configs}, overrides)
         _hydra_main(["--multirun", *plain(overrides)])
     else:
         config, _ = compose(overrides)
@@ -124,6 +126,18 @@ def _check_output_dirs(directories: set[str]) -> None:
             raise ConfigError("output_dir", f"{name} cannot be made: {existing} is not a directory")
         if not os.access(existing, os.W_OK | os.X_OK):
             raise ConfigError("output_dir", f"{name} cannot be written: no permission in {existing}")
+
+
+def _check_launcher(launchers: set[str], overrides: list[str]) -> None:
+    """Refuse what would train jobs' runs here, or two ways at once."""
+    from droq_exp.config import ConfigError
+
+    if len(launchers) > 1:
+        raise ConfigError(
+            "hardware", "a sweep is run here, or by SLURM, or in parallel; give each a command of its own"
+        )
+    if launchers != {"here"} and any(line.startswith("hydra/launcher=") for line in overrides):
+        raise ConfigError("hydra/launcher", "the choice of hardware says how these runs are launched")
 
 
 def _directory(path: str) -> Path:
@@ -173,11 +187,16 @@ def run_point(composed: DictConfig) -> int:
     from hydra.types import RunMode
 
     from droq_exp.config import compose, readable
-    from droq_exp.training import train
 
     job = HydraConfig.get()
     search = [line for line in job.overrides.hydra if line.startswith("hydra.searchpath")]
     config, recipe = compose([*search, *job.overrides.task])
+    if config.hardware.launcher != "here":
+        from droq_exp.jobs.head import launch
+
+        sys.exit(launch([[*search, *job.overrides.task]])[0])
+    from droq_exp.training import train  # here, since it imports torch
+
     sweep = job.mode is RunMode.MULTIRUN
     if sweep:
         print(f"[{job.job.num + 1}] {readable(job.overrides.task)}", flush=True)

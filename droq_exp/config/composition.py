@@ -77,7 +77,7 @@ def _compose_run(parsed: list[Override]) -> tuple[Config, Config]:
     for item in parsed:
         if item not in chosen:
             for key in lines.keys(item):
-                check_key(key, skeleton.codebase.name, loggers)
+                check_key(key, skeleton.codebase.name, skeleton.hardware.get("launcher", "here"), loggers)
     config = _checked(_compose(parsed))
     recipe_lines = [item for item in chosen if item.is_hydra_override() or item.key_or_group in RECIPE_GROUPS]
     if config.env.name == "gym":

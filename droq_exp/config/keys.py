@@ -14,16 +14,23 @@ CODEBASES: dict[str, tuple[type, type]] = {
     "redq": (schema.RedqCodebaseConfig, schema.RedqBiasConfig),
     "ku": (schema.KuCodebaseConfig, schema.KuBiasConfig),
 }
+LAUNCHERS: dict[str, type] = {  # by hardware.launcher
+    "here": schema.HardwareConfig,
+    "slurm": schema.SlurmHardwareConfig,
+    "parallel": schema.ParallelHardwareConfig,
+}
+LAUNCHER_CHOICES = {"slurm": ("slurm_cpu", "slurm_gpu"), "parallel": ("cpu_parallel",)}  # of hardware, in conf/
 FREE = "env.kwargs"  # whatever the task takes may stand below it
 OPTIONAL_LOGGERS = ("tensorboard", "wandb")
 
 
 @lru_cache
-def known_keys(codebase: str) -> dict[str, Any]:
-    """Every key under ``codebase`` in dotted form with its annotated type, blocks included."""
+def known_keys(codebase: str, launcher: str = "here") -> dict[str, Any]:
+    """Every key under ``codebase`` and ``launcher`` in dotted form with its annotated type, blocks included."""
     codebase_type, bias_type = CODEBASES[codebase]
     keys: dict[str, Any] = {}
-    _collect(schema.Config, "", keys, {"codebase": codebase_type, "bias": bias_type})
+    types = {"codebase": codebase_type, "bias": bias_type, "hardware": LAUNCHERS[launcher]}
+    _collect(schema.Config, "", keys, types)
     return keys
 
 
@@ -42,18 +49,29 @@ def is_free(key: str) -> bool:
     return key.startswith(FREE + ".")
 
 
+def hardware_with(key: str) -> list[str]:
+    """The choices of hardware that have ``key``, where not all have it; else nothing."""
+    if key in known_keys("redq"):
+        return []
+    return [
+        name for launcher, names in LAUNCHER_CHOICES.items() if key in known_keys("redq", launcher) for name in names
+    ]
+
+
 def is_block(key: str) -> bool:
     """Whether there are keys below ``key`` with some codebase."""
     return key == FREE or any(other.startswith(key + ".") for codebase in CODEBASES for other in known_keys(codebase))
 
 
-def check_key(key: str, codebase: str, loggers: typing.Collection[str]) -> None:
-    """Raise ConfigError unless ``key`` may be set in a run of ``codebase`` with the selected ``loggers``."""
-    keys = known_keys(codebase)
+def check_key(key: str, codebase: str, launcher: str, loggers: typing.Collection[str]) -> None:
+    """Raise ConfigError unless ``key`` may be set in a run of ``codebase`` by ``launcher`` with these ``loggers``."""
+    keys = known_keys(codebase, launcher)
     if is_free(key):
         return
     if key not in keys:
         raise _unknown(key, keys, codebase)
+    if key == "hardware.launcher":
+        raise ConfigError(key, "is set by the choice of hardware: give hardware=<choice> instead")
     for logger in OPTIONAL_LOGGERS:
         if key.startswith(f"logger.{logger}") and logger not in loggers:
             raise ConfigError(key, f"the {logger} logger is not selected: add logger={logger}")
@@ -66,12 +84,14 @@ def _unknown(key: str, keys: dict[str, Any], codebase: str) -> ConfigError:
     elsewhere = [other for other in CODEBASES if key in known_keys(other)]
     if elsewhere:
         return ConfigError(key, f"exists with codebase={elsewhere[0]} only, not with codebase={codebase}")
+    if hardware := hardware_with(key):
+        return ConfigError(key, f"exists with hardware={' or '.join(hardware)} only")
     parent = key.rpartition(".")[0]
     while parent and not is_block(parent):
         parent = parent.rpartition(".")[0]
     prefix = parent + "." if parent else ""
     names = {other.removeprefix(prefix).split(".")[0] for other in keys if other.startswith(prefix)}
-    allowed = ", ".join(sorted(names - {"_target_", "name"}))
+    allowed = ", ".join(sorted(names - {"_target_", "name", "launcher"}))
     suggestion = _nearest_key(key, prefix, list(keys))
     return ConfigError(key, f"unknown key; allowed {'in ' + parent if parent else 'at the top'}: {allowed}", suggestion)
 

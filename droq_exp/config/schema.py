@@ -103,6 +103,41 @@ class HardwareConfig:
     compile: bool = True
     precision: str = "fp32"  # fp32 | tf32 (tf32: CUDA only)
     detect_anomaly: bool = False  # look for infinities and NaN after every environment step, not at evaluations only
+    launcher: str = "here"  # here | slurm | parallel: who starts the training; given by the choice of hardware
+
+
+@dataclass
+class JobsHardwareConfig(HardwareConfig):
+    """What all hardware has on which runs are started as jobs."""
+
+    seeds_per_job: int = 1  # runs that differ in the seed alone, side by side in one process
+    wait: bool = True  # until all jobs have ended, and say how; false: submit them and return
+    poll_seconds: float = 10.0  # between two looks at the jobs
+
+
+@dataclass
+class SlurmHardwareConfig(JobsHardwareConfig):
+    """``hardware=slurm_cpu`` and ``slurm_gpu``: what each job asks for; ``device`` is what training uses there."""
+
+    partition: str | None = None  # None: the cluster's default, here and for the next three
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    gpus_per_node: int = 0
+    cpus: int = 1  # also the threads, where they are not given
+    memory_gb: float = 8.0
+    hours: float = 24.0
+    array_parallelism: int = 256  # jobs of one command that run at once
+    setup: list[str] = field(default_factory=list)  # shell lines before Python, such as "module load cuda"
+    signal_delay_seconds: int = 120  # how long before its time limit a job is told to save and be requeued
+    max_requeues: int = 20  # after time limits; preemption and lost nodes do not count
+
+
+@dataclass
+class ParallelHardwareConfig(JobsHardwareConfig):
+    """``hardware=cpu_parallel``: several processes on this machine."""
+
+    jobs: int = 2  # processes at once; the others wait for their turn
 
 
 @dataclass

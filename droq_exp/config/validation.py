@@ -14,7 +14,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from droq_exp.config.errors import ConfigError, nearest
-from droq_exp.config.keys import CODEBASES, FREE, check_key, is_block, known_keys
+from droq_exp.config.keys import CODEBASES, FREE, LAUNCHERS, check_key, is_block, known_keys
 from droq_exp.config.rules import RELATIONS, RULES
 from droq_exp.config.schema import Config
 
@@ -34,9 +34,14 @@ _FORMS: dict[Any, _Form] = {
     int: _Form("an integer", lambda value: type(value) is int, int),
     float: _Form("a number", lambda value: type(value) in (int, float), float),
     str: _Form("a text", lambda value: type(value) in (str, int), str),
-    list: _Form(
-        "a list of integers",  # the schema has no other lists
+    list[int]: _Form(
+        "a list of integers",
         lambda value: isinstance(value, list) and all(type(item) is int for item in value),
+        list,
+    ),
+    list[str]: _Form(
+        "a list of texts",
+        lambda value: isinstance(value, list) and all(type(item) is str for item in value),
         list,
     ),
     dict: _Form("a mapping", lambda value: isinstance(value, dict), dict),
@@ -54,8 +59,11 @@ def to_config(composed: DictConfig) -> Config:
     codebase = values.get("codebase", {}).get("name")
     if codebase not in CODEBASES:
         raise ConfigError("codebase.name", f"{codebase!r} is not one of {', '.join(CODEBASES)}")
-    _check_names(values, "", codebase)
-    config = _build(Config, "", values, known_keys(codebase))
+    launcher = values.get("hardware", {}).get("launcher", "here")
+    if launcher not in LAUNCHERS:
+        raise ConfigError("hardware.launcher", f"{launcher!r} is not one of {', '.join(LAUNCHERS)}")
+    _check_names(values, "", codebase, launcher)
+    config = _build(Config, "", values, known_keys(codebase, launcher))
     _check_values(config)
     _check_targets(values, "")
     _check_device(config)
@@ -74,14 +82,14 @@ def _resolved(composed: DictConfig) -> dict[str, Any]:
     return typing.cast("dict[str, Any]", values)
 
 
-def _check_names(values: dict[str, Any], prefix: str, codebase: str) -> None:
-    keys = known_keys(codebase)
+def _check_names(values: dict[str, Any], prefix: str, codebase: str, launcher: str) -> None:
+    keys = known_keys(codebase, launcher)
     for name, value in values.items():
         key = f"{prefix}{name}"
         if key not in keys:
-            check_key(key, codebase, loggers=())
+            check_key(key, codebase, launcher, loggers=())
         if isinstance(value, dict) and is_block(key) and key != FREE:
-            _check_names(value, key + ".", codebase)
+            _check_names(value, key + ".", codebase, launcher)
 
 
 def _build(block: type, key: str, values: Any, annotations: dict[str, Any]) -> Any:
@@ -105,7 +113,7 @@ def _convert(key: str, annotation: Any, value: Any, annotations: dict[str, Any])
         return value
     if dataclasses.is_dataclass(kind):
         return _build(typing.cast(type, kind), key, value, annotations)
-    form = _FORMS[typing.get_origin(annotation) if typing.get_origin(annotation) in _FORMS else kind]
+    form = _FORMS[next(form for form in (annotation, typing.get_origin(annotation), kind) if form in _FORMS)]
     if not form.accepts(value):
         nearest_integer = str(int(value)) if kind is int and isinstance(value, float) and value.is_integer() else None
         raise ConfigError(key, f"{_shown(value)} is not {form.words}{', or null' if optional else ''}", nearest_integer)
@@ -170,6 +178,8 @@ def _check_device(config: Config) -> None:
         raise ConfigError("hardware.precision", "tf32 is of CUDA only; it must be fp32 with hardware.device=cpu")
     if not device.startswith("cuda") and precision != "tf32":
         return
+    if config.hardware.launcher == "slurm":
+        return  # the job looks, on its own node
     import torch  # only where a GPU is asked for: importing it takes seconds
 
     with warnings.catch_warnings():

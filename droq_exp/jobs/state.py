@@ -42,7 +42,7 @@ def point_state(directory: Path, total_steps: int, queue: Queue) -> State:
     if job is not None:
         # Other seeds of the pack may still train when this one has failed.
         return "failed" if status is not None and status["state"] == "failed" and _by(record, status) else "running"
-    if _held(directory, queue):
+    if held(directory, queue):
         return "running"
     if status is None or not _by(record, status):
         return "missing" if record is None else "vanished"
@@ -69,7 +69,7 @@ def _by(record: JobRecord | None, status: dict[str, Any]) -> bool:
     return datetime.fromisoformat(written) >= datetime.fromisoformat(record.submitted)
 
 
-def _held(directory: Path, queue: Queue) -> bool:
+def held(directory: Path, queue: Queue) -> bool:
     """Whether a living process holds the run's lock."""
     path = directory / "lock.json"
     try:

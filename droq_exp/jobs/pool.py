@@ -1,0 +1,102 @@
+"""Jobs on one machine: a process of its own starts them, so many at once, whatever happens to the head process."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import droq_exp
+from droq_exp.config.schema import ParallelHardwareConfig
+from droq_exp.jobs.plan import PlannedJob
+from droq_exp.jobs.queue import LocalJob
+from droq_exp.jobs.record import LOCAL, JobRecord, now
+
+FOLDER = ".jobs"
+GO = "go\n"
+LOOK_SECONDS = 0.2  # between two looks at the jobs that run
+
+
+def submit(jobs: Sequence[PlannedJob]) -> None:
+    """Start a pool for ``jobs``, which must have the same ``hardware.jobs``, and write their records."""
+    hardware = jobs[0].hardware
+    assert isinstance(hardware, ParallelHardwareConfig)
+    folder = jobs[0].experiment_directory / FOLDER / uuid.uuid4().hex[:8]
+    folder.mkdir(parents=True)
+    logs = [folder / f"{index}.log" for index in range(len(jobs))]
+    work = [{"job": asdict(job.job), "log": str(log)} for job, log in zip(jobs, logs, strict=True)]
+    (folder / "jobs.json").write_text(json.dumps({"at_once": hardware.jobs, "jobs": work}, indent=2))
+    with (folder / "pool.log").open("w") as log:
+        pool = subprocess.Popen(
+            [sys.executable, "-P", "-m", "droq_exp.jobs.pool", str(folder / "jobs.json")],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=_environment(),
+            start_new_session=True,  # Ctrl-C is for the head process alone
+        )
+    waiting, submitted = str(LocalJob.of(pool.pid, waiting=True)), now()
+    for job, log_path in zip(jobs, logs, strict=True):
+        job.record(LOCAL, waiting, submitted, log_path)
+    assert pool.stdin is not None
+    with pool.stdin:
+        pool.stdin.write(GO)  # a head process that dies before this leaves records of a pool that ends
+
+
+def main(arguments: Sequence[str]) -> None:
+    """``python -m droq_exp.jobs.pool <jobs.json>``: run its jobs, one after the other where their number is reached."""
+    if sys.stdin.readline() != GO:
+        return
+    content = json.loads(Path(arguments[0]).read_text())
+    me = str(LocalJob.of(os.getpid(), waiting=True))
+    running: list[subprocess.Popen[bytes]] = []
+    for work in content["jobs"]:
+        while len(running) >= content["at_once"]:
+            time.sleep(LOOK_SECONDS)
+            running = [process for process in running if process.poll() is None]
+        if (process := _start(work, me)) is not None:
+            running.append(process)
+    for process in running:
+        process.wait()
+
+
+def _start(work: dict[str, Any], me: str) -> subprocess.Popen[bytes] | None:
+    """Start one job, for those of its runs that are still this pool's: not withdrawn, nor submitted anew elsewhere."""
+    directories = [Path(directory) for directory in work["job"]["directories"]]
+    records = {directory: JobRecord.read(directory) for directory in directories}
+    if any(record is None or record.job_id != me for record in records.values()):
+        print(f"withdrawn: {', '.join(map(str, directories))}", flush=True)
+        return None
+    with open(work["log"], "ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "droq_exp.jobs.job", json.dumps(work["job"])],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # a signal for the pool is not for its jobs
+        )
+    job_id = str(LocalJob.of(process.pid, waiting=False))
+    for directory, record in records.items():
+        assert record is not None
+        replace(record, job_id=job_id).write(directory)
+    return process
+
+
+def _environment() -> dict[str, str]:
+    """The package is found where this process has it, installed or not."""
+    root = Path(droq_exp.__file__).resolve().parent.parent
+    if root.name in ("site-packages", "dist-packages"):
+        return dict(os.environ)
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))}
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,85 @@
+"""Submitting jobs to SLURM through submitit."""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import submitit
+from submitit.core.utils import FailedJobError, FailedSubmissionError
+
+import droq_exp
+from droq_exp.config.schema import SlurmHardwareConfig
+from droq_exp.jobs.plan import PlannedJob
+from droq_exp.jobs.record import SLURM, now
+
+FOLDER = ".submitit"
+ARRAY_SIZE = 1000  # SLURM's default limit is 1001
+
+
+class SubmissionFailed(RuntimeError):  # noqa: N818  (as one says it)
+    """Jobs could not be handed over; ``str`` is one line."""
+
+
+def submit(jobs: Sequence[PlannedJob]) -> None:
+    """Submit ``jobs``, as one array for each experiment and each resource request, and write their records.
+
+    Raises:
+        SubmissionFailed: SLURM's commands are not here, or sbatch refuses; arrays submitted before stay.
+    """
+    if shutil.which("sbatch") is None or shutil.which("srun") is None:
+        raise SubmissionFailed("SLURM is not installed here: there is no sbatch")
+    arrays: dict[str, list[PlannedJob]] = {}
+    for job in jobs:
+        arrays.setdefault(f"{job.experiment_directory} {json.dumps(asdict(job.hardware))}", []).append(job)
+    for array in arrays.values():
+        for start in range(0, len(array), ARRAY_SIZE):
+            _submit_array(array[start : start + ARRAY_SIZE])
+
+
+def _submit_array(jobs: Sequence[PlannedJob]) -> None:
+    hardware, experiment = jobs[0].hardware, jobs[0].experiment_directory
+    assert isinstance(hardware, SlurmHardwareConfig)
+    executor = submitit.AutoExecutor(experiment / FOLDER, cluster="slurm", slurm_max_num_timeout=hardware.max_requeues)
+    executor.update_parameters(name=experiment.name, **parameters(hardware))
+    submitted = now()
+    try:
+        with executor.batch():
+            handles = [executor.submit(job.job) for job in jobs]
+    except (FailedJobError, FailedSubmissionError) as error:
+        raise SubmissionFailed(" ".join(str(error).split())) from error
+    for job, handle in zip(jobs, handles, strict=True):
+        job.record(SLURM, handle.job_id, submitted, Path(handle.paths.stdout))
+
+
+def parameters(hardware: SlurmHardwareConfig) -> dict[str, Any]:
+    """What submitit is to ask SLURM for."""
+    named = ("partition", "account", "qos", "constraint")
+    asked = {f"slurm_{name}": getattr(hardware, name) for name in named if getattr(hardware, name) is not None}
+    if hardware.gpus_per_node:
+        asked["gpus_per_node"] = hardware.gpus_per_node
+    return asked | {
+        "cpus_per_task": hardware.cpus,
+        "mem_gb": hardware.memory_gb,
+        "timeout_min": math.ceil(hardware.hours * 60),
+        "stderr_to_stdout": True,
+        "slurm_array_parallelism": hardware.array_parallelism,
+        "slurm_signal_delay_s": hardware.signal_delay_seconds,
+        "slurm_setup": [*_search_path(), *hardware.setup],
+        "slurm_srun_args": [f"--cpus-per-task={hardware.cpus}"],  # from SLURM 22.05 on srun does not inherit it
+        "slurm_additional_parameters": {"requeue": True},  # whatever the cluster's default is
+    }
+
+
+def _search_path() -> list[str]:
+    """Where the job finds this package: a checkout that is not installed is on the head process's path alone."""
+    root = Path(droq_exp.__file__).resolve().parent.parent
+    if root.name in ("site-packages", "dist-packages"):
+        return []
+    return [f"export PYTHONPATH={shlex.quote(str(root))}${{PYTHONPATH:+:$PYTHONPATH}}"]
