@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from droq_exp.jobs.record import SLURM, JobRecord
+from droq_exp.lock import filesystem_time
 
 QUEUED, RUNNING = "QUEUED", "RUNNING"
 # squeue's words for jobs that hold their nodes, and for those that will not run again; all others wait.
@@ -65,6 +66,10 @@ class LocalJob(NamedTuple):
 class Queue:
     """What is queued or running, asked for at most once and only when an answer depends on it."""
 
+    def __init__(self) -> None:
+        """Nothing is asked yet."""
+        self._time: float | None = None
+
     def state(self, record: JobRecord) -> str | None:
         """``QUEUED`` or ``RUNNING``; None for a job that is gone.
 
@@ -79,6 +84,12 @@ class Queue:
     def slurm(self, job_id: str) -> str | None:
         """As ``state``, for a SLURM job."""
         return self._slurm.get(job_id)
+
+    def filesystem_time(self, directory: Path) -> float:
+        """Seconds since the epoch by the clock of the file system of ``directory``, asked for once for all runs."""
+        if self._time is None:
+            self._time = filesystem_time(directory)
+        return self._time
 
     @cached_property
     def _slurm(self) -> dict[str, str]:

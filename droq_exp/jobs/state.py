@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-import socket
-import time
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from droq_exp.jobs.queue import QUEUED, LocalJob, Queue
+from droq_exp.jobs.queue import QUEUED, RUNNING, Queue
 from droq_exp.jobs.record import JobRecord
+from droq_exp.lock import LOCK, owner
+from droq_exp.process import Process
 
 State = Literal["finished", "running", "queued", "failed", "interrupted", "vanished", "missing"]
 STATES: tuple[State, ...] = get_args(State)
 LIVE: tuple[State, ...] = ("running", "queued")  # a process trains there, or will
-HEARTBEAT_STALE = 120.0  # seconds
 
 
 def point_state(directory: Path, total_steps: int, queue: Queue) -> State:
@@ -70,17 +69,12 @@ def _by(record: JobRecord | None, status: dict[str, Any]) -> bool:
 
 
 def held(directory: Path, queue: Queue) -> bool:
-    """Whether a living process holds the run's lock."""
-    path = directory / "lock.json"
-    try:
-        age = time.time() - path.stat().st_mtime
-        holder = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    """Whether a living process holds the run's lock; raises as ``point_state``."""
+    if not (directory / LOCK).exists():
         return False
-    except ValueError:
-        return age < HEARTBEAT_STALE
-    if holder.get("job_id") is not None and queue.slurm(holder["job_id"]) is None:
-        return False
-    if holder["host"] == socket.gethostname() and holder.get("process_start") is not None:
-        return LocalJob(holder["host"], holder["pid"], holder["process_start"], waiting=False).alive
-    return age < HEARTBEAT_STALE
+    holder = owner(directory, queue.filesystem_time(directory))
+
+    def gone(process: Process) -> bool:
+        return process.job_id is not None and queue.slurm(process.job_id) != RUNNING
+
+    return holder is not None and holder.alive(gone)

@@ -14,6 +14,7 @@ import pytest
 from droq_exp.jobs.queue import LocalJob, Queue, QueueUnreachable, slurm_states
 from droq_exp.jobs.record import JobRecord, withdraw
 from droq_exp.jobs.state import point_state
+from droq_exp.lock import RunLock
 
 BEFORE, SUBMITTED, AFTER = (f"2026-01-01T00:00:0{second}+00:00" for second in (0, 1, 2))
 
@@ -116,3 +117,10 @@ def test_a_silent_queue_says_nothing_of_a_job(tmp_path: Path, monkeypatch: pytes
             slurm_states(["1"])
     assert slurm_states([]) == {}
     assert _state(tmp_path, "finished", step=100) == "finished"  # whatever the queue would say
+
+
+def test_a_run_that_a_living_process_holds(tmp_path: Path) -> None:
+    with RunLock.acquire(tmp_path):
+        assert _state(tmp_path, "running") == "running"
+        assert _state(tmp_path, "failed") == "running"  # it has just begun anew
+    assert _state(tmp_path, "running") == "vanished"
