@@ -99,7 +99,7 @@ class Progress:
             f"step {self._step:,}/{self._total_steps:,}",
             f"return {'-' if self._return is None else format(self._return, ',.1f')}",
             f"{format(updates / seconds, ',.0f') if learning else '-'} updates/s",
-            f"{'-' if left is None else _duration(left)} left",
+            f"{'-' if left is None else duration(left)} left",
             self._label,  # last, since a narrow terminal cuts the end off
         ]
         return Text("  ".join(parts), overflow="ellipsis", no_wrap=self._console.is_interactive)
@@ -111,7 +111,8 @@ def _seed_text(seeds: Sequence[int]) -> str:
     return f"seeds {','.join(map(str, seeds))}" if len(seeds) <= 4 else f"{len(seeds)} seeds"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """As h:mm:ss, or m:ss below an hour."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

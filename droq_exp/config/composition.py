@@ -53,10 +53,28 @@ def compose_sweep(overrides: Sequence[str]) -> list[tuple[Config, Config]]:
     Raises:
         ConfigError: what no run can have, naming the first point that has it.
     """
+    return compose_points(sweep_points(overrides))
+
+
+def sweep_points(overrides: Sequence[str]) -> list[list[str]]:
+    """The points that ``compose_sweep`` composes, each a list of plain overrides.
+
+    Raises:
+        ConfigError: as ``overrides.expand``.
+    """
     with _hydra() as loader:
         parsed = lines.parse(overrides)
         swept = lines.left_to_experiment(_experiment_sweep(parsed), _of_task(parsed))
-        points = lines.expand([*swept, *overrides], loader)
+        return lines.expand([*swept, *overrides], loader)
+
+
+def compose_points(points: Sequence[Sequence[str]]) -> list[tuple[Config, Config]]:
+    """As ``compose`` for each of ``points``, but faster: what they share is composed once.
+
+    Raises:
+        ConfigError: what no run can have, naming the first point that has it.
+    """
+    with _hydra():
         return [_compose_point(point) for point in points]
 
 

@@ -1,0 +1,88 @@
+"""``droq-exp <command>``: the commands and their options; each is imported when it runs, so that --help is quick."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from droq_exp import __version__
+from droq_exp.cli.errors import Refusal
+from droq_exp.launch import refuse
+
+app = typer.Typer(
+    help="What a sweep would do, how far it is, and what to do about what failed.",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+Directory = Annotated[Path, typer.Argument(help="outputs, or any directory below it", metavar="DIRECTORY")]
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run ``droq-exp <argv>`` (None: this process's arguments).
+
+    Raises:
+        SystemExit: 0 done; 1 a run that ``retry`` waited for did not finish; 2 the command is wrong, or the queue does
+            not answer, told in one line; 130 interrupted.
+    """
+    from droq_exp.jobs.queue import QueueUnreachable
+
+    try:
+        code = app(args=argv, prog_name="droq-exp", standalone_mode=False)
+    except typer.TyperException as error:
+        refuse(f"{error.format_message().rstrip('.')}; see droq-exp --help")
+    except (Refusal, QueueUnreachable) as error:
+        refuse(str(error))
+    except ValueError as error:
+        from droq_exp.config import ConfigError  # imports Hydra, which takes long
+
+        if isinstance(error, ConfigError):
+            refuse(str(error))
+        raise
+    sys.exit(code)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"droq_exp {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="This project's version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def status(
+    directory: Directory,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Again and again, until nothing is under way.")] = False,
+    interval: Annotated[float, typer.Option(min=1, help="Seconds between two looks, with --watch.")] = 10.0,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs: all fields of all runs.")] = False,
+) -> None:
+    """Show the runs below a directory: their state, step, last return, time left, and what went wrong."""
+    from droq_exp.cli.status import show
+
+    if watch and as_json:
+        refuse("--watch does not go with --json; see droq-exp --help")
+    show(directory, interval if watch else None, as_json)
+
+
+@app.command()
+def cancel(
+    directory: Directory,
+    whole_jobs: Annotated[
+        bool, typer.Option("--whole-jobs", help="Also where a job trains runs outside the directory too.")
+    ] = False,
+) -> None:
+    """End the queued and running jobs of the runs below a directory; they can be retried later."""
+    from droq_exp.cli.cancel import cancel as cancel_runs
+
+    cancel_runs(directory, whole_jobs)

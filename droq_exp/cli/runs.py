@@ -1,0 +1,210 @@
+"""The runs below a directory, as their files and the queue tell; reads no more of them than the tables show."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from droq_exp.cli.errors import Refusal
+from droq_exp.jobs.queue import Queue, QueueUnreachable
+from droq_exp.jobs.record import FILE as JOB_FILE
+from droq_exp.jobs.record import JobRecord
+from droq_exp.jobs.state import State, point_state
+
+STATUS_FILE = "status.json"
+TAIL_BYTES = 4096  # of eval.csv: some ten evaluations, enough for a rate
+
+
+@dataclass(frozen=True)
+class RunView:
+    """What is known of one run.
+
+    Args:
+        directory: as found, relative where the directory asked for was.
+        name: ``directory`` below the one asked for.
+        state: of ``droq_exp.jobs.state``, or "unknown" where it depends on a queue that does not answer.
+        step: reached at the last evaluation or at the end.
+        total_steps: None before the run starts, unless its overrides say.
+        last_return: mean return of the last evaluation; None before the first.
+        seconds_left: of a running run, by its rate over the last evaluations; None where there is none yet.
+        error: one line that says what went wrong, or None.
+        log: where to read more about the error; None where there is none.
+        record: the job last submitted for it.
+        overrides: what makes exactly this run; None where neither job.json nor status.json has them.
+    """
+
+    directory: Path
+    name: str
+    state: State | Literal["unknown"]
+    step: int
+    total_steps: int | None
+    last_return: float | None
+    seconds_left: float | None
+    error: str | None
+    log: Path | None
+    record: JobRecord | None
+    overrides: list[str] | None
+
+
+class _Unreachable(Queue):
+    """A queue that is known not to answer is not asked again for each run."""
+
+    def __init__(self, error: QueueUnreachable) -> None:
+        self.error = error
+
+    def slurm(self, job_id: str) -> str | None:
+        raise self.error
+
+
+def find(directory: Path) -> list[Path]:
+    """The run directories at or below ``directory``, by name: those with a status or a job.
+
+    Raises:
+        Refusal: ``directory`` is none, or holds no run.
+    """
+    if not directory.is_dir():
+        near = difflib.get_close_matches(str(directory), map(str, directory.parent.glob("*/")), n=1)
+        raise Refusal(f"{directory} is not a directory" + (f"; did you mean {near[0]}?" if near else ""))
+    found = []
+    for place, directories, files in os.walk(directory):
+        if STATUS_FILE in files or JOB_FILE in files:
+            found.append(Path(place))
+            directories.clear()
+        else:
+            directories[:] = [name for name in directories if not name.startswith(".")]
+    if not found:
+        raise Refusal(f"{directory} holds no run; give outputs or a directory below it")
+    return sorted(found, key=_by_number)
+
+
+def survey(directory: Path) -> tuple[list[RunView], str | None]:
+    """All runs at or below ``directory``, and why the queue does not answer where it does not (None: it does).
+
+    Raises:
+        Refusal: as ``find``.
+    """
+    queue, problem = Queue(), None
+    views = []
+    for place in find(directory):
+        try:
+            views.append(_view(place, directory, queue))
+        except QueueUnreachable as error:
+            queue, problem = _Unreachable(error), str(error)
+            views.append(_view(place, directory, None))
+    return views, problem
+
+
+def view(directory: Path, queue: Queue) -> RunView:
+    """The one run in ``directory``.
+
+    Raises:
+        QueueUnreachable: its state depends on a queue that does not answer.
+    """
+    return _view(directory, directory.parent, queue)
+
+
+def _view(place: Path, below: Path, queue: Queue | None) -> RunView:
+    status, record, damage = _files(place)
+    total = _total_steps(status, record)
+    state: State | Literal["unknown"] = "unknown" if queue is None else point_state(place, total or 0, queue)
+    rows = _last_evaluations(place / "eval.csv")
+    overrides = record.overrides if record is not None else status.get("overrides")
+    trouble = state in ("failed", "interrupted", "vanished")
+    return RunView(
+        directory=place,
+        name=str(place.relative_to(below)) if place != below else place.resolve().name,
+        state=state,
+        step=status.get("step", 0),
+        total_steps=total,
+        last_return=_finite(rows[-1].get("return_mean")) if rows else None,
+        seconds_left=_seconds_left(rows, total) if state == "running" else None,
+        error=damage or (_error(state, status, record) if trouble else None),
+        log=_log(state, place, record) if trouble else None,
+        record=record,
+        overrides=overrides,
+    )
+
+
+def _files(place: Path) -> tuple[dict[str, Any], JobRecord | None, str | None]:
+    """The status ({} where there is none), the job, and what is wrong with the two files."""
+    status, record, damage = {}, None, None
+    try:
+        status = json.loads((place / STATUS_FILE).read_text(encoding="utf-8"))
+        if not isinstance(status, dict):
+            raise ValueError("not a mapping")
+    except FileNotFoundError:
+        pass
+    except ValueError as error:
+        status, damage = {}, f"{STATUS_FILE} is damaged: {error}"
+    try:
+        record = JobRecord.read(place)
+    except ValueError as error:
+        damage = str(error)
+    return status, record, damage
+
+
+def _total_steps(status: dict[str, Any], record: JobRecord | None) -> int | None:
+    """What the run is to reach: by its job, which may extend what the status tells of, else by the status."""
+    asked = [line.partition("=")[2] for line in record.overrides if _sets_steps(line)] if record else []
+    return int(asked[-1]) if asked and asked[-1].isdecimal() else status.get("total_steps")
+
+
+def _sets_steps(line: str) -> bool:
+    return line.lstrip("+").startswith("training.total_steps=")
+
+
+def _last_evaluations(path: Path) -> list[dict[str, float]]:
+    """The last rows of ``eval.csv``, the oldest first; a row that is half written is left out."""
+    try:
+        with path.open("rb") as file:
+            names = file.readline().decode().strip().split(",")
+            first = file.tell()
+            start = max(first, file.seek(0, os.SEEK_END) - TAIL_BYTES)
+            file.seek(start)
+            lines = file.read().decode().split("\n")[:-1]
+    except FileNotFoundError:
+        return []
+    rows = [line.strip().split(",") for line in (lines[1:] if start > first else lines)]
+    return [
+        {name: float(value or "nan") for name, value in zip(names, row, strict=True)}
+        for row in rows
+        if len(row) == len(names)
+    ]
+
+
+def _seconds_left(rows: list[dict[str, float]], total: int | None) -> float | None:
+    if not rows or total is None:
+        return None
+    first = rows[0] if len(rows) > 1 else {"step": 0.0, "wall_seconds": 0.0}
+    steps, seconds = (rows[-1][key] - first[key] for key in ("step", "wall_seconds"))
+    return (total - rows[-1]["step"]) * seconds / steps if steps > 0 and seconds > 0 else None
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _error(state: str, status: dict[str, Any], record: JobRecord | None) -> str | None:
+    if state != "vanished":
+        return (status.get("error") or {}).get("summary")
+    if record is None:
+        return "its process is gone and never told of an end"
+    return f"its job {record.job_id} is gone and never told of an end"
+
+
+def _log(state: str, place: Path, record: JobRecord | None) -> Path | None:
+    """The run's own log, which has the traceback; of what died without a word, the job's output tells more."""
+    logs = [place / "train.log", *([Path(record.log)] if record is not None else [])]
+    existing = [log for log in (reversed(logs) if state == "vanished" else logs) if log.exists()]
+    return existing[0] if existing else None
+
+
+def _by_number(path: Path) -> tuple[list[str], int]:
+    """seed_2 before seed_10."""
+    stem, _, number = path.name.rpartition("_")
+    return [*path.parts[:-1], stem], int(number) if number.isdecimal() else -1

@@ -1,0 +1,96 @@
+"""``droq-exp status``: a table of runs, what is wrong with those that have trouble, and counts."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from droq_exp.cli.runs import RunView, survey
+from droq_exp.progress import duration
+
+STYLES = {
+    "finished": "green",
+    "running": "cyan",
+    "queued": "blue",
+    "interrupted": "yellow",
+    "vanished": "red",
+    "failed": "red",
+    "unknown": "magenta",
+}
+WORDS = {"finished": "done"}  # shorter in a table
+UNDER_WAY = ("running", "queued", "unknown")
+PAGE_WIDTH = 200  # where there is no terminal: nothing is cut off
+
+
+def show(directory: Path, interval: float | None, as_json: bool) -> None:
+    """Print the state of the runs below ``directory``; again every ``interval`` seconds until nothing is under way.
+
+    Raises:
+        Refusal: there is no run.
+    """
+    console = Console(highlight=False)
+    while True:
+        runs, problem = survey(directory)
+        if as_json:
+            print(json.dumps({"runs": [_plain(run) for run in runs], "counts": _counts(runs), "problem": problem}))
+        else:
+            if interval is not None and console.is_terminal:
+                console.clear()
+            _print(runs, problem, console)
+        if interval is None or not any(run.state in UNDER_WAY for run in runs):
+            return
+        time.sleep(interval)
+
+
+def counts_text(runs: Sequence[RunView]) -> str:
+    """Such as "80 runs: 31 done, 12 running, 37 queued"."""
+    parts = [f"{count:,} {WORDS.get(state, state)}" for state, count in _counts(runs).items()]
+    return f"{len(runs):,} run{'s' if len(runs) != 1 else ''}: {', '.join(parts)}"
+
+
+def _counts(runs: Sequence[RunView]) -> dict[str, int]:
+    counted = Counter(run.state for run in runs)
+    return {state: counted[state] for state in STYLES if state in counted}  # type: ignore[index]
+
+
+def _print(runs: Sequence[RunView], problem: str | None, console: Console) -> None:
+    width = None if console.is_terminal else PAGE_WIDTH
+    console.print(_table(runs), width=width)
+    for run in runs:
+        if run.error is not None or run.log is not None:
+            where = f" (see {run.log})" if run.log is not None else ""
+            line = Text(f"{run.state}: {run.name}: {run.error or 'no reason is known'}{where}", STYLES[run.state])
+            console.print(line, soft_wrap=True)
+    if problem is not None:
+        console.print(Text(f"the queue does not answer: {problem}", STYLES["unknown"]), soft_wrap=True)
+    console.print(counts_text(runs), soft_wrap=True)
+
+
+def _table(runs: Sequence[RunView]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("run", overflow="fold")
+    table.add_column("state", no_wrap=True)
+    for column in ("step", "%", "return", "left"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for run in runs:
+        table.add_row(
+            Text(run.name),
+            Text(WORDS.get(run.state, run.state), STYLES[run.state]),
+            f"{run.step:,}",
+            f"{run.step / run.total_steps:.0%}" if run.total_steps else "-",
+            f"{run.last_return:,.1f}" if run.last_return is not None else "-",
+            duration(run.seconds_left) if run.seconds_left is not None else "-",
+        )
+    return table
+
+
+def _plain(run: RunView) -> dict[str, object]:
+    return asdict(run) | {"directory": str(run.directory), "log": str(run.log) if run.log is not None else None}
