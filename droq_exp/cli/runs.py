@@ -159,7 +159,7 @@ def _sets_steps(line: str) -> bool:
 
 
 def _last_evaluations(path: Path) -> list[dict[str, float]]:
-    """The last rows of ``eval.csv``, the oldest first; a row that is half written is left out."""
+    """An earlier row of ``eval.csv``, where there is one, and the last; rows that are half written are left out."""
     try:
         with path.open("rb") as file:
             names = file.readline().decode().strip().split(",")
@@ -170,11 +170,9 @@ def _last_evaluations(path: Path) -> list[dict[str, float]]:
     except FileNotFoundError:
         return []
     rows = [line.strip().split(",") for line in (lines[1:] if start > first else lines)]
-    return [
-        {name: float(value or "nan") for name, value in zip(names, row, strict=True)}
-        for row in rows
-        if len(row) == len(names)
-    ]
+    whole = [row for row in rows if len(row) == len(names)]
+    ends = [whole[0], whole[-1]] if len(whole) > 1 else whole
+    return [{name: float(value or "nan") for name, value in zip(names, row, strict=True)} for row in ends]
 
 
 def _seconds_left(rows: list[dict[str, float]], total: int | None) -> float | None:
