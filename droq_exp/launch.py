@@ -7,6 +7,7 @@ import dataclasses
 import os
 import sys
 import traceback
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -87,16 +88,11 @@ def _run(args: argparse.Namespace) -> None:
         refuse("--multirun does not go with --cfg or --info; see --help")
     if (args.package or args.resolve) and not args.cfg:
         refuse("--package and --resolve go with --cfg only; see --help")
-    overrides = list(args.overrides)
-    if args.config_dir is not None:
-        quoted = str(_directory(args.config_dir)).replace("'", "\\'")
-        overrides.insert(0, f"hydra.searchpath=['file://{quoted}']")
+    overrides = with_config_dir(args.overrides, args.config_dir)
     if args.hydra_help:
         _hydra_main(["--hydra-help"])
     elif args.multirun:
-        configs = [config for config, _ in compose_sweep(overrides)]
-        _check_output_dirs({config.output_dir for config in configs})
-        _check_launcher({config.hardware.launcher for config in configs}, overrides)
+        check_sweep([config for config, _ in compose_sweep(overrides)], overrides)
         _hydra_main(["--multirun", *plain(overrides)])
     else:
         config, _ = compose(overrides)
@@ -110,6 +106,25 @@ def _run(args: argparse.Namespace) -> None:
         else:
             _check_output_dirs({config.output_dir})
             _hydra_main(plain(overrides))
+
+
+def with_config_dir(overrides: Sequence[str], directory: str | None) -> list[str]:
+    """``overrides`` that also find the choices in ``directory``, as by --config-dir; refused where it is none."""
+    if directory is None:
+        return list(overrides)
+    quoted = str(_directory(directory)).replace("'", "\\'")
+    return [f"hydra.searchpath=['file://{quoted}']", *overrides]
+
+
+def check_sweep(configs: Iterable[Config], overrides: Sequence[str]) -> None:
+    """Refuse what no sweep of these ``configs`` can do: see ``_check_output_dirs`` and ``_check_launcher``.
+
+    Raises:
+        ConfigError: which of it.
+    """
+    kinds = {(config.output_dir, config.hardware.launcher) for config in configs}
+    _check_output_dirs({output_dir for output_dir, _ in kinds})
+    _check_launcher({launcher for _, launcher in kinds}, overrides)
 
 
 def _check_output_dirs(directories: set[str]) -> None:
@@ -128,7 +143,7 @@ def _check_output_dirs(directories: set[str]) -> None:
             raise ConfigError("output_dir", f"{name} cannot be written: no permission in {existing}")
 
 
-def _check_launcher(launchers: set[str], overrides: list[str]) -> None:
+def _check_launcher(launchers: set[str], overrides: Sequence[str]) -> None:
     """Refuse what would train jobs' runs here, or two ways at once."""
     from droq_exp.config import ConfigError
 

@@ -10,7 +10,7 @@ import typer
 
 from droq_exp import __version__
 from droq_exp.cli.errors import Refusal
-from droq_exp.launch import refuse
+from droq_exp.launch import refuse, with_config_dir
 
 app = typer.Typer(
     help="What a sweep would do, how far it is, and what to do about what failed.",
@@ -61,6 +61,22 @@ def _options(
 
 
 @app.command()
+def plan(
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(help="as for launch.py -m: experiment=..., hardware=..., ...", metavar="KEY=VALUE"),
+    ] = None,
+    config_dir: Annotated[
+        str | None, typer.Option("--config-dir", "-cd", help="A directory with further choices, as for launch.py.")
+    ] = None,
+) -> None:
+    """Show what launch.py -m would do with the same overrides; nothing is started or written."""
+    from droq_exp.cli.plan import plan as show_plan
+
+    show_plan(with_config_dir(overrides or [], config_dir))
+
+
+@app.command()
 def status(
     directory: Directory,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Again and again, until nothing is under way.")] = False,
@@ -73,6 +89,14 @@ def status(
     if watch and as_json:
         refuse("--watch does not go with --json; see droq-exp --help")
     show(directory, interval if watch else None, as_json)
+
+
+@app.command()
+def retry(directory: Directory) -> None:
+    """Run again what failed, was interrupted or vanished below a directory, from its checkpoint, and nothing else."""
+    from droq_exp.cli.retry import retry as retry_runs
+
+    retry_runs(directory)
 
 
 @app.command()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from droq_exp.config import Config, ConfigError, compose, overrides
+from droq_exp.config import Config, ConfigError, compose_points, overrides
 from droq_exp.config.schema import JobsHardwareConfig
 from droq_exp.identity import run_directory
 from droq_exp.jobs.job import Job
@@ -72,9 +72,10 @@ def plan_runs(points: Sequence[Sequence[str]]) -> list[PlannedRun]:
     """The runs of a command's ``points`` (each a list of plain overrides), each seed one.
 
     Raises:
-        ConfigError: as ``compose``; or two points have the same directory, which two jobs must not share.
+        ConfigError: as ``compose_points``; or two points have the same directory, which two jobs must not share.
     """
-    runs = [run for index, point in enumerate(points) for run in _runs(index, point)]
+    composed = compose_points(points)
+    runs = [run for index, point in enumerate(points) for run in _runs(index, point, *composed[index])]
     by_directory: dict[Path, PlannedRun] = {}
     for run in runs:
         other = by_directory.setdefault(run.directory, run)
@@ -100,8 +101,7 @@ def to_submit(states: dict[PlannedRun, State]) -> list[PlannedRun]:
     return [run for run, state in states.items() if state != "finished" and state not in LIVE]
 
 
-def _runs(index: int, point: Sequence[str]) -> list[PlannedRun]:
-    config, recipe = compose(point)
+def _runs(index: int, point: Sequence[str], config: Config, recipe: Config) -> list[PlannedRun]:
     output_dir = Path(config.output_dir).absolute()
     quoted = str(output_dir).replace("\\", "\\\\").replace("'", "\\'")
     kept = [item for item in overrides.parse(point) if item.key_or_group not in ("seed", "output_dir")]

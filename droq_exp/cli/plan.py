@@ -1,0 +1,98 @@
+"""``droq-exp plan``: what ``launch.py -m`` with the same overrides would do; nothing is started or written."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.text import Text
+
+from droq_exp.cli.status import STYLES, WORDS
+from droq_exp.config import sweep_points
+from droq_exp.config.schema import ParallelHardwareConfig, SlurmHardwareConfig
+from droq_exp.jobs.plan import PlannedJob, PlannedRun, pack, plan_runs, to_submit
+from droq_exp.jobs.queue import Queue
+from droq_exp.jobs.state import LIVE, STATES, State
+from droq_exp.launch import check_sweep
+
+
+def plan(overrides: Sequence[str]) -> None:
+    """Print the runs of the sweep with their states, the jobs that would be submitted, and totals.
+
+    Raises:
+        ConfigError: what ``launch.py -m`` refuses.
+        QueueUnreachable: the state of a run depends on SLURM, and SLURM does not answer.
+    """
+    runs = plan_runs(sweep_points(overrides))
+    check_sweep([run.config for run in runs], overrides)
+    queue = Queue()
+    states = {run: run.state(queue) for run in runs}
+    waiting = to_submit(states)
+    jobs = pack(waiting) if runs[0].config.hardware.launcher != "here" else []
+    numbers = {run: number for number, job in enumerate(jobs, 1) for run in job.runs}
+    console = Console(highlight=False)
+    console.print(_table(states, numbers), soft_wrap=True)
+    counted = Counter(states.values())
+    parts = [f"{counted[state]:,} {WORDS.get(state, state)}" for state in STATES if counted[state]]
+    console.print(f"{len(runs):,} runs: {', '.join(parts)}", soft_wrap=True)
+    for line in _requests(jobs, len(waiting)):
+        console.print(line, soft_wrap=True, markup=False)
+
+
+def _table(states: dict[PlannedRun, State], numbers: dict[PlannedRun, int]) -> Text:
+    names = {run: "/".join(run.directory.parts[-5:]) for run in states}
+    width = max(map(len, names.values()))
+    table = Text(f"{'run':<{width}}  {'state':<11}  would be", "bold")
+    for run, state in states.items():
+        table.append(f"\n{names[run]:<{width}}  ", "not bold")
+        table.append(f"{WORDS.get(state, state):<11}", f"not bold {STYLES.get(state, '')}")
+        table.append(f"  {_action(state, numbers.get(run))}", "not bold")
+    return table
+
+
+def _action(state: State, number: int | None) -> str:
+    if state == "finished":
+        return "skipped"
+    if state in LIVE:
+        return "left alone"
+    verb = "started" if state == "missing" else "resumed"
+    return f"{verb} in job {number}" if number is not None else f"{verb} here"
+
+
+def _requests(jobs: Sequence[PlannedJob], waiting: int) -> list[str]:
+    """What the jobs ask for, a line for each kind of them, and the sum."""
+    if not waiting:
+        return ["nothing to do"]
+    if not jobs:
+        return [f"{waiting:,} runs would be trained here, one after the other"]
+    kinds = Counter(f"{_request(job)}, {_seeds(job)}" for job in jobs)
+    lines = [f"{count:,} x {kind}" for kind, count in kinds.items()]
+    total = f"{len(jobs):,} jobs would be submitted"
+    hardware = [job.hardware for job in jobs if isinstance(job.hardware, SlurmHardwareConfig)]
+    if hardware:
+        gpu_hours = sum(each.hours * each.gpus_per_node for each in hardware)
+        cpu_hours = sum(each.hours * each.cpus for each in hardware)
+        total += f"; at most {gpu_hours:,.0f} GPU hours and {cpu_hours:,.0f} CPU hours before a requeue"
+    return [*lines, total]
+
+
+def _request(job: PlannedJob) -> str:
+    hardware = job.hardware
+    if isinstance(hardware, ParallelHardwareConfig):
+        return f"a process on this machine, {hardware.jobs} at once"
+    assert isinstance(hardware, SlurmHardwareConfig)
+    named = [f"{key} {getattr(hardware, key)}" for key in ("account", "qos", "constraint") if getattr(hardware, key)]
+    parts = [
+        f"partition {hardware.partition or '(default)'}",
+        *named,
+        f"{hardware.gpus_per_node} GPU",
+        f"{hardware.cpus} CPU",
+        f"{hardware.memory_gb:g} GB",
+        f"{hardware.hours:g} h",
+    ]
+    return ", ".join(parts)
+
+
+def _seeds(job: PlannedJob) -> str:
+    return f"{len(job.runs)} seed{'s' if len(job.runs) > 1 else ''}"

@@ -1,0 +1,102 @@
+"""``droq-exp retry``: run again what failed, was interrupted or vanished, as it was run before."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from droq_exp.cli.runs import RunView, survey
+from droq_exp.config import Config, compose_points, readable
+from droq_exp.identity import run_directory
+from droq_exp.jobs.queue import QueueUnreachable
+from droq_exp.launch import INTERRUPTED
+
+BROKEN = ("failed", "interrupted", "vanished")
+
+
+class _Point(NamedTuple):
+    """A run to be relaunched."""
+
+    overrides: list[str]
+    config: Config
+    recipe: Config
+
+
+def retry(directory: Path) -> None:
+    """Relaunch the broken runs below ``directory`` by the overrides stored with them, each on its own hardware.
+
+    Raises:
+        Refusal: there is no run.
+        ConfigError: stored overrides that no run can have any more.
+        QueueUnreachable: SLURM does not answer, so what is broken is not known.
+        SystemExit: with code 1 where a run cannot be relaunched or did not finish, 130 or 143 when interrupted.
+    """
+    runs, problem = survey(directory)
+    if problem is not None:
+        raise QueueUnreachable(problem)
+    broken = [run for run in runs if run.state in BROKEN]
+    counts = Counter(run.state for run in broken)
+    told = ", ".join(f"{count} {state}" for state, count in counts.items())
+    print(f"{len(broken)} of {len(runs)} runs to retry{f': {told}' if told else ''}", flush=True)
+    points = _points(broken)
+    codes = []
+    for launcher in sorted({point.config.hardware.launcher for point in points}):
+        group = [point for point in points if point.config.hardware.launcher == launcher]
+        codes += _train_here(group) if launcher == "here" else _launch(group)
+    if len(points) < len(broken) or any(codes):
+        sys.exit(1)
+
+
+def _points(runs: Sequence[RunView]) -> list[_Point]:
+    """What is to be relaunched; says of each other run why it is not."""
+    known = []
+    for run in runs:
+        if run.overrides is None:
+            _complain(run, "neither job.json nor status.json has its overrides; give its command again")
+        else:
+            # Where the run is now: the command may have been given elsewhere, and the directories moved since.
+            quoted = str(_output_dir(run)).replace("\\", "\\\\").replace("'", "\\'")
+            known.append((run, [*run.overrides, f"output_dir='{quoted}'"]))
+    points = []
+    for (run, overrides), (config, recipe) in zip(known, compose_points([line for _, line in known]), strict=True):
+        made = run_directory(config, recipe, config.seed)
+        if made == run.directory.resolve():
+            points.append(_Point(overrides, config, recipe))
+        else:
+            _complain(run, f"with what is installed now its overrides make another run: {made}")
+    return points
+
+
+def _output_dir(run: RunView) -> Path:
+    return run.directory.resolve().parents[4]  # above experiment, codebase, algorithm, environment and seed
+
+
+def _complain(run: RunView, problem: str) -> None:
+    print(f"not retried: {run.name}: {problem}", file=sys.stderr)
+
+
+def _launch(points: Sequence[_Point]) -> list[int]:
+    from droq_exp.jobs.head import launch  # imports submitit
+
+    return launch([point.overrides for point in points])
+
+
+def _train_here(points: Sequence[_Point]) -> list[int]:
+    """One after the other, as a sweep does."""
+    from droq_exp.training import train  # imports torch
+
+    codes = []
+    for point in points:
+        print(readable(point.overrides), flush=True)
+        try:
+            codes.append(train(point.config, point.recipe))
+        except Exception:
+            traceback.print_exc()  # it is in the run's log and status too
+            codes.append(1)
+        if codes[-1] in INTERRUPTED:
+            sys.exit(codes[-1])
+    return codes

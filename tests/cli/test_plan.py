@@ -1,0 +1,76 @@
+"""``droq-exp plan``: what it says of runs of every state, and that it leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from run_files import droq_exp, stand_in, write_job, write_run
+
+RUNS = Path("outputs", "paper_redq", "redq", "droq", "hopper")
+SWEEP = ["experiment=paper_redq", "algo=droq", "env=hopper", "hardware=slurm_gpu", "hardware.partition=a100"]
+
+
+def _lines(capsys: pytest.CaptureFixture[str], *overrides: str) -> list[str]:
+    assert droq_exp("plan", *overrides) == 0
+    return [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_every_state_is_planned_for(elsewhere: Path, commands: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stand_in(commands, "squeue", "7_0 RUNNING\n")
+    write_run(RUNS / "seed_0", "finished", step=125_000)
+    write_run(RUNS / "seed_1", "running")
+    write_job(RUNS / "seed_1", "7_0", "seed=1")
+    write_run(RUNS / "seed_2", "failed", error="no more")
+    write_run(RUNS / "seed_4", "running")
+    before = {path: path.stat().st_mtime_ns for path in Path().rglob("*")}
+    lines = _lines(capsys, *SWEEP, "hardware.seeds_per_job=2", "hardware.hours=10")
+    assert lines[1:6] == [
+        "paper_redq/redq/droq/hopper/seed_0 done skipped",
+        "paper_redq/redq/droq/hopper/seed_1 running left alone",
+        "paper_redq/redq/droq/hopper/seed_2 failed resumed in job 1",
+        "paper_redq/redq/droq/hopper/seed_3 missing started in job 1",
+        "paper_redq/redq/droq/hopper/seed_4 vanished resumed in job 2",
+    ]
+    assert lines[6] == "5 runs: 1 done, 1 running, 1 failed, 1 vanished, 1 missing"
+    assert lines[7:] == [
+        "1 x partition a100, 1 GPU, 4 CPU, 16 GB, 10 h, 2 seeds",
+        "1 x partition a100, 1 GPU, 4 CPU, 16 GB, 10 h, 1 seed",
+        "2 jobs would be submitted; at most 20 GPU hours and 80 CPU hours before a requeue",
+    ]
+    assert {path: path.stat().st_mtime_ns for path in Path().rglob("*")} == before
+
+
+def test_without_jobs(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = _lines(capsys, "experiment=paper_redq", "algo=droq", "env=hopper", "seed=0,1")
+    assert lines[1].endswith("missing started here")
+    assert lines[-1] == "2 runs would be trained here, one after the other"
+    lines = _lines(capsys, "algo=sac", "hardware=cpu_parallel", "hardware.jobs=3")
+    assert lines[-2:] == ["1 x a process on this machine, 3 at once, 1 seed", "1 jobs would be submitted"]
+    assert os.listdir(elsewhere) == []
+
+
+def test_nothing_to_do(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_run(RUNS / "seed_0", "finished", step=125_000)
+    assert _lines(capsys, *SWEEP, "seed=0")[-1] == "nothing to do"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["algo=drok"], "algo: 'drok' is not a choice"),
+        (["algo.utd_ratio=1,0"], "sweep point: algo.utd_ratio=0"),
+        (["hardware=slurm_cpu", "hydra/launcher=basic"], "hydra/launcher: the choice of hardware"),
+        (["output_dir=/dev/null"], "/dev/null is not a directory"),
+        (["--config-dir", "nowhere"], "--config-dir: nowhere is not a directory"),
+        (["experiment=paper_redq", "-x"], "-x"),
+    ],
+)
+def test_what_the_launch_refuses_is_refused(
+    overrides: list[str], words: str, elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert droq_exp("plan", *overrides) == 2
+    out, error = capsys.readouterr()
+    assert (out, error.count("\n")) == ("", 1)
+    assert words in error

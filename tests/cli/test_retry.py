@@ -1,0 +1,86 @@
+"""``droq-exp retry``, by real runs of ``debug=default``: only what is broken, by what is stored with it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from run_files import SUBMITTED, droq_exp, stand_in, write_job
+
+from droq_exp.config import compose
+from droq_exp.identity import run_directory
+from droq_exp.jobs.record import JobRecord
+
+SMALL = ["debug=default", "codebase=ku", "env=inverted_pendulum", "hardware=cpu", "hardware.threads=1"]
+PARALLEL = [*SMALL[:-2], "hardware=cpu_parallel", "hardware.threads=1", "hardware.poll_seconds=0.1"]
+
+
+def _broken(seed: int, state: str, overrides: list[str] | None, **more: object) -> Path:
+    """A run that has ended at once; its overrides are in status.json."""
+    config, recipe = compose([*(overrides or SMALL), f"seed={seed}"])
+    directory = run_directory(config, recipe, seed)
+    directory.mkdir(parents=True)
+    status = {"state": state, "step": 0, "total_steps": 100, "started": SUBMITTED, "ended": SUBMITTED, "error": None}
+    if overrides is not None:
+        status["overrides"] = [*overrides, f"seed={seed}"]
+    (directory / "status.json").write_text(json.dumps(status | more))
+    return directory
+
+
+def _state(directory: Path) -> str:
+    return json.loads((directory / "status.json").read_text())["state"]
+
+
+def test_only_what_is_broken_is_run_again(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    failed = _broken(0, "failed", SMALL)
+    unknown = _broken(1, "failed", None)
+    done = _broken(2, "finished", SMALL, step=100)
+    before = (done / "status.json").read_text()
+    assert droq_exp("retry", "outputs") == 1
+    out, error = capsys.readouterr()
+    assert out.startswith("2 of 3 runs to retry: 2 failed\n")
+    (line,) = [line for line in error.splitlines() if line.startswith("not retried")]
+    assert line.endswith("seed_1: neither job.json nor status.json has its overrides; give its command again")
+    assert (_state(failed), _state(unknown)) == ("finished", "failed")
+    assert (done / "status.json").read_text() == before
+
+
+def test_by_the_launcher_of_the_run_and_from_any_directory(
+    elsewhere: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = [_broken(seed, "running", SMALL).resolve() for seed in (0, 1)]
+    for seed, run in enumerate(runs):
+        JobRecord("local", "elsewhere:1:1:started", SUBMITTED, "/none", [*PARALLEL, f"seed={seed}"]).write(run)
+    outputs = (elsewhere / "outputs").rename(tmp_path / "moved")
+    (tmp_path / "third").mkdir()
+    monkeypatch.chdir(tmp_path / "third")
+    assert droq_exp("retry", str(outputs)) == 0
+    assert "2 of 2 runs to retry: 2 vanished" in capsys.readouterr().out
+    assert [_state(path) for path in sorted(outputs.rglob("seed_*"))] == ["finished", "finished"]
+
+
+def test_overrides_that_make_another_run_now(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = _broken(0, "failed", SMALL)
+    other = run.parent / "seed_5"
+    run.rename(other)
+    assert droq_exp("retry", "outputs") == 1
+    assert "seed_5: with what is installed now its overrides make another run: " in capsys.readouterr().err
+    assert _state(other) == "failed"
+
+
+def test_without_the_queues_word_nothing_is_run(
+    elsewhere: Path, commands: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stand_in(commands, "squeue", "", code=1)
+    run = _broken(0, "running", SMALL)
+    write_job(run, "7", *SMALL, "seed=0")
+    assert droq_exp("retry", "outputs") == 2
+    assert capsys.readouterr().err == "error: squeue ended with code 1\n"
+    assert _state(run) == "running"
+
+
+def test_nothing_to_retry(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _broken(0, "finished", SMALL, step=100)
+    assert droq_exp("retry", "outputs") == 0
+    assert capsys.readouterr().out == "0 of 1 runs to retry\n"
