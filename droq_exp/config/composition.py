@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import typing
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -158,7 +159,13 @@ def _check_launcher(parsed: Sequence[Override]) -> None:
 
 
 def _compose(parsed: Sequence[Override]) -> DictConfig:
-    return _compose_lines(tuple(lines.text(item) for item in parsed))[0]
+    # Without the seed, on which nothing else depends: the seeds of a sweep are composed once.
+    composed, _ = _compose_lines(tuple(lines.text(item) for item in parsed if item.key_or_group != "seed"))
+    seeds = [item.value() for item in parsed if item.key_or_group == "seed"]
+    if seeds:
+        composed = copy.deepcopy(composed)
+        composed.seed = seeds[-1]
+    return composed
 
 
 @lru_cache(maxsize=64)  # a sweep's points share most of their choices; emptied when ``_hydra`` ends
