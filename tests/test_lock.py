@@ -344,6 +344,26 @@ def test_the_queues_word_can_be_given(tmp_path: Path) -> None:
 # Races
 
 
+def test_one_that_judged_an_earlier_holder_comes_too_late(
+    tmp_path: Path, start: Callable[..., subprocess.Popen[str]]
+) -> None:
+    """It asks the queue about a dead holder; before it has the answer, we have succeeded that holder."""
+    directory, programs = tmp_path / "run", tmp_path / "programs"
+    directory.mkdir()
+    programs.mkdir()
+    asked, answered = programs / "asked", programs / "answered"
+    (programs / "squeue").write_text(f"#!/bin/sh\ntouch {asked}\nuntil [ -e {answered} ]; do sleep 0.01; done\n")
+    (programs / "squeue").chmod(0o755)
+    leave_lock(directory, 130, job_id="77_1", cluster="here")
+    late = start(directory, PATH=f"{programs}{os.pathsep}{os.environ['PATH']}", SLURM_CLUSTER_NAME="here")
+    wait_for(asked.exists)
+    with RunLock.acquire(directory):
+        answered.touch()
+        assert f" is in use by process {os.getpid()} on " in holder.answer(late)
+        assert os.listdir(directory) == ["lock.json"]
+        assert owner(directory).process == Process.current()  # type: ignore[union-attr]
+
+
 def race(directories: list[Path], barrier: Barrier, results: Queue[tuple[int, str]]) -> None:
     """In each directory in turn, when all are ready: try, say how it went, hold what was got until all have tried."""
     for number, directory in enumerate(directories):
