@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -20,7 +22,7 @@ from droq_exp.learner.networks import (
 )
 from droq_exp.learner.spec import LearnerSpec
 from droq_exp.learner.state import CRITIC_METRICS, POLICY_METRICS, LearnerState
-from droq_exp.random_streams import Stream, generator
+from droq_exp.random_streams import Stream, generator, generator_state, set_generator_state
 from droq_exp.replay import Replay
 from droq_exp.styles import Style
 
@@ -163,6 +165,24 @@ class Agent:
             }
             for i in range(len(self.seeds))
         ]
+
+    def member_state(self, member: int) -> dict[str, Any]:
+        """Return all of seed ``member`` that changes: tensors, counters, random generators. A copy, on the CPU."""
+        return {
+            "tensors": self.state.full_member(member),
+            "critic_updates": self.state.critic_updates,
+            "policy_updates": self.state.policy_updates,
+            "draws": self._sampler.member_state(member),
+            "exploration": generator_state(self._exploration[member]),
+        }
+
+    def load_member_state(self, member: int, state: dict[str, Any]) -> None:
+        """Make seed ``member`` what :meth:`member_state` returned; the counters are common to the pack."""
+        self.state.load_member(member, state["tensors"])
+        self.state.critic_updates = state["critic_updates"]
+        self.state.policy_updates = state["policy_updates"]
+        self._sampler.load_member_state(member, state["draws"])
+        set_generator_state(self._exploration[member], state["exploration"])
 
     def non_finite(self, member: int) -> list[str]:
         """Name what of seed ``member`` is infinite or NaN: logged sums since the last reading, and parameters."""

@@ -6,6 +6,7 @@ Switching the bias estimate on, or training a seed inside a pack, leaves every o
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 
@@ -34,3 +35,23 @@ def generator(seed: int, stream: Stream, *path: int) -> np.random.Generator:
 def derived_seed(seed: int, stream: Stream, *path: int) -> int:
     """Return a 31-bit seed for what wants a number instead of a generator, such as ``env.reset``."""
     return int(np.random.SeedSequence(seed, spawn_key=(int(stream), *path)).generate_state(1)[0] >> 1)
+
+
+def generator_state(rng: np.random.Generator) -> dict[str, Any]:
+    """Return where a generator of :func:`generator` is in its stream, as plain numbers and lists."""
+    state = rng.bit_generator.state
+    return {
+        "words": [int(word) for word in state["state"]["state"]],
+        "has_uint32": int(state["has_uint32"]),
+        "uinteger": int(state["uinteger"]),
+    }
+
+
+def set_generator_state(rng: np.random.Generator, state: dict[str, Any]) -> None:
+    """Put a generator where :func:`generator_state` found one."""
+    rng.bit_generator.state = {
+        "bit_generator": "SFC64",
+        "state": {"state": np.array(state["words"], dtype=np.uint64)},
+        "has_uint32": state["has_uint32"],
+        "uinteger": state["uinteger"],
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,8 +17,12 @@ class Replay:
         """Reserve ``[seeds, capacity, row_size]`` float32."""
         self._rows = torch.empty(seeds, capacity, row_size, device=device)
         self._offsets = torch.arange(seeds, device=device)[:, None] * capacity
-        self._next = 0
-        self.size = 0
+        self.added = 0  # transitions of each seed since the start, those that were overwritten included
+
+    @property
+    def size(self) -> int:
+        """Transitions of each seed that are held."""
+        return min(self.added, self.capacity)
 
     @property
     def capacity(self) -> int:
@@ -26,11 +31,26 @@ class Replay:
 
     def add(self, rows: Tensor) -> None:
         """Store one transition per seed, ``[S, row_size]``, in place of the oldest one when full."""
-        self._rows[:, self._next] = rows
-        self._next = (self._next + 1) % self.capacity
-        self.size = min(self.size + 1, self.capacity)
+        self._rows[:, self.added % self.capacity] = rows
+        self.added += 1
 
     def gather(self, indices: Tensor) -> Tensor:
         """Return the rows at ``indices`` ``[S, n]`` as ``[S, n, row_size]``."""
         flat = (indices + self._offsets).flatten()
         return self._rows.flatten(0, 1).index_select(0, flat).unflatten(0, indices.shape)
+
+    def since(self, member: int, start: int) -> np.ndarray:
+        """Return seed ``member``'s transitions from number ``start`` (from 0) to the newest, ``[n, row_size]``.
+
+        Raises ValueError where some of them have been overwritten.
+        """
+        if self.added - start > self.capacity:
+            raise ValueError(f"transition {start} is no longer held")
+        slots = torch.arange(start, self.added, device=self._rows.device) % self.capacity
+        return self._rows[member, slots].cpu().numpy()
+
+    def restore(self, member: int, added: int, rows: np.ndarray) -> None:
+        """Hold ``rows`` ``[n, row_size]`` as the newest of the ``added`` transitions that seed ``member`` has made."""
+        slots = torch.arange(added - len(rows), added, device=self._rows.device) % self.capacity
+        self._rows[member, slots] = torch.from_numpy(rows).to(self._rows.device)
+        self.added = added

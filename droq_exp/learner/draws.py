@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from droq_exp.learner.dropout import KeepMask
 from droq_exp.learner.spec import LearnerSpec
-from droq_exp.random_streams import Stream, generator
+from droq_exp.random_streams import Stream, generator, generator_state, set_generator_state
 
 
 @dataclass
@@ -72,6 +73,15 @@ class DrawSampler:
             valid=valid,
             mixture=mixture,
         )
+
+    def member_state(self, index: int) -> dict[str, Any]:
+        """Return where the generators of one seed are, by stream."""
+        return {stream.name: generator_state(rng) for stream, rng in self._rngs[index].items()}
+
+    def load_member_state(self, index: int, state: dict[str, Any]) -> None:
+        """Put the generators of one seed where :meth:`member_state` found them."""
+        for name, where in state.items():
+            set_generator_state(self._rngs[index][Stream[name]], where)
 
     def _target_draws(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         spec, updates = self._spec, self._spec.utd_ratio

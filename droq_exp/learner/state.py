@@ -71,6 +71,15 @@ class LearnerState:
         )
 
     def member(self, index: int) -> dict[str, Tensor]:
-        """Return copies on the CPU of one seed's tensors, the logging sums left out: what a checkpoint stores."""
-        names = [f.name for f in fields(self) if isinstance(getattr(self, f.name), Tensor) and "sums" not in f.name]
+        """Return copies on the CPU of one seed's parameters and moments: what evaluation and playing need."""
+        return {name: value for name, value in self.full_member(index).items() if "sums" not in name}
+
+    def full_member(self, index: int) -> dict[str, Tensor]:
+        """Return copies on the CPU of all of one seed's tensors."""
+        names = [f.name for f in fields(self) if isinstance(getattr(self, f.name), Tensor)]
         return {name: getattr(self, name)[index].detach().cpu().clone() for name in names}
+
+    def load_member(self, index: int, tensors: dict[str, Tensor]) -> None:
+        """Overwrite one seed's tensors, in place, by those of :meth:`full_member`."""
+        for name, value in tensors.items():
+            getattr(self, name)[index].copy_(value)
