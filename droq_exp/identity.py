@@ -38,6 +38,16 @@ def differences(config: Config, recipe: Config) -> dict[str, tuple[Any, Any]]:
     return {key: pair for key, pair in pairs.items() if _canonical(pair[0]) != _canonical(pair[1])}
 
 
+def conflict(stored: dict[str, Any], config: Config) -> str | None:
+    """Tell where the identity ``stored`` in a run directory departs from ``config``'s; None where it does not."""
+    ours = identity(config)
+    pairs = ((key, stored.get(key, ABSENT), ours.get(key, ABSENT)) for key in sorted({*stored, *ours}))
+    told = [
+        f"{key} is {there} there and {here} here" for key, there, here in pairs if _canonical(there) != _canonical(here)
+    ]
+    return "; ".join(told) or None
+
+
 def group_parts(config: Config, recipe: Config) -> list[str]:
     """What the seeds of a run share, as folder names: experiment, codebase, algorithm, environment (and variant)."""
     changed = {key: run for key, (_, run) in differences(config, recipe).items()}

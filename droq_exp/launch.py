@@ -201,22 +201,27 @@ def run_point(composed: DictConfig) -> int:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from droq_exp.config import compose, readable
+    from droq_exp.config import ConfigError, compose, readable
 
     job = HydraConfig.get()
     search = [line for line in job.overrides.hydra if line.startswith("hydra.searchpath")]
-    config, recipe = compose([*search, *job.overrides.task])
+    overrides = [*search, *job.overrides.task]
+    config, recipe = compose(overrides)
     if config.hardware.launcher != "here":
         from droq_exp.jobs.head import launch
 
-        sys.exit(launch([[*search, *job.overrides.task]])[0])
+        sys.exit(launch([overrides])[0])
+    from droq_exp.lock import Held
     from droq_exp.training import train  # here, since it imports torch
 
     sweep = job.mode is RunMode.MULTIRUN
     if sweep:
         print(f"[{job.job.num + 1}] {readable(job.overrides.task)}", flush=True)
     try:
-        code = train(config, recipe)
+        code = train(config, recipe, overrides)
+    except (ConfigError, Held) as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        code = 2 if isinstance(error, ConfigError) else 1
     except Exception:
         traceback.print_exc()  # now: a sweep's other points come first otherwise
         code = 1

@@ -1,10 +1,11 @@
-"""The training loop: acts, stores, updates, and measures every interval. It knows no algorithm."""
+"""The training loop: acts, stores, updates, measures and saves every interval. It knows no algorithm."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,16 +23,28 @@ class TrainingLoop:
     """Trains the members of a pack in lockstep: one environment step of each, then one update of all."""
 
     def __init__(
-        self, agent: Agent, replay: Replay, members: Sequence[Member], config: Config, progress: Progress
+        self,
+        agent: Agent,
+        replay: Replay,
+        members: Sequence[Member],
+        config: Config,
+        progress: Progress,
+        conditions: dict[str, Any],
     ) -> None:
-        """``members`` are in the order of the agent's seeds."""
+        """``members`` are in the order of the agent's seeds; then ``begin`` or ``resume``, then ``run``.
+
+        ``conditions`` is stored in checkpoints: what else equal numbers depend on.
+        """
         self.step = 0
         self._measured = 0  # the last step that was measured
+        self._stored = 0  # transitions that the journals hold
         self._agent = agent
         self._replay = replay
         self._members = members
         self._config = config
         self._progress = progress
+        self._conditions = conditions
+        self._journals = [member.run.checkpoints.journal(agent.spec.row_size) for member in members]
         self._started = time.monotonic()
         self._evaluating = 0.0  # seconds spent in measurements, which updates per second leave out
         self._last_measure = (0, 0.0)  # updates and training seconds at the last measurement
@@ -40,6 +53,66 @@ class TrainingLoop:
     def done(self) -> bool:
         """Whether the last step has been made and measured."""
         return self.step == self._config.training.total_steps and self._measured == self.step
+
+    def begin(self) -> None:
+        """Start from step 0."""
+        for member in self._members:
+            member.begin()
+
+    def resume(self, states: Sequence[dict[str, Any]]) -> None:
+        """Go on from checkpoints of one step, one for each member, as :meth:`save` wrote them."""
+        self.step, loop = states[0]["step"], states[0]["loop"]
+        self._stored = self.step
+        self._measured = loop["measured"]
+        self._started = time.monotonic() - loop["wall_seconds"]
+        self._evaluating = loop["evaluating_seconds"]
+        self._last_measure = (loop["last_measure"][0], loop["last_measure"][1])
+        for index, (member, journal, state) in enumerate(zip(self._members, self._journals, states, strict=True)):
+            journal.restore(state["journal"])
+            held = min(self.step, self._replay.capacity)
+            self._replay.restore(index, self.step, journal.read(self.step - held, self.step))
+            self._agent.load_member_state(index, state["agent"])
+            try:
+                member.resume(state["member"], journal.read(self.step - state["member"]["length"], self.step))
+            except Exception as error:  # the other seeds go on
+                member.fail(self.step, error)
+
+    def save(self) -> None:
+        """Write a checkpoint of every active member; one whose disk refuses fails, the others go on."""
+        self._fail_non_finite()
+        self._store_transitions()
+        for index, member in enumerate(self._members):
+            if member.active:
+                try:
+                    member.run.checkpoints.save(self.step, self._state(index))
+                except Exception as error:
+                    member.fail(self.step, error)
+
+    def _store_transitions(self) -> None:
+        for index, (member, journal) in enumerate(zip(self._members, self._journals, strict=True)):
+            if member.active:
+                try:
+                    member.run.check_lock()
+                    journal.append(self._replay.since(index, self._stored))
+                except Exception as error:
+                    member.fail(self.step, error)
+        self._stored = self._replay.added
+
+    def _state(self, index: int) -> dict[str, Any]:
+        return {
+            "step": self.step,
+            "row_size": self._agent.spec.row_size,
+            "journal": self._journals[index].blocks,
+            "agent": self._agent.member_state(index),
+            "member": self._members[index].state(),
+            "loop": {
+                "measured": self._measured,
+                "wall_seconds": time.monotonic() - self._started,
+                "evaluating_seconds": self._evaluating,
+                "last_measure": list(self._last_measure),
+            },
+            "conditions": self._conditions,
+        }
 
     def run(self, stop: StopSignal) -> None:
         """Train until the last step, until every member has failed, or until a signal arrives."""
@@ -56,6 +129,8 @@ class TrainingLoop:
             returns = None
             if self.step % self._config.eval.interval == 0 or self.step == total:
                 returns = self._measure()
+            if self.step % self._config.checkpoint.interval == 0 and self.step < total:
+                self.save()
             self._progress.update(self.step, self._agent.state.critic_updates, returns)
 
     def _act(self, random: bool) -> None:
@@ -70,6 +145,8 @@ class TrainingLoop:
                     row[:] = member.step(action)
                 except Exception as error:  # one seed's environment broke: the others go on
                     member.fail(self.step, error)
+        if self._replay.added - self._stored == self._replay.capacity:
+            self._store_transitions()  # before the oldest of them is overwritten
         self._replay.add(torch.from_numpy(rows))
 
     def _measure(self) -> list[float]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import gymnasium
 import numpy as np
 
@@ -14,10 +17,14 @@ class Member:
     """Steps the training environment of one seed and tells the outside how the seed is doing.
 
     A member that has ended (failed, say) keeps its place in the pack and does nothing more.
+
+    An episode is made anew by re-stepping its actions from its reset, which is made anew by its seed or by the state of
+    the environment's generator before it. MuJoCo's state vector alone would not do: rewards of some tasks look at
+    body positions that lag behind it.
     """
 
     def __init__(self, run: Run, loggers: Loggers, env: gymnasium.Env, eval_env: gymnasium.Env) -> None:
-        """Reset the training environment (where that raises, the run fails); ``eval_env`` is for measurements alone."""
+        """Take the loggers and environments; ``eval_env`` is for measurements alone. Then ``begin`` or ``resume``."""
         self.run = run
         self.eval_env = eval_env
         self._env = env
@@ -25,13 +32,66 @@ class Member:
         self._returns: list[float] = []
         self._lengths: list[int] = []
         self._return, self._length = 0.0, 0
+        self._reset_seed: int | None = None  # of this episode's reset
+        self._reset_state: str | None = None  # or else the environment's generator before it, as JSON
         assert env.observation_space.shape is not None
         self._obs = np.zeros(env.observation_space.shape, dtype=np.float32)
+
+    def begin(self) -> None:
+        """Reset the training environment for the first time; where that raises, the run fails."""
         try:
-            obs, _ = env.reset(seed=derived_seed(run.seed, Stream.TRAINING_ENV))
-            self._keep(obs)
+            self._reset(derived_seed(self.run.seed, Stream.TRAINING_ENV))
         except Exception as error:  # the other seeds go on
             self.fail(0, error)
+
+    def state(self) -> dict[str, Any]:
+        """Return where the episode and its statistics are, as plain numbers and lists."""
+        return {
+            "returns": list(self._returns),
+            "lengths": list(self._lengths),
+            "return": self._return,
+            "length": self._length,
+            "reset_seed": self._reset_seed,
+            "reset_state": self._reset_state,
+            "obs": self._obs.tolist(),
+        }
+
+    def resume(self, state: dict[str, Any], episode: np.ndarray) -> None:
+        """Go on where ``state`` was taken.
+
+        Args:
+            state: of :meth:`state`.
+            episode: the transitions of the episode so far, rows as :meth:`step` returned them.
+
+        Where the task does not do the same again, the run says so and begins a new episode.
+
+        """
+        self._returns, self._lengths = list(state["returns"]), list(state["lengths"])
+        self._return, self._length = state["return"], state["length"]
+        problem = self._make_anew(state, episode)
+        if problem is not None:
+            self.run.log.warning("this task cannot be resumed exactly: %s; a new episode begins", problem)
+            self._return, self._length = 0.0, 0
+            self._reset(None)
+
+    def _make_anew(self, state: dict[str, Any], episode: np.ndarray) -> str | None:
+        """Reset and re-step the episode; return what went differently, or None."""
+        if state["reset_seed"] is None:
+            self._env.reset(seed=derived_seed(self.run.seed, Stream.TRAINING_ENV))
+            if state["reset_state"] is None:
+                return "its random generator is not one that can be stored"
+            self._env.unwrapped.np_random.bit_generator.state = json.loads(state["reset_state"])
+        self._reset(state["reset_seed"])
+        width = self._obs.size
+        for number, row in enumerate(episode, start=1):
+            if not np.array_equal(self._obs, row[:width], equal_nan=True):
+                return f"another observation before step {number} of the episode"
+            again = self._transition(row[width : -width - 2])[0]
+            if not np.array_equal(again, row, equal_nan=True):
+                return f"another transition at step {number} of the episode"
+        if not np.array_equal(self._obs, np.array(state["obs"], dtype=np.float32), equal_nan=True):
+            return "another observation"
+        return None
 
     @property
     def active(self) -> bool:
@@ -48,18 +108,23 @@ class Member:
 
         The row's next_obs is the one that the action led to, also where the episode ends: the reset comes after it.
         """
-        obs = self._obs
-        next_obs, reward, terminated, truncated, _ = self._env.step(action)
-        row = np.concatenate([obs, action, [float(reward)], next_obs, [float(terminated)]]).astype(np.float32)
-        self._return += float(reward)
+        row, reward, ended = self._transition(action)
+        self._return += reward
         self._length += 1
-        if terminated or truncated:
+        if ended:
             self._returns.append(self._return)
             self._lengths.append(self._length)
             self._return, self._length = 0.0, 0
-            next_obs, _ = self._env.reset()
-        self._keep(next_obs)
+            self._reset(None)
         return row
+
+    def _transition(self, action: np.ndarray) -> tuple[np.ndarray, float, bool]:
+        """Step the environment: the row, the reward in full precision, whether the episode has ended."""
+        obs = self._obs
+        next_obs, reward, terminated, truncated, _ = self._env.step(action)
+        row = np.concatenate([obs, action, [float(reward)], next_obs, [float(terminated)]]).astype(np.float32)
+        self._keep(next_obs)
+        return row, float(reward), bool(terminated or truncated)
 
     def take_episodes(self) -> dict[str, float]:
         """Return count and means of the training episodes that ended since the last call."""
@@ -98,6 +163,13 @@ class Member:
         self._env.close()
         self.eval_env.close()
 
+    def _reset(self, seed: int | None) -> None:
+        """Begin an episode: from ``seed``, or None: wherever the environment's generator is."""
+        self._reset_seed = seed
+        self._reset_state = None if seed is not None else _generator_state(self._env)
+        obs, _ = self._env.reset(seed=seed)
+        self._keep(obs)
+
     def _keep(self, obs: np.ndarray) -> None:
         # A copy: some tasks hand out the same array at every step.
         self._obs = np.array(obs, dtype=np.float32)
@@ -108,4 +180,12 @@ class Member:
         except Exception as error:
             self.run.log.exception("a logger did not close")
             return error
+        return None
+
+
+def _generator_state(env: gymnasium.Env) -> str | None:
+    """Return the state of the environment's random generator as JSON; None where it is no Gymnasium standard one."""
+    try:
+        return json.dumps(env.unwrapped.np_random.bit_generator.state)
+    except TypeError:
         return None

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import time
 import traceback
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,14 +17,18 @@ from typing import Any, TextIO
 import yaml
 
 from droq_exp import provenance
+from droq_exp.checkpoint import Checkpoints
+from droq_exp.config.errors import ConfigError
 from droq_exp.config.schema import Config
 from droq_exp.files import discard, remove_leftovers, write_atomically
-from droq_exp.identity import differences, environment_name, group_parts, identity, run_directory
+from droq_exp.identity import conflict, differences, environment_name, group_parts, identity, run_directory
+from droq_exp.lock import RunLock
 from droq_exp.loggers.base import RunInfo
 
 __all__ = ["Run", "differences", "identity", "read_status", "run_directory"]
 
-# What a run that starts over replaces; train.log stays and is continued.
+LOCK_LOST = 75  # exit code, "try again later" in sysexits.h
+# What a run that starts from step 0 replaces; train.log stays and is continued.
 OUTPUTS = ("train.csv", "eval.csv", "checkpoint", "tensorboard", "wandb")
 
 
@@ -37,6 +43,17 @@ def read_status(directory: Path) -> dict[str, Any] | None:
         raise ValueError(f"{path} is damaged ({error}); remove it to start this run over") from error
 
 
+def check_identity(directory: Path, config: Config) -> None:
+    """Raise ConfigError where ``directory`` holds a run that is another one than ``config``."""
+    try:
+        stored = yaml.safe_load((directory / "config.yaml").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return
+    problem = conflict(stored["identity"], config) if "identity" in stored else "its config.yaml tells no identity"
+    if problem is not None:
+        raise ConfigError("output_dir", f"{directory} holds another run: {problem}")
+
+
 class Run:
     """The directory of one seed, from start to end.
 
@@ -44,49 +61,75 @@ class Run:
     Loggers are closed before, so that what they have to say is still in train.log.
     """
 
-    def __init__(self, directory: Path, seed: int, info: RunInfo, status: dict[str, Any]) -> None:
+    def __init__(self, info: RunInfo, status: dict[str, Any], lock: RunLock) -> None:
         """Use ``Run.open``."""
-        self.directory = directory
-        self.seed = seed
+        self.directory = info.directory
+        self.seed = info.seed
         self.info = info
         self.log = info.log
+        self.checkpoints = Checkpoints(info.directory / "checkpoint")
         self._status = status
+        self._lock = lock
 
     @classmethod
-    def open(cls, config: Config, recipe: Config, seed: int, *, device: str) -> Run:
-        """Make (or take over) the directory of ``seed`` and say there that it is running, from step 0.
+    def open(
+        cls, config: Config, recipe: Config, seed: int, lock: RunLock, *, device: str, overrides: Sequence[str]
+    ) -> Run:
+        """Make (or take over) the directory of ``seed`` and say there that it is running; ``begin`` comes next.
 
-        ``device`` is what training uses, in words for ``status.json``. Outputs of an earlier attempt are removed;
-        they are unusable from the moment the state is ``running`` again. Raises OSError where nothing can be written.
+        Args:
+            config: what to train.
+            recipe: what the group choices alone give.
+            seed: one of ``config.seed``.
+            lock: held on the directory.
+            device: what training uses, in words for ``status.json``.
+            overrides: the Hydra overrides that make exactly this run.
+
+        Raises OSError where nothing can be written.
         """
         directory = run_directory(config, recipe, seed)
-        directory.mkdir(parents=True, exist_ok=True)
-        before = read_status(directory)
-        changed = differences(config, recipe)
+        before = read_status(directory) or {}
         one_seed = asdict(replace(config, seed=seed))
         status = {
             "state": "running",
             "seed": seed,
-            "step": 0,
+            "step": before.get("step", 0),
             "total_steps": config.training.total_steps,
             "versions": provenance.versions(),
             "device": device,
             "git_commit": provenance.git_commit(),
-            "started": _now(),
+            "started": before.get("started") or _now(),
+            "attempts": before.get("attempts", 0) + 1,
             "ended": None,
             "error": None,
+            "overrides": list(overrides),
         }
-        run = cls(directory, seed, _info(config, recipe, seed, directory, one_seed), status)
-        # In this order: whoever looks in between sees a running run, never a finished one without its results.
+        run = cls(_info(config, recipe, seed, directory, one_seed), status, lock)
         run._write_status()
-        for name in OUTPUTS:
-            discard(directory / name)
         remove_leftovers(directory)
+        remove_leftovers(directory / "checkpoint")
+        changed = differences(config, recipe)
         listed = {key: {"recipe": recipes, "run": runs} for key, (recipes, runs) in changed.items()}
-        text = yaml.safe_dump({**one_seed, "differences": listed}, sort_keys=False, allow_unicode=True)
+        content = {**one_seed, "differences": listed, "identity": identity(config)}
+        text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
         write_atomically(directory / "config.yaml", text)
         run._open_log(before)
         return run
+
+    def begin(self, step: int) -> None:
+        """Start from ``step``: 0, or that of a checkpoint. What was written after it goes, the log excepted."""
+        self.info = replace(self.info, resumed_at=step)
+        self._status["step"] = step
+        if step:
+            self.checkpoints.keep_only(step)
+            self.log.info("going on from the checkpoint of step %s", step)
+        else:
+            self._status["started"] = _now()
+            for name in OUTPUTS:
+                discard(self.directory / name)
+            if self._status["attempts"] > 1:
+                self.log.info("starting over from step 0")
+        self._write_status()
 
     @staticmethod
     def finished_steps(directory: Path) -> int | None:
@@ -98,6 +141,7 @@ class Run:
         """Note the environment step reached. Raises RuntimeError after the end."""
         if self.ended:
             raise RuntimeError(f"{self.directory} has ended as {self._status['state']}")
+        self.check_lock()
         self._status["step"] = step
         self._write_status()
 
@@ -122,6 +166,14 @@ class Run:
             summary, trace = error, None
         message = f"failed at step {step}: {summary}"
         self._end("failed", step, {"summary": summary, "traceback": trace}, logging.ERROR, message)
+
+    def check_lock(self) -> None:
+        """End this process on the spot where another one has taken over the directory: nothing may be written here."""
+        if self._lock.lost:
+            print(
+                f"{self.directory}: another process has taken over this run; this one ends", file=sys.stderr, flush=True
+            )
+            os._exit(LOCK_LOST)
 
     @property
     def state(self) -> str:
@@ -151,7 +203,7 @@ class Run:
     def _write_status(self) -> None:
         write_atomically(self.directory / "status.json", json.dumps(self._status, indent=2) + "\n")
 
-    def _open_log(self, before: dict[str, Any] | None) -> None:
+    def _open_log(self, before: dict[str, Any]) -> None:
         path = self.directory / "train.log"
         if path.exists():
             with path.open("a", encoding="utf-8") as file:
@@ -162,8 +214,10 @@ class Run:
         handler.setFormatter(formatter)
         self.log.addHandler(handler)
         self.log.info("run %s, device %s", self.info.name, self._status["device"])
-        if before is not None:
-            self.log.info("starting over: the last attempt was %s at step %s", before["state"], before["step"])
+        if before:
+            self.log.info(
+                "attempt %s: the last was %s at step %s", self._status["attempts"], before["state"], before["step"]
+            )
 
     def _close_log(self) -> None:
         for handler in list(self.log.handlers):

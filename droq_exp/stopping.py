@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end training in order, at the next environment step."""
+"""Ctrl-C, SIGTERM and a cluster's warning end training in order, at the next environment step."""
 
 from __future__ import annotations
 
@@ -8,9 +8,15 @@ from typing import Any, Self
 
 
 class StopSignal:
-    """While entered, remembers the first SIGINT or SIGTERM; a second one ends the process at once."""
+    """While entered, remembers the first SIGINT or SIGTERM; a second one ends the process at once.
+
+    SIGUSR2 counts too where somebody handles it already: submitit, whose jobs are warned by it before they are
+    preempted or out of time. What follows it (SIGTERM, when the job is taken off its node) does not cut short what is
+    being saved.
+    """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
+    WARNING = signal.SIGUSR2
 
     def __init__(self) -> None:
         """Nothing is handled before the context is entered."""
@@ -19,7 +25,8 @@ class StopSignal:
 
     def __enter__(self) -> Self:
         """Install the handlers (possible in the main thread only)."""
-        for number in self.SIGNALS:
+        warned = callable(signal.getsignal(self.WARNING))
+        for number in (*self.SIGNALS, *([self.WARNING] if warned else [])):
             self._before[number] = signal.signal(number, self._handle)
         return self
 
@@ -37,12 +44,13 @@ class StopSignal:
 
     @property
     def exit_code(self) -> int:
-        """The shell's code for an end by the signal received: 130 for SIGINT, 143 for SIGTERM."""
+        """The shell's code for an end by the signal received: 130 for SIGINT, 143 for SIGTERM, 140 for SIGUSR2."""
         if self.received is None:
             raise ValueError("no signal was received")
         return 128 + self.received
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.received is not None:
+        if self.received is None:
+            self.received = signal.Signals(number)
+        elif self.WARNING not in (self.received, number):
             raise SystemExit(128 + number)
-        self.received = signal.Signals(number)

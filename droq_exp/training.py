@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from typing import Any
@@ -14,38 +14,66 @@ from droq_exp import hardware
 from droq_exp.agent import Agent
 from droq_exp.config.schema import Config
 from droq_exp.envs import action_bounds, space_dims
+from droq_exp.lock import RunLock
 from droq_exp.loggers import Loggers
 from droq_exp.loop import TrainingLoop
 from droq_exp.member import Member
 from droq_exp.progress import Progress
 from droq_exp.replay import Replay
-from droq_exp.run import Run, run_directory
+from droq_exp.resume import State, conditions, report_changes, start_points
+from droq_exp.run import Run, check_identity, run_directory
 from droq_exp.stopping import StopSignal
 
 
-def train(config: Config, recipe: Config) -> int:
-    """Train every seed of ``config`` that has not finished, side by side.
+def train(config: Config, recipe: Config, overrides: Sequence[str] = ()) -> int:
+    """Train every seed of ``config`` that has not finished, side by side, each from its last checkpoint.
 
     Args:
         config: what to train, resolved and validated.
         recipe: the same group choices with no value changed; what differs from it names the run directory.
+        overrides: the Hydra overrides that ``config`` was composed from, kept in each run's ``status.json``.
 
     Returns:
-        The process's exit code: 0, 1 where a seed failed, or 130 / 143 after SIGINT / SIGTERM.
+        The process's exit code: 0, 1 where a seed failed, or 130 / 143 / 140 after SIGINT / SIGTERM / SIGUSR2.
+
+    Raises:
+        ConfigError: a directory holds a run of another identity.
+        Held: another process trains in one of the directories.
 
     """
     seeds = config.seed if isinstance(config.seed, list) else [config.seed]
     seeds = [seed for seed in seeds if not _already_finished(config, recipe, seed)]
     if not seeds:
         return 0
-    machine = hardware.set_up(config.hardware)
+    with ExitStack() as locks:
+        held = {}
+        for seed in seeds:
+            directory = run_directory(config, recipe, seed)
+            check_identity(directory, config)
+            directory.mkdir(parents=True, exist_ok=True)
+            held[seed] = locks.enter_context(RunLock.acquire(directory))
+        machine = hardware.set_up(config.hardware)
+        return _train_seeds(config, recipe, held, machine, overrides)
+
+
+def _train_seeds(
+    config: Config, recipe: Config, locks: dict[int, RunLock], machine: hardware.Hardware, overrides: Sequence[str]
+) -> int:
+    """Train the seeds whose directories are locked, in as many packs as their checkpoints make of them."""
     runs: list[Run] = []
+    code = 0
     with StopSignal() as stop:
         try:
-            for seed in seeds:
-                runs.append(Run.open(config, recipe, seed, device=machine.description))
+            for seed, lock in locks.items():
+                lines = [line for line in overrides if line.partition("=")[0] != "seed"] + [f"seed={seed}"]
+                runs.append(Run.open(config, recipe, seed, lock, device=machine.description, overrides=lines))
                 print(runs[-1].directory, flush=True)
-            code = _train_pack(config, runs, machine, stop)
+            for pack, states in start_points(runs, config.training.total_steps):
+                if stop.received is None:
+                    code = max(code, _train_pack(config, pack, states, machine, stop))
+            for run in runs:
+                if not run.ended:  # a signal came before its pack's turn
+                    run.interrupt(run.step, stop.name)
         except BaseException as error:
             # Whatever happens, no run stays behind as "running". An interrupted compiler raises errors of its own.
             for run in runs:
@@ -69,10 +97,17 @@ def _already_finished(config: Config, recipe: Config, seed: int) -> bool:
     return finished
 
 
-def _train_pack(config: Config, runs: list[Run], machine: hardware.Hardware, stop: StopSignal) -> int:
+def _train_pack(
+    config: Config, runs: list[Run], states: list[State], machine: hardware.Hardware, stop: StopSignal
+) -> int:
     envs, eval_envs = (make_environments(config, len(runs)) for _ in range(2))
     agent = build_agent(config, [run.seed for run in runs], envs[0], machine)
     replay = Replay(len(runs), config.training.replay_size, agent.spec.row_size, agent.device)
+    now = conditions(agent.seeds, machine)
+    for run in runs:
+        run.begin(states[0]["step"] if states else 0)
+    for run, state in zip(runs, states, strict=False):  # without states: from step 0
+        report_changes(run, state, now)
     label = f"{config.algo.name} {config.env.id}"
     with ExitStack() as closing, Progress(label, config.training.total_steps, agent.seeds) as progress:
         members: list[Member] = []
@@ -80,9 +115,15 @@ def _train_pack(config: Config, runs: list[Run], machine: hardware.Hardware, sto
             member = Member(run, Loggers(config.logger, run.info), env, eval_env)
             closing.callback(_close, member, stop)  # whatever happens next, a second Ctrl-C too
             members.append(member)
-        loop = TrainingLoop(agent, replay, members, config, progress)
+        loop = TrainingLoop(agent, replay, members, config, progress, now)
         try:
+            if states:
+                loop.resume(states)
+            else:
+                loop.begin()
             loop.run(stop)
+            if loop.step and (not loop.done or config.checkpoint.keep_replay):
+                loop.save()
         except Exception as error:
             for member in members:
                 if member.active and stop.received is None:
@@ -92,6 +133,8 @@ def _train_pack(config: Config, runs: list[Run], machine: hardware.Hardware, sto
         for member in members:
             if member.active and (stop.received is None or loop.done):
                 member.finish(loop.step)
+                if member.run.state == "finished" and not config.checkpoint.keep_replay:
+                    member.run.checkpoints.drop()
             elif member.active:
                 member.interrupt(loop.step, stop.name)
     if stop.received is not None:

@@ -220,7 +220,7 @@ def test_more_steps_extend_the_run_where_it_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("how", "code", "state"), [("raise", 1, "failed"), ("SIGTERM", 143, "interrupted")])
-def test_what_did_not_finish_starts_over(how: str, code: int, state: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_did_not_finish_goes_on(how: str, code: int, state: str, monkeypatch: pytest.MonkeyPatch) -> None:
     command = breaking(seed=0, at=70, how=how)
     assert train(*command) == code
     run = only_run()
@@ -231,7 +231,7 @@ def test_what_did_not_finish_starts_over(how: str, code: int, state: str, monkey
     assert only_run() == run
     assert (status(run)["state"], status(run)["error"]) == ("finished", None)
     assert steps(run) == steps(run, "train") == [50, 100]
-    assert f"starting over: the last attempt was {state} at step 70" in log_text(run)
+    assert f"attempt 2: the last was {state} at step 70" in log_text(run)
     assert log_text(run).count("finished at step 100") == 1
     assert not (run / ".eval.csv.0.tmp").exists()
 

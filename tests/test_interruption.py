@@ -105,7 +105,8 @@ def test_in_the_random_phase(how: str, code: int) -> None:
     assert train(*breaking(seed=0, at=20, how=how), "seed=[0,1]") == code
     for run in runs():
         assert assert_interrupted(run, how) == 20
-        assert sorted(os.listdir(run)) == ["config.yaml", "status.json", "train.log"]
+        assert sorted(os.listdir(run)) == ["checkpoint", "config.yaml", "status.json", "train.log"]
+        assert sorted(os.listdir(run / "checkpoint")) == ["replay.bin", "state_000000020.pt"]
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
 
 

@@ -7,7 +7,7 @@ import os
 import resource
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -28,7 +28,7 @@ def trained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Trained:
     """What was to be trained, in an empty current directory; a seed of 100 or more is the exit code."""
     calls: Trained = []
 
-    def train(config: Config, recipe: Config) -> int:
+    def train(config: Config, recipe: Config, overrides: Sequence[str]) -> int:
         calls.append((config, recipe))
         if config.seed == 99:
             raise RuntimeError("this point is broken")

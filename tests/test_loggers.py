@@ -7,7 +7,9 @@ import json
 import logging
 import math
 import struct
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -191,10 +193,15 @@ def scan_wandb(data: bytes) -> Iterator[bytes]:
 def read_wandb(info: RunInfo, pattern: str = "offline-run-*") -> dict[str, Any]:
     """What the only run file below the run's directory says, by wandb's own message types."""
     import wandb
-    from wandb.proto import wandb_internal_pb2
 
     wandb.teardown()  # waits for the process that writes the file
     (path,) = info.directory.glob(f"wandb/{pattern}/run-*.wandb")
+    return parse_wandb(path)
+
+
+def parse_wandb(path: Path) -> dict[str, Any]:
+    from wandb.proto import wandb_internal_pb2
+
     found: dict[str, Any] = {"history": [], "exit": None}
     for data in scan_wandb(path.read_bytes()):
         record = wandb_internal_pb2.Record()  # type: ignore[attr-defined]
@@ -237,6 +244,29 @@ def test_wandb_offline_is_one_run_per_seed(tmp_path: Path, wandb_session: pytest
         assert found["exit"] == seed  # 0 finished, 1 failed
         assert not warnings_of(info)
     assert len({read_wandb(info)["run"].run_id for info in infos}) == 2
+
+
+def test_wandb_resumed_keeps_its_id_and_leaves_out_what_it_has(
+    tmp_path: Path, wandb_session: pytest.MonkeyPatch
+) -> None:
+    import wandb
+
+    info = make_info(tmp_path)
+    first = WandbLogger(info)
+    for step in (1000, 2000):
+        first.log(step, {"eval/return_mean": step})
+    first.close("interrupted")
+    (before,) = info.directory.glob("wandb/offline-run-*")
+    while time.strftime("%Y%m%d_%H%M%S") in before.name:  # wandb names its directories by the second
+        time.sleep(0.05)
+    second = WandbLogger(replace(info, resumed_at=1000))
+    for step in (2000, 3000):
+        second.log(step, {"eval/return_mean": step})
+    second.close("finished")
+    wandb.teardown()
+    parts = [parse_wandb(path) for path in sorted(info.directory.glob("wandb/offline-run-*/run-*.wandb"))]
+    assert len({part["run"].run_id for part in parts}) == 1
+    assert [row["_step"] for part in parts for row in part["history"]] == [1000, 2000, 3000]
 
 
 def test_wandb_marks_an_interrupted_run(tmp_path: Path, wandb_session: pytest.MonkeyPatch) -> None:

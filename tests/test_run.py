@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from droq_exp.config import schema
+from droq_exp.lock import RunLock
 from droq_exp.loggers import Loggers
 from droq_exp.run import Run, differences, identity, run_directory
 
@@ -42,7 +43,14 @@ def make_config(output_dir: Path | str = "outputs", **changes: Any) -> schema.Co
 
 
 def open_run(directory: Path, seed: int = 0, **changes: Any) -> Run:
-    return Run.open(make_config(directory, **changes), make_config(directory), seed, device="cpu")
+    """As training does it, from step 0; but the lock is given back at once."""
+    config, recipe = make_config(directory, **changes), make_config(directory)
+    place = run_directory(config, recipe, seed)
+    place.mkdir(parents=True, exist_ok=True)
+    with RunLock.acquire(place) as lock:
+        run = Run.open(config, recipe, seed, lock, device="cpu", overrides=[f"seed={seed}"])
+        run.begin(0)
+    return run
 
 
 def status_of(run: Run) -> dict[str, Any]:
@@ -246,8 +254,9 @@ def test_starting_over_replaces_results_and_continues_the_log(tmp_path: Path) ->
         0,
         200,
     )
+    assert status_of(second)["attempts"] == 2
     log = (second.directory / "train.log").read_text()
-    assert log.index("the first attempt") < log.index("-" * 80) < log.index("last attempt was interrupted at step 10")
+    assert log.index("the first attempt") < log.index("-" * 80) < log.index("the last was interrupted at step 10")
 
 
 def test_a_finished_run_is_not_finished_while_its_results_are_replaced(
@@ -291,5 +300,8 @@ def test_what_loggers_are_told(tmp_path: Path) -> None:
 def test_the_given_configuration_is_left_alone(tmp_path: Path) -> None:
     config = make_config(tmp_path)
     before = deepcopy(config)
-    Run.open(config, make_config(tmp_path), 1, device="cpu").finish(1)
+    place = run_directory(config, make_config(tmp_path), 1)
+    place.mkdir(parents=True)
+    with RunLock.acquire(place) as lock:
+        Run.open(config, make_config(tmp_path), 1, lock, device="cpu", overrides=[]).finish(1)
     assert config == before

@@ -78,6 +78,7 @@ RULES: dict[str, Rule] = {
     "training.start_steps": _at_least(0),
     "training.replay_size": Rule("an integer greater than training.start_steps", lambda value: value >= 1),
     "eval.interval": _at_least(1),
+    "checkpoint.interval": _at_least(1),
     "eval.episodes": _at_least(1),
     "bias.min_pairs": _at_least(1),
     "bias.steps_per_episode": _at_least(1),

@@ -95,6 +95,14 @@ class KuBiasConfig:
 
 
 @dataclass
+class CheckpointConfig:
+    """What is stored to go on from after a crash; no part of what a run is."""
+
+    interval: int = 5000  # environment steps
+    keep_replay: bool = False  # keep what it takes to go on after the run has finished, too
+
+
+@dataclass
 class HardwareConfig:
     """Where and how fast; no part of what a run is, ``precision`` excepted."""
 
@@ -186,6 +194,7 @@ class Config:
     eval: EvalConfig
     hardware: HardwareConfig
     logger: LoggerConfig
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     seed: Any = 0  # an integer, or a list of different integers: trained side by side
     experiment_name: str = "runs"  # first folder below output_dir; by default the chosen experiment
     output_dir: str = "outputs"

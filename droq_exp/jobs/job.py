@@ -73,7 +73,7 @@ class Job:
         os.environ["OMP_NUM_THREADS"] = str(config.hardware.threads)
         from droq_exp.training import train  # after the threads are known: torch reads them when it is imported
 
-        return train(config, recipe)
+        return train(config, recipe, self.overrides)
 
 
 def hardware_of_process(hardware: HardwareConfig) -> HardwareConfig:

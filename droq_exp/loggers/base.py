@@ -20,6 +20,7 @@ class RunInfo:
     config: dict[str, Any]  # resolved, of this seed
     seed: int
     log: logging.Logger  # the run's train.log; warnings also reach the terminal
+    resumed_at: int = 0  # step of the checkpoint that the run goes on from; what was logged later is logged again
 
 
 class Logger(Protocol):

@@ -28,9 +28,12 @@ class CsvLogger:
     """One row per step and file; missing values are empty, floats have all their digits."""
 
     def __init__(self, info: RunInfo) -> None:
-        """Write nothing yet: a file appears with its first row."""
+        """Write nothing yet: a file appears with its first row. Of a resumed run, cut back to its checkpoint's step."""
         self._directory = info.directory
         self._rows: dict[str, list[dict[str, str]]] = {group: [] for group in COLUMNS}
+        if info.resumed_at:
+            for group in COLUMNS:
+                self._take_up(group, info.resumed_at)
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Write "eval/x" to column x of ``eval.csv``, "train/x" to ``train.csv``; ValueError for other names.
@@ -53,6 +56,13 @@ class CsvLogger:
 
     def close(self, state: str) -> None:
         """Do nothing: every row is on disk."""
+
+    def _take_up(self, group: str, step: int) -> None:
+        path = self._directory / f"{group}.csv"
+        if path.exists():
+            with path.open(newline="", encoding="utf-8") as file:
+                self._rows[group] = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
+            self._write(group)
 
     def _write(self, group: str) -> None:
         rows = self._rows[group]

@@ -13,10 +13,11 @@ class TensorBoardLogger:
     """Metrics as scalars under their names; name, group, tags and configuration as text."""
 
     def __init__(self, info: RunInfo) -> None:
-        """Open an event file and write the texts."""
+        """Open an event file and write the texts; of a resumed run, events after its checkpoint's step are disowned."""
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer = SummaryWriter(str(info.directory / "tensorboard"))
+        purge_step = info.resumed_at + 1 if info.resumed_at else None
+        self._writer = SummaryWriter(str(info.directory / "tensorboard"), purge_step=purge_step)
         for tag, value in (("name", info.name), ("group", info.group), ("tags", list(info.tags))):
             self._writer.add_text(tag, value if isinstance(value, str) else yaml.safe_dump(value))
         # Indented by four: TensorBoard shows texts as Markdown, where that is code.

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import shutil
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from droq_exp.files import write_atomically
 from droq_exp.loggers.base import RunInfo
 
 if TYPE_CHECKING:
@@ -28,6 +31,7 @@ class WandbLogger:
 
     Whatever goes wrong with wandb is said once (train.log and terminal) and ends nothing: a server that does not
     answer within ``init_timeout`` seconds, or no login, means offline files that ``wandb sync`` can upload later.
+    A resumed run keeps its wandb id and leaves out the steps that wandb has already.
     """
 
     def __init__(
@@ -44,14 +48,23 @@ class WandbLogger:
         self._entity = entity
         self._timeout = init_timeout
         self._said: set[str] = set()
+        self._notes = info.directory / "wandb" / "resume.json"
+        self._id, self._last_step = "", -1
+        if info.resumed_at and self._notes.exists():
+            notes = json.loads(self._notes.read_text(encoding="utf-8"))
+            self._id, self._last_step = notes["id"], notes["last_step"]
+        self._resumes = bool(self._id)
+        self._logged_before = self._last_step
         self._run = self._start(mode)
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Log metrics under their names at an environment step (wandb's own step, so its default x axis)."""
-        if self._run is None:
+        if self._run is None or step <= self._logged_before:
             return
         try:
             self._run.log(dict(metrics), step=step)
+            self._last_step = step
+            self._note()
         except Exception as error:
             self._warn("wandb takes no more metrics", error)
 
@@ -78,19 +91,28 @@ class WandbLogger:
         global _refusal
         # The seeds of a command start one after another: only the first is to wait in vain.
         if _refusal is None or time.monotonic() - _refusal[0] > RETRY_SECONDS:
+            before = self._online_files()
             try:
                 return self._init("online")
             except Exception as error:
                 _refusal = (time.monotonic(), error)
                 # The attempt's directory would be uploaded too, as an empty run beside the real one.
-                for path in (self._info.directory / "wandb").glob(f"run-*-{self._id}"):
+                for path in self._online_files() - before:
                     shutil.rmtree(path, ignore_errors=True)
         self._warn("wandb cannot go online, the run is kept offline", _refusal[1])
         return None
 
+    def _online_files(self) -> set[Path]:
+        return set((self._info.directory / "wandb").glob("run-*"))
+
+    def _note(self) -> None:
+        text = json.dumps({"id": self._id, "last_step": self._last_step})
+        write_atomically(self._notes, text + "\n")
+
     def _init(self, mode: Mode) -> wandb.Run:
         # Given, since WANDB_RUN_ID would be every seed's; for each attempt another, since a failed one keeps its own.
-        self._id = secrets.token_hex(6)
+        if not self._resumes:
+            self._id = secrets.token_hex(6)
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # wandb's own crash reports use the network
         import wandb
 
@@ -98,7 +120,7 @@ class WandbLogger:
         # init() would ask for a key on a terminal, and wait for the answer. The key is verified there.
         if mode == "online" and not wandb.login(prompt=False, verify=False):
             raise RuntimeError("not logged in, see `wandb login`")
-        return wandb.init(
+        run = wandb.init(
             mode=mode,
             project=self._project,
             entity=self._entity,
@@ -109,6 +131,7 @@ class WandbLogger:
             tags=[tag[:TAG_LENGTH] for tag in self._info.tags],
             config=self._info.config,
             reinit="create_new",
+            resume="allow" if self._resumes and mode == "online" else None,
             settings=wandb.Settings(
                 silent=True,
                 console="off",
@@ -120,6 +143,8 @@ class WandbLogger:
                 finish_timeout_raises=True,
             ),
         )
+        self._note()
+        return run
 
     def _warn(self, what: str, error: Exception) -> None:
         if what not in self._said:

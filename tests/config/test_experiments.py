@@ -151,7 +151,7 @@ def test_the_program_sweeps_over_the_same_points(elsewhere: Path, monkeypatch: p
     """By Hydra's own way through the experiment; the training is left out."""
     trained: list[Path] = []
 
-    def train(config: Config, recipe: Config) -> int:
+    def train(config: Config, recipe: Config, overrides: object) -> int:
         trained.append(run_directory(config, recipe, config.seed))
         return 0
 
