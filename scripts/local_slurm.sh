@@ -117,7 +117,8 @@ start() {
     slurmd_port=$(free_port $((ctld_port + 1)))
     write_files "$host" "$cpus" "$memory"
     export SLURM_CONF="$dir/etc/slurm.conf"
-    munged --socket="$dir/munge/munge.sock" --key-file="$dir/munge/munge.key" --seed-file="$dir/munge/munged.seed" \
+    # --force: the directories above may be closed to other users, who have no business here anyway.
+    munged --force --socket="$dir/munge/munge.sock" --key-file="$dir/munge/munge.key" --seed-file="$dir/munge/munged.seed" \
         --log-file="$dir/munge/munged.log" --pid-file="$dir/munge/munged.pid" >&2
     # Nothing may keep this script's output open: whoever reads it would wait for the daemons' end.
     slurmctld >/dev/null 2>&1

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import shlex
 import shutil
 from collections.abc import Sequence
+from contextlib import redirect_stderr
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -50,7 +52,8 @@ def _submit_array(jobs: Sequence[PlannedJob]) -> None:
     executor.update_parameters(name=experiment.name, **parameters(hardware))
     submitted = now()
     try:
-        with executor.batch():
+        # submitit prints what sbatch says, and raises it too
+        with redirect_stderr(io.StringIO()), executor.batch():
             handles = [executor.submit(job.job) for job in jobs]
     except (FailedJobError, FailedSubmissionError) as error:
         raise SubmissionFailed(" ".join(str(error).split())) from error
