@@ -15,12 +15,14 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
+from droq_exp.config import ConfigError
 from droq_exp.jobs import pool, slurm
 from droq_exp.jobs.plan import PlannedRun, pack, plan_runs, to_submit
 from droq_exp.jobs.queue import Queue, QueueUnreachable
 from droq_exp.jobs.record import JobRecord
 from droq_exp.jobs.slurm import SubmissionFailed
 from droq_exp.jobs.state import LIVE, STATES, State
+from droq_exp.run import check_identity
 
 WHAT_NOW = {"finished": "nothing to do", "running": "left alone", "queued": "left alone"}
 LOOKS = 2  # that must agree on a run's end: files on a shared file system are seen late
@@ -36,12 +38,16 @@ def launch(points: Sequence[Sequence[str]]) -> list[int]:
         For each point 0, or 1 where one of its runs ended otherwise than finished.
 
     Raises:
-        SystemExit: 1 when nothing could be asked or submitted, told in one line; 130 on Ctrl-C.
+        SystemExit: told in one line: 2 when two points are one run, or a directory holds another run; 1 when nothing
+            could be asked or submitted; 130 on Ctrl-C.
     """
-    runs = plan_runs(points)
     try:
+        runs = plan_runs(points)
         with _uninterrupted():
             done = _submit(runs)
+    except ConfigError as error:  # told here: Hydra, through which we are called, would show a traceback
+        _say(f"error: {error}", problem=True)
+        sys.exit(2)
     except (QueueUnreachable, SubmissionFailed) as error:
         _say(f"error: {error}", problem=True)
         sys.exit(1)
@@ -65,6 +71,8 @@ def _submit(runs: Sequence[PlannedRun]) -> list[PlannedRun]:
     queue = Queue()
     states = {run: run.state(queue) for run in runs}
     counts = Counter(states.values())
+    for run in to_submit(states):
+        check_identity(run.directory, run.config)
     for state in STATES:
         if counts[state]:
             _say(f"{counts[state]} {state}: {WHAT_NOW.get(state, 'submitted')}")
