@@ -31,7 +31,7 @@ write_files() {
     done
     echo "NodeName=$host Name=gpu File=$dir/dev/nvidia[0-1]" >"$dir/etc/gres.conf"
     # cred_expire: a requeued job waits for its credential to expire, two minutes by default.
-    # CPUs: at least four, so that several small jobs run side by side on any machine; they are not bound to cores.
+    # CPUs: at least eight, so that several small jobs run side by side on any machine; they are not bound to cores.
     cat >"$dir/etc/slurm.conf" <<CONF
 ClusterName=home
 SlurmctldHost=$host(127.0.0.1)
@@ -111,7 +111,7 @@ start() {
     local host cpus memory
     host=$(hostname -s)
     cpus=$(nproc)
-    ((cpus >= 4)) || cpus=4
+    ((cpus >= 8)) || cpus=8
     memory=$(($(awk '/^MemTotal/ {print $2}' /proc/meminfo) / 1024 * 8 / 10))
     ctld_port=$(free_port 16817)
     slurmd_port=$(free_port $((ctld_port + 1)))

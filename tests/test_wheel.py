@@ -45,7 +45,11 @@ def test_the_wheel_holds_the_configuration_and_the_plugin(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     files = {path.relative_to(conf_directory()) for path in conf_directory().rglob("*.yaml")}
     assert {f"droq_exp/conf/{path.as_posix()}" for path in files} <= names
-    assert {"hydra_plugins/droq_exp_sweeper/sweeper.py", "droq_exp/py.typed"} <= names
+    assert {
+        "hydra_plugins/droq_exp_sweeper/sweeper.py",
+        "hydra_plugins/droq_exp_launcher/launcher.py",
+        "droq_exp/py.typed",
+    } <= names
     assert {name.partition("/")[0] for name in names} <= {"droq_exp", "hydra_plugins"} | {
         name.partition("/")[0] for name in names if ".dist-info/" in name
     }

@@ -28,7 +28,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     subprocess.run([SCRIPT, "start", directory], check=True, timeout=300, stdout=subprocess.DEVNULL)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SLURM_CONF", str(directory / "etc" / "slurm.conf"))
-        patch.setenv("PATH", f"{directory / 'bin'}{os.pathsep}{os.environ['PATH']}")
+        patch.setenv("PATH", f"{directory / 'bin'}{os.pathsep}{sbin}")
         yield directory
         subprocess.run([SCRIPT, "stop", directory], check=True, timeout=60)
 

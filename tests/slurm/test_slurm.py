@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from sweep import SECONDS, Sweep, broken, job_end, job_field, kill, slurm, until
+from sweep import SECONDS, Done, Sweep, broken, job_end, job_field, kill, slurm, until
 
 from droq_exp.jobs.queue import QUEUED, RUNNING, Queue, QueueUnreachable, slurm_states
 from droq_exp.jobs.state import point_state
@@ -44,7 +46,9 @@ def test_an_array_of_packed_seeds_with_a_failure_among_them(sweep: Sweep) -> Non
     assert sweep.job_id(1) != ids[1]
 
 
-def test_jobs_go_on_without_the_head_and_are_found_again(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_jobs_go_on_without_the_head_and_are_found_again(
+    cluster: Path, sweep: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
     command = ["seed=0,1", *sweep.gated, "hardware.array_parallelism=1"]
     head = sweep.start(*command)
     sweep.wait_for_step(50)
@@ -68,13 +72,23 @@ def test_jobs_go_on_without_the_head_and_are_found_again(sweep: Sweep, monkeypat
     assert [head.stdout.readline() for _ in range(2)] == ["1 running: left alone\n", "1 queued: left alone\n"]
     os.kill(head.pid, signal.SIGKILL)
     sweep.wait(head)
+    slurm("scancel", ids[1])
+    assert (_state(sweep, 0), _state(sweep, 1)) == ("running", "vanished")
     head = sweep.start(*command)
+    until(lambda: sweep.job_id(1) != ids[1])
+    _restart_slurmd(cluster)
     sweep.open_gate()
     done = sweep.wait(head)
     assert done.code == 0, done.err
+    assert done.out.startswith("1 running: left alone\n1 vanished: submitted\n1 job submitted\n")
     assert done.out.endswith("2 finished\n")
-    assert len(sweep.submissions()) == 1
-    assert [sweep.job_id(seed) for seed in (0, 1)] == ids
+    assert len(sweep.submissions()) == 2
+    assert sweep.job_id(0) == ids[0]
+
+
+def _restart_slurmd(cluster: Path) -> None:
+    os.kill(int((cluster / "run" / "slurmd.pid").read_text()), signal.SIGKILL)
+    subprocess.run(["slurmd", "-N", os.uname().nodename.partition(".")[0]], check=True, timeout=SECONDS)
 
 
 def _conf_of_a_controller_that_is_down(sweep: Sweep) -> Path:
@@ -84,65 +98,87 @@ def _conf_of_a_controller_that_is_down(sweep: Sweep) -> Path:
     return path
 
 
-def test_a_cancelled_job_is_no_finished_run_and_is_submitted_again(sweep: Sweep) -> None:
-    command = ["seed=0,1", *sweep.gated, "hardware.array_parallelism=1"]
-    head = sweep.start(*command)
-    sweep.wait_for_step(50)
-    slurm("scancel", sweep.job_id(0).partition("_")[0])
-    done = sweep.wait(head)
-    assert done.code == 1
-    assert f"interrupted: {sweep.run(0)}: interrupted by SIGTERM" in done.err
-    assert f"vanished: {sweep.run(1)}" in done.err
-    assert (_state(sweep, 0), _state(sweep, 1)) == ("interrupted", "vanished")
+@dataclass(frozen=True)
+class Battered:
+    """A sweep of four jobs and one with a time limit, to each of which something has happened."""
+
+    sweep: Sweep
+    first: Done
+    timed: Sweep
+    timed_end: Done
+
+    def log_text(self, seed: int) -> str:
+        return (self.sweep.run(seed) / "train.log").read_text()
+
+
+PREEMPTED, REQUEUED, KILLED, CANCELLED = range(4)
+
+
+@pytest.fixture(scope="module")
+def battered(cluster: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Battered]:
+    """All at the same time, since each of them takes its time."""
+    sweep, timed = (Sweep(tmp_path_factory.mktemp(name)) for name in ("battered", "timed"))
+    # SLURM's resolution is a minute, and it warns up to a minute earlier than it is asked to.
+    timed_head = timed.start(*timed.gated, "hardware.hours=0.05", "hardware.signal_delay_seconds=110")
+    head = sweep.start("seed=0,1,2,3", *sweep.gated)
+    for seed in range(4):
+        sweep.wait_for_step(50, seed)
+    slurm("scancel", "--signal=USR2", sweep.job_id(PREEMPTED))
+    slurm("scontrol", "requeue", sweep.job_id(REQUEUED))
+    kill(sweep.job_id(KILLED))
+    slurm("scancel", sweep.job_id(CANCELLED))
+    for seed in (PREEMPTED, REQUEUED):
+        _wait_for_restart(sweep.job_id(seed))
+        assert _state(sweep, seed) in ("queued", "running")
     sweep.open_gate()
-    again = sweep.launch(*command)
+    first = sweep.wait(head)
+    _wait_for_restart(timed.job_id())
+    timed.open_gate()
+    yield Battered(sweep, first, timed, timed.wait(timed_head))
+    sweep.end()
+    timed.end()
+
+
+def _wait_for_restart(job_id: str) -> None:
+    until(lambda: job_field(job_id, "Restarts") == "1")
+
+
+def test_what_befell_some_jobs_is_told_and_the_others_finished(battered: Battered) -> None:
+    assert battered.first.code == 1
+    assert battered.first.out.endswith("2 finished, 1 interrupted, 1 vanished\n")
+    assert len(battered.sweep.submissions()) == 1
+
+
+def test_a_preempted_run_saves_and_goes_on_in_its_directory(battered: Battered) -> None:
+    assert _state(battered.sweep, PREEMPTED) == "finished"
+    log = battered.log_text(PREEMPTED)
+    assert log.count("interrupted by SIGUSR2") == 1
+    assert log.count("finished at step 300") == 1
+
+
+def test_a_requeued_run_goes_on_in_its_directory(battered: Battered) -> None:
+    assert _state(battered.sweep, REQUEUED) == "finished"
+    assert battered.sweep.log(REQUEUED).count("Starting with JobEnvironment") == 2
+
+
+def test_a_run_out_of_time_saves_and_goes_on_in_its_directory(battered: Battered) -> None:
+    assert battered.timed_end.code == 0, battered.timed_end.err
+    assert "this job is timed-out" in battered.timed.log()
+    assert (battered.timed.run() / "train.log").read_text().count("interrupted by SIGUSR2") == 1
+    assert len(battered.timed.submissions()) == 1
+
+
+def test_a_killed_or_cancelled_run_is_no_finished_one(battered: Battered) -> None:
+    sweep = battered.sweep
+    assert f"vanished: {sweep.run(KILLED)}" in battered.first.err
+    assert sweep.status(KILLED)["state"] == "running"  # nobody could write anything else
+    assert f"interrupted: {sweep.run(CANCELLED)}: interrupted by SIGTERM" in battered.first.err
+    assert (_state(sweep, KILLED), _state(sweep, CANCELLED)) == ("vanished", "interrupted")
+    again = sweep.launch("seed=0,1,2,3", *sweep.gated)
     assert again.code == 0, again.err
-    assert "1 interrupted: submitted" in again.out
-    assert "1 vanished: submitted" in again.out
-
-
-def test_a_killed_job_has_vanished(sweep: Sweep) -> None:
-    head = sweep.start(*sweep.gated)
-    sweep.wait_for_step(50)
-    kill(sweep.job_id())
-    done = sweep.wait(head)
-    assert done.code == 1
-    assert f"vanished: {sweep.run()}" in done.err
-    assert sweep.status()["state"] == "running"  # nobody could write anything else
-    sweep.open_gate()
-    assert sweep.launch(*sweep.gated).code == 0
-
-
-def test_a_requeued_job_goes_on_in_its_directory(sweep: Sweep) -> None:
-    head = sweep.start(*sweep.gated)
-    sweep.wait_for_step(50)
-    job = sweep.job_id()
-    slurm("scontrol", "requeue", job)
-    until(lambda: job_field(job, "Restarts") == "1")
-    assert _state(sweep) in ("queued", "running")
-    sweep.open_gate()
-    done = sweep.wait(head)
-    assert done.code == 0, done.err
-    assert sweep.job_id() == job
-    assert len(sweep.submissions()) == 1
-    assert sweep.log().count("Starting with JobEnvironment") == 2
-
-
-def test_a_preempted_run_saves_and_is_requeued(sweep: Sweep) -> None:
-    head = sweep.start(*sweep.gated)
-    sweep.wait_for_step(50)
-    job = sweep.job_id()
-    slurm("scancel", "--signal=USR2", job)
-    until(lambda: sweep.status()["state"] == "interrupted")
-    assert sweep.status()["error"]["summary"] == "interrupted by SIGUSR2"
-    until(lambda: job_field(job, "Restarts") == "1")
-    assert _state(sweep) in ("queued", "running")
-    sweep.open_gate()
-    done = sweep.wait(head)
-    assert done.code == 0, done.err
-    assert job_field(job, "Restarts") == "1"
-    assert len(sweep.submissions()) == 1
-    assert (sweep.run() / "train.log").read_text().count("interrupted by SIGUSR2") == 1
+    assert again.out.startswith(
+        "2 finished: nothing to do\n1 interrupted: submitted\n1 vanished: submitted\n2 jobs submitted\n"
+    )
 
 
 def test_the_gpu_is_asked_for_here_and_looked_for_there(sweep: Sweep) -> None:

@@ -8,19 +8,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from droq_exp.jobs.record import JobRecord
+from droq_exp.jobs.record import SLURM, JobRecord
 from droq_exp.random_streams import Stream, derived_seed
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = Path(__file__).resolve().parent.parent
 SECONDS = 90.0  # longest wait for anything
-TINY = (
-    *("debug=default", "env=gym", "env.id=gated_env:Gated-v0", "bias.enabled=false"),
-    *("hardware=slurm_cpu", "hardware.cpus=1", "hardware.memory_gb=1", "hardware.poll_seconds=0.5"),
-)
+TINY = ("debug=default", "env=gym", "env.id=gated_env:Gated-v0", "bias.enabled=false", "hardware.poll_seconds=0.5")
+ON_SLURM = ("hardware=slurm_cpu", "hardware.cpus=1", "hardware.memory_gb=1")
 
 
 class Done(NamedTuple):
@@ -34,7 +32,8 @@ class Done(NamedTuple):
 class Sweep:
     """Commands in one directory."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, hardware: Sequence[str] = ON_SLURM) -> None:
+        self.hardware = hardware
         self.directory = directory / "work"
         self.directory.mkdir()
         self.gate = directory / "gate"
@@ -46,9 +45,9 @@ class Sweep:
 
     def start(self, *overrides: str, multirun: bool = True) -> subprocess.Popen[str]:
         """Start a command in a process group of its own."""
-        paths = os.pathsep.join(str(ROOT / path) for path in (".", "tests", "tests/slurm"))
+        paths = os.pathsep.join(str(ROOT / path) for path in (".", "tests"))
         process = subprocess.Popen(
-            [sys.executable, str(ROOT / "launch.py"), *(["-m"] if multirun else []), *TINY, *overrides],
+            [sys.executable, str(ROOT / "launch.py"), *(["-m"] if multirun else []), *TINY, *self.hardware, *overrides],
             cwd=self.directory,
             env=os.environ | {"PYTHONPATH": paths, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
             stdout=subprocess.PIPE,
@@ -110,7 +109,7 @@ class Sweep:
         self.open_gate()
         for path in self.directory.glob("outputs/*/*/*/*/seed_*"):
             record = JobRecord.read(path)
-            if record is not None:
+            if record is not None and record.backend == SLURM:
                 subprocess.run(["scancel", record.job_id], check=False, timeout=SECONDS, capture_output=True)
         for process in self._started:
             if process.poll() is None:

@@ -1,0 +1,89 @@
+"""``hardware=cpu_parallel``: real jobs on this machine."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from sweep import Sweep, broken, until
+
+from droq_exp.jobs.queue import LocalJob, Queue
+from droq_exp.jobs.record import withdraw
+from droq_exp.jobs.state import point_state
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Iterator[Sweep]:
+    sweep = Sweep(tmp_path, hardware=("hardware=cpu_parallel", "hardware.threads=1"))
+    yield sweep
+    sweep.end()
+
+
+def _state(sweep: Sweep, seed: int) -> str:
+    return point_state(sweep.run(seed), 300, Queue())
+
+
+def test_so_many_at_once_with_a_failure_among_them(sweep: Sweep) -> None:
+    command = ["seed=0,1,2", "hardware.jobs=1", *broken(0)]
+    done = sweep.launch(*command)
+    assert done.code == 1
+    assert "3 jobs submitted" in done.out
+    assert done.out.endswith("2 finished, 1 failed\n")
+    assert f"failed: {sweep.run(0)}: RuntimeError: the simulator broke (log: " in done.err
+    ends = [(sweep.status(seed)["started"], sweep.status(seed)["ended"]) for seed in range(3)]
+    assert all(ended <= started for (_, ended), (started, _) in pairwise(ends))
+    assert sorted(os.listdir(sweep.directory)) == ["outputs"]
+
+
+def test_jobs_that_wait_for_their_turn_start_without_the_head_too(sweep: Sweep) -> None:
+    command = ["seed=0,1,2", "hardware.jobs=1", *sweep.gated]
+    head = sweep.start(*command)
+    sweep.wait_for_step(50)
+    os.kill(head.pid, signal.SIGKILL)
+    sweep.wait(head)
+    assert [_state(sweep, seed) for seed in range(3)] == ["running", "queued", "queued"]
+    withdraw(sweep.run(2))
+    again = sweep.launch("seed=0,1", *command[1:], "hardware.wait=false")
+    assert again[:2] == (0, "1 running: left alone\n1 queued: left alone\n"), again
+    sweep.open_gate()
+    until(lambda: [_state(sweep, seed) for seed in range(3)] == ["finished", "finished", "missing"])
+
+
+def test_a_job_that_is_killed_has_vanished_and_one_that_is_ended_was_interrupted(sweep: Sweep) -> None:
+    command = ["seed=0,1", *sweep.gated]
+    head = sweep.start(*command)
+    for seed in (0, 1):
+        sweep.wait_for_step(50, seed)
+    for seed, end in enumerate((signal.SIGKILL, signal.SIGTERM)):
+        os.kill(LocalJob.parse(sweep.job_id(seed)).pid, end)
+    done = sweep.wait(head)
+    assert done.code == 1
+    assert f"vanished: {sweep.run(0)}" in done.err
+    assert f"interrupted: {sweep.run(1)}: interrupted by SIGTERM" in done.err
+
+
+def test_one_run_is_a_job_too(sweep: Sweep) -> None:
+    done = sweep.launch(multirun=False)
+    assert (done.code, done.out.splitlines()[:2]) == (0, ["1 missing: submitted", "1 job submitted"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["hardware=slurm_cpu,cpu_parallel"], "error: hardware: a sweep is run here, or by SLURM, or in parallel"),
+        (["hydra/launcher=basic"], "error: hydra/launcher: "),
+        (["logger=tensorboard,wandb"], "error: sweep: two points are the same run: "),
+        (["hardware.partition=low"], "error: hardware.partition: exists with hardware=slurm_cpu or slurm_gpu only"),
+        (["hardware.setup=[]"], "error: hardware.setup: exists with"),
+        (["hardware.launcher=here"], "error: hardware.launcher: is set by the choice of hardware"),
+    ],
+)
+def test_what_is_refused_before_anything_starts(arguments: list[str], problem: str, sweep: Sweep) -> None:
+    done = sweep.launch(*arguments)
+    assert (done.code, done.err.count("\n")) == (2, 1), done.err
+    assert done.err.startswith(problem)
+    assert os.listdir(sweep.directory) == []
