@@ -35,6 +35,7 @@ INTERVAL = 100  # environment steps between two evaluations; checkpoints come tw
 SMALL = (
     *("hardware=cpu", "hardware.threads=1", "hardware.compile=true", "bias.enabled=true", "training.start_steps=200"),
     *(f"eval.interval={INTERVAL}", "eval.episodes=2", f"checkpoint.interval={INTERVAL // 2}", "algo.utd_ratio=4"),
+    *("algo.hidden_sizes=[128,128]", "algo.batch_size=128"),  # a launch is mostly start-up then
 )
 # Of the style redq: a policy update per environment step, and fewer pairs for a bias estimate.
 SMALL_REDQ = ("codebase.policy_update_delay=4", "bias.min_pairs=200")
@@ -433,4 +434,7 @@ def report(result: Result) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)
