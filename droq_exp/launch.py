@@ -201,7 +201,7 @@ def run_point(composed: DictConfig) -> int:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from droq_exp.config import ConfigError, compose, readable
+    from droq_exp.config import compose, readable
 
     job = HydraConfig.get()
     search = [line for line in job.overrides.hydra if line.startswith("hydra.searchpath")]
@@ -211,20 +211,26 @@ def run_point(composed: DictConfig) -> int:
         from droq_exp.jobs.head import launch
 
         sys.exit(launch([overrides])[0])
-    from droq_exp.lock import Held
-    from droq_exp.training import train  # here, since it imports torch
-
     sweep = job.mode is RunMode.MULTIRUN
     if sweep:
         print(f"[{job.job.num + 1}] {readable(job.overrides.task)}", flush=True)
-    try:
-        code = train(config, recipe, overrides)
-    except (ConfigError, Held) as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
-        code = 2 if isinstance(error, ConfigError) else 1
-    except Exception:
-        traceback.print_exc()  # now: a sweep's other points come first otherwise
-        code = 1
+    code = train_point(config, recipe, overrides)
     if code in INTERRUPTED or not sweep:
         sys.exit(code)
     return code
+
+
+def train_point(config: Config, recipe: Config, overrides: Sequence[str]) -> int:
+    """Train in this process; what ends it is shown now, not after a sweep's other points. Returns the exit code."""
+    from droq_exp.config import ConfigError
+    from droq_exp.lock import Held
+    from droq_exp.training import train  # here, since it imports torch
+
+    try:
+        return train(config, recipe, overrides)
+    except (ConfigError, Held) as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return 2 if isinstance(error, ConfigError) else 1
+    except Exception:
+        traceback.print_exc()
+        return 1

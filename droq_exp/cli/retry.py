@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import traceback
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from droq_exp.cli.runs import RunView, survey
 from droq_exp.config import Config, compose_points, readable
 from droq_exp.identity import run_directory
 from droq_exp.jobs.queue import QueueUnreachable
-from droq_exp.launch import INTERRUPTED
+from droq_exp.launch import INTERRUPTED, train_point
 
 BROKEN = ("failed", "interrupted", "vanished")
 
@@ -87,16 +86,10 @@ def _launch(points: Sequence[_Point]) -> list[int]:
 
 def _train_here(points: Sequence[_Point]) -> list[int]:
     """One after the other, as a sweep does."""
-    from droq_exp.training import train  # imports torch
-
     codes = []
     for point in points:
         print(readable(point.overrides), flush=True)
-        try:
-            codes.append(train(point.config, point.recipe))
-        except Exception:
-            traceback.print_exc()  # it is in the run's log and status too
-            codes.append(1)
+        codes.append(train_point(point.config, point.recipe, point.overrides))
         if codes[-1] in INTERRUPTED:
             sys.exit(codes[-1])
     return codes
