@@ -11,6 +11,7 @@ from run_files import SUBMITTED, droq_exp, stand_in, write_job
 from droq_exp.config import compose
 from droq_exp.identity import run_directory
 from droq_exp.jobs.record import JobRecord
+from droq_exp.launch import main
 
 SMALL = ["debug=default", "codebase=ku", "env=inverted_pendulum", "hardware=cpu", "hardware.threads=1"]
 PARALLEL = [*SMALL[:-2], "hardware=cpu_parallel", "hardware.threads=1", "hardware.poll_seconds=0.1"]
@@ -44,6 +45,26 @@ def test_only_what_is_broken_is_run_again(elsewhere: Path, capsys: pytest.Captur
     assert line.endswith("seed_1: neither job.json nor status.json has its overrides; give its command again")
     assert (_state(failed), _state(unknown)) == ("finished", "failed")
     assert (done / "status.json").read_text() == before
+
+
+def test_a_run_trained_without_a_job_keeps_what_makes_it(
+    elsewhere: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two seeds trained side by side; one of them is then as a SIGKILL leaves it."""
+    with pytest.raises(SystemExit):
+        main([*SMALL, "algo.gamma=0.9", "seed=[3,4]"])
+    first, second = sorted(Path("outputs").resolve().rglob("seed_*"))
+    told = json.loads((second / "status.json").read_text())
+    (second / "status.json").write_text(json.dumps(told | {"state": "running", "step": 50, "ended": None}))
+    untouched = (first / "status.json").read_text()
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):  # the second time there is nothing to do
+        assert droq_exp("retry", str(elsewhere / "outputs")) == 0
+    again = json.loads((second / "status.json").read_text())
+    assert (again["state"], again["step"]) == ("finished", 100)
+    assert "algo.gamma=0.9" in again["overrides"]
+    assert again["overrides"][-1] == "seed=4"
+    assert (first / "status.json").read_text() == untouched
 
 
 def test_by_the_launcher_of_the_run_and_from_any_directory(
