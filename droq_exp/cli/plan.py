@@ -29,6 +29,7 @@ def plan(overrides: Sequence[str]) -> None:
     queue = Queue()
     states = {run: run.state(queue) for run in runs}
     waiting = to_submit(states)
+    _check_identities(waiting)
     jobs = pack(waiting) if runs[0].config.hardware.launcher != "here" else []
     numbers = {run: number for number, job in enumerate(jobs, 1) for run in job.runs}
     console = Console(highlight=False)
@@ -38,6 +39,16 @@ def plan(overrides: Sequence[str]) -> None:
     console.print(f"{len(runs):,} runs: {', '.join(parts)}", soft_wrap=True)
     for line in _requests(jobs, len(waiting)):
         console.print(line, soft_wrap=True, markup=False)
+
+
+def _check_identities(runs: Sequence[PlannedRun]) -> None:
+    """Refuse, as the launch does, a directory that holds another run than the command's."""
+    begun = [run for run in runs if (run.directory / "config.yaml").exists()]
+    if begun:
+        from droq_exp.run import check_identity  # imports torch
+
+        for run in begun:
+            check_identity(run.directory, run.config)
 
 
 def _table(states: dict[PlannedRun, State], numbers: dict[PlannedRun, int]) -> Text:

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from droq_exp.cli.runs import RunView, survey
-from droq_exp.config import Config, compose_points, readable
+from droq_exp.config import Config, ConfigError, compose_points, readable
 from droq_exp.identity import run_directory
 from droq_exp.jobs.queue import QueueUnreachable
 from droq_exp.launch import INTERRUPTED, train_point
+from droq_exp.run import check_identity
 
 BROKEN = ("failed", "interrupted", "vanished")
 
@@ -63,10 +64,15 @@ def _points(runs: Sequence[RunView]) -> list[_Point]:
     points = []
     for (run, overrides), (config, recipe) in zip(known, compose_points([line for _, line in known]), strict=True):
         made = run_directory(config, recipe, config.seed)
-        if made == run.directory.resolve():
-            points.append(_Point(overrides, config, recipe))
-        else:
+        if made != run.directory.resolve():
             _complain(run, f"with what is installed now its overrides make another run: {made}")
+            continue
+        try:
+            check_identity(made, config)
+        except ConfigError as error:
+            _complain(run, str(error))
+        else:
+            points.append(_Point(overrides, config, recipe))
     return points
 
 

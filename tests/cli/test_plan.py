@@ -56,6 +56,12 @@ def test_nothing_to_do(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert _lines(capsys, *SWEEP, "seed=0")[-1] == "nothing to do"
 
 
+def test_a_directory_of_another_run_is_refused(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (write_run(RUNS / "seed_0", "failed") / "config.yaml").write_text("identity: {algo.gamma: 0.5}\n")
+    assert droq_exp("plan", *SWEEP, "seed=0") == 2
+    assert "holds another run: " in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [

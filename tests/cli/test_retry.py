@@ -90,6 +90,16 @@ def test_overrides_that_make_another_run_now(elsewhere: Path, capsys: pytest.Cap
     assert _state(other) == "failed"
 
 
+def test_a_directory_of_another_run_is_left_and_the_others_are_retried(
+    elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other, failed = _broken(0, "failed", SMALL), _broken(1, "failed", SMALL)
+    (other / "config.yaml").write_text("identity: {algo.gamma: 0.5}\n")
+    assert droq_exp("retry", "outputs") == 1
+    assert f"seed_0: output_dir: {other.resolve()} holds another run: " in capsys.readouterr().err
+    assert (_state(other), _state(failed)) == ("failed", "finished")
+
+
 def test_without_the_queues_word_nothing_is_run(
     elsewhere: Path, commands: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
