@@ -36,7 +36,7 @@ def plan(overrides: Sequence[str]) -> None:
     console.print(_table(states, numbers), soft_wrap=True)
     counted = Counter(states.values())
     parts = [f"{counted[state]:,} {WORDS.get(state, state)}" for state in STATES if counted[state]]
-    console.print(f"{len(runs):,} runs: {', '.join(parts)}", soft_wrap=True)
+    console.print(f"{_number(len(runs), 'run')}: {', '.join(parts)}", soft_wrap=True)
     for line in _requests(jobs, len(waiting)):
         console.print(line, soft_wrap=True, markup=False)
 
@@ -76,10 +76,10 @@ def _requests(jobs: Sequence[PlannedJob], waiting: int) -> list[str]:
     if not waiting:
         return ["nothing to do"]
     if not jobs:
-        return [f"{waiting:,} runs would be trained here, one after the other"]
-    kinds = Counter(f"{_request(job)}, {_seeds(job)}" for job in jobs)
+        return [f"{_number(waiting, 'run')} would be trained here, one after the other"]
+    kinds = Counter(f"{_request(job)}, {_number(len(job.runs), 'seed')}" for job in jobs)
     lines = [f"{count:,} x {kind}" for kind, count in kinds.items()]
-    total = f"{len(jobs):,} jobs would be submitted"
+    total = f"{_number(len(jobs), 'job')} would be submitted"
     hardware = [job.hardware for job in jobs if isinstance(job.hardware, SlurmHardwareConfig)]
     if hardware:
         gpu_hours = sum(each.hours * each.gpus_per_node for each in hardware)
@@ -105,5 +105,5 @@ def _request(job: PlannedJob) -> str:
     return ", ".join(parts)
 
 
-def _seeds(job: PlannedJob) -> str:
-    return f"{len(job.runs)} seed{'s' if len(job.runs) > 1 else ''}"
+def _number(count: int, of: str) -> str:
+    return f"{count:,} {of}{'' if count == 1 else 's'}"

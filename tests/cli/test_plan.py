@@ -47,7 +47,7 @@ def test_without_jobs(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert lines[1].endswith("missing started here")
     assert lines[-1] == "2 runs would be trained here, one after the other"
     lines = _lines(capsys, "algo=sac", "hardware=cpu_parallel", "hardware.jobs=3")
-    assert lines[-2:] == ["1 x a process on this machine, 3 at once, 1 seed", "1 jobs would be submitted"]
+    assert lines[-2:] == ["1 x a process on this machine, 3 at once, 1 seed", "1 job would be submitted"]
     assert os.listdir(elsewhere) == []
 
 
