@@ -26,7 +26,7 @@ EXPECTED_CHOICES = {
     },
     "env": {"hopper", "walker2d", "ant", "humanoid", "halfcheetah", "humanoid_full", "inverted_pendulum", "gym"},
     "codebase": {"redq", "ku"},
-    "hardware": {"auto", "cpu", "gpu"},
+    "hardware": {"auto", "cpu", "gpu", "cpu_parallel", "slurm_cpu", "slurm_gpu"},
     "logger": {"tensorboard", "wandb"},
 }
 CHOICES = [(group, choice) for group in GROUPS if group != "experiment" for choice in choices(group)]
@@ -76,6 +76,15 @@ def test_the_yaml_files_show_every_key_of_the_schema(codebase: str) -> None:
         group = name.partition("/")[0] if "/" in name and not name.startswith("codebase") else ""
         _collect(OmegaConf.to_container(OmegaConf.load(directory / f"{name}.yaml")), group, shown)
     assert set(known_keys(codebase)) <= shown
+
+
+@pytest.mark.parametrize(
+    ("choice", "launcher"), [("slurm_cpu", "slurm"), ("slurm_gpu", "slurm"), ("cpu_parallel", "parallel")]
+)
+def test_the_yaml_files_of_jobs_show_every_key_of_theirs(choice: str, launcher: str) -> None:
+    shown: set[str] = set()
+    _collect(OmegaConf.to_container(OmegaConf.load(conf_directory() / f"hardware/{choice}.yaml")), "hardware", shown)
+    assert {key for key in known_keys("redq", launcher) if key.startswith("hardware")} == shown
 
 
 def _collect(values: Any, prefix: str, found: set[str]) -> None:
