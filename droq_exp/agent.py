@@ -204,7 +204,8 @@ class Agent:
         return unflatten(torch.from_numpy(flat[None]).to(self.device), shapes)
 
     def _tensor(self, array: np.ndarray) -> Tensor:
-        return torch.as_tensor(array, dtype=self.spec.dtype, device=self.device)
+        # A copy: torch aligns its memory, NumPy does not, and matrix multiplications may round by alignment.
+        return torch.tensor(array, dtype=self.spec.dtype, device=self.device)
 
     def _to_env(self, action: Tensor) -> np.ndarray:
         return (action * self.learner.action_map[0] + self.learner.action_map[1]).cpu().numpy()
