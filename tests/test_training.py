@@ -128,6 +128,7 @@ def test_the_kept_configuration_is_the_run_again() -> None:
     for seed, run in zip((3, 4), runs(), strict=True):
         kept = yaml.safe_load((run / "config.yaml").read_text())
         assert kept.pop("differences")["algo.num_min"] == {"recipe": 2.0, "run": 1.5}
+        assert kept.pop("identity")["algo.num_min"] == 1.5
         assert kept == expected | {"seed": seed}
         assert dataclasses.asdict(to_config(OmegaConf.create(kept))) == kept
 
