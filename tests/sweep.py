@@ -16,6 +16,7 @@ from droq_exp.jobs.record import SLURM, JobRecord
 from droq_exp.random_streams import Stream, derived_seed
 
 ROOT = Path(__file__).resolve().parent.parent
+GATED_STEPS = 800  # 150 s for a gated run: longer than it takes until a time limit of minutes is warned of
 SECONDS = 90.0  # longest wait for anything
 TINY = ("debug=default", "env=gym", "env.id=gated_env:Gated-v0", "bias.enabled=false", "hardware.poll_seconds=0.5")
 ON_SLURM = ("hardware=slurm_cpu", "hardware.cpus=1", "hardware.memory_gb=1")
@@ -65,8 +66,8 @@ class Sweep:
 
     @property
     def gated(self) -> list[str]:
-        """Overrides for runs that are slow until ``open_gate``."""
-        return [f"env.kwargs.gate={self.gate}", "training.total_steps=300"]
+        """Overrides for runs that take minutes, or until ``open_gate``."""
+        return [f"env.kwargs.gate={self.gate}", f"training.total_steps={GATED_STEPS}"]
 
     def open_gate(self) -> None:
         self.gate.touch()

@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from sweep import Sweep, broken, until
+from sweep import GATED_STEPS, Sweep, broken, until
 
 from droq_exp.jobs.queue import LocalJob, Queue
 from droq_exp.jobs.record import withdraw
@@ -24,7 +24,7 @@ def sweep(tmp_path: Path) -> Iterator[Sweep]:
 
 
 def _state(sweep: Sweep, seed: int) -> str:
-    return point_state(sweep.run(seed), 300, Queue())
+    return point_state(sweep.run(seed), GATED_STEPS, Queue())
 
 
 def test_so_many_at_once_with_a_failure_among_them(sweep: Sweep) -> None:

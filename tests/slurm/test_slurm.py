@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from sweep import SECONDS, Done, Sweep, broken, job_end, job_field, kill, slurm, until
+from sweep import GATED_STEPS, SECONDS, Done, Sweep, broken, job_end, job_field, kill, slurm, until
 
 from droq_exp.jobs.queue import QUEUED, RUNNING, Queue, QueueUnreachable, slurm_states
 from droq_exp.jobs.state import point_state
 
 
-def _state(sweep: Sweep, seed: int = 0, total_steps: int = 300) -> str:
+def _state(sweep: Sweep, seed: int = 0, total_steps: int = GATED_STEPS) -> str:
     return point_state(sweep.run(seed), total_steps, Queue())
 
 
@@ -153,7 +153,7 @@ def test_a_preempted_run_saves_and_goes_on_in_its_directory(battered: Battered) 
     assert _state(battered.sweep, PREEMPTED) == "finished"
     log = battered.log_text(PREEMPTED)
     assert log.count("interrupted by SIGUSR2") == 1
-    assert log.count("finished at step 300") == 1
+    assert log.count(f"finished at step {GATED_STEPS}") == 1
 
 
 def test_a_requeued_run_goes_on_in_its_directory(battered: Battered) -> None:
