@@ -18,7 +18,7 @@ import yaml
 
 from droq_exp import provenance
 from droq_exp.checkpoint import Checkpoints
-from droq_exp.config.errors import ConfigError
+from droq_exp.config.errors import OtherRunError
 from droq_exp.config.schema import Config
 from droq_exp.files import discard, remove_leftovers, write_atomically
 from droq_exp.identity import conflict, differences, environment_name, group_parts, identity, run_directory
@@ -44,14 +44,14 @@ def read_status(directory: Path) -> dict[str, Any] | None:
 
 
 def check_identity(directory: Path, config: Config) -> None:
-    """Raise ConfigError where ``directory`` holds a run that is another one than ``config``."""
+    """Raise OtherRunError where ``directory`` holds a run that is another one than ``config``."""
     try:
         stored = yaml.safe_load((directory / "config.yaml").read_text(encoding="utf-8"))
     except FileNotFoundError:
         return
     problem = conflict(stored["identity"], config) if "identity" in stored else "its config.yaml tells no identity"
     if problem is not None:
-        raise ConfigError("output_dir", f"{directory} holds another run: {problem}")
+        raise OtherRunError("output_dir", f"{directory} holds another run: {problem}")
 
 
 class Run:

@@ -37,11 +37,13 @@ def train(config: Config, recipe: Config, overrides: Sequence[str] = ()) -> int:
         The process's exit code: 0, 1 where a seed failed, or 130 / 143 / 140 after SIGINT / SIGTERM / SIGUSR2.
 
     Raises:
-        ConfigError: a directory holds a run of another identity.
+        OtherRunError: a directory holds a run of another identity.
         Held: another process trains in one of the directories.
 
     """
     seeds = config.seed if isinstance(config.seed, list) else [config.seed]
+    for seed in seeds:
+        check_identity(run_directory(config, recipe, seed), config)
     seeds = [seed for seed in seeds if not _already_finished(config, recipe, seed)]
     if not seeds:
         return 0
@@ -49,9 +51,9 @@ def train(config: Config, recipe: Config, overrides: Sequence[str] = ()) -> int:
         held = {}
         for seed in seeds:
             directory = run_directory(config, recipe, seed)
-            check_identity(directory, config)
             directory.mkdir(parents=True, exist_ok=True)
             held[seed] = locks.enter_context(RunLock.acquire(directory))
+            check_identity(directory, config)  # again, now that nobody else can write there
         machine = hardware.set_up(config.hardware)
         return _train_seeds(config, recipe, held, machine, overrides)
 

@@ -215,6 +215,20 @@ def test_a_directory_of_another_run_is_refused() -> None:
         train(*HOPPER)
 
 
+def test_a_finished_run_of_another_identity_is_refused_too() -> None:
+    """Two recipes, typed into one folder."""
+    assert train(*HOPPER, "experiment_name=mine") == 0
+    before = only_run().joinpath("status.json").read_text()
+    assert train(*HOPPER, "experiment_name=mine") == 0
+    config = only_run() / "config.yaml"
+    stored = yaml.safe_load(config.read_text())
+    stored["identity"]["algo.tau"] = 0.5
+    config.write_text(yaml.safe_dump(stored))
+    with pytest.raises(ConfigError, match=r"algo\.tau is 0\.5 there"):
+        train(*HOPPER, "experiment_name=mine")
+    assert only_run().joinpath("status.json").read_text() == before
+
+
 def test_a_second_process_says_who_is_at_work() -> None:
     broken_off(70, *HOPPER)
     with RunLock.acquire(only_run()), pytest.raises(Held, match=str(os.getpid())):

@@ -28,6 +28,10 @@ class ConfigError(ValueError):
         )
 
 
+class OtherRunError(ConfigError):
+    """A run directory holds another run than the configuration's: nothing may be written there."""
+
+
 def nearest(name: str, names: Iterable[str]) -> str | None:
     """The one of ``names`` most like ``name`` (case ignored), or None when nothing is near."""
     by_folded = {candidate.casefold(): candidate for candidate in names}

@@ -15,6 +15,7 @@ from typing import Any
 from submitit.helpers import DelayedSubmission
 
 from droq_exp.config import compose
+from droq_exp.config.errors import OtherRunError
 from droq_exp.config.schema import HardwareConfig, ParallelHardwareConfig, SlurmHardwareConfig
 from droq_exp.files import write_atomically
 from droq_exp.identity import run_directory
@@ -47,6 +48,9 @@ class Job:
         started = now()
         try:
             code = self._train()
+        except OtherRunError as error:
+            print(f"error: {error}", file=sys.stderr, flush=True)
+            code = 2
         except Exception as error:
             traceback.print_exc()
             for directory in map(Path, self.directories):
