@@ -61,7 +61,9 @@ def test_the_wheel_is_what_runs(site: Path, tmp_path: Path) -> None:
     script = str(site / "bin" / "droq-exp-train")
     printed = _run([sys.executable, script, "--cfg", "job", "env=ant", "codebase=ku"], tmp_path, site).stdout
     assert yaml.safe_load(printed)["env"]["id"] == "Ant-v5"
-    planned = _run([sys.executable, str(site / "bin" / "droq-exp"), "plan", "experiment=smoke"], tmp_path, site).stdout
+    planned = _run(
+        [sys.executable, str(site / "bin" / "droq-exp"), "plan", "experiment=smoke_run"], tmp_path, site
+    ).stdout
     assert planned.splitlines()[-1] == "1 run would be trained here, one after the other"
     refused = _run([sys.executable, script, "-m", "algo=sac,drok"], tmp_path, site)
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)

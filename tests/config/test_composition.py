@@ -42,7 +42,7 @@ def test_every_directory_of_conf_is_a_known_group() -> None:
 
 
 @pytest.mark.parametrize("codebase", CODEBASES)
-@pytest.mark.parametrize(("group", "choice"), [*CHOICES, ("experiment", "smoke")])
+@pytest.mark.parametrize(("group", "choice"), [*CHOICES, ("experiment", "smoke_run")])
 def test_every_choice_composes(group: str, choice: str, codebase: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)  # for hardware=gpu
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
@@ -107,10 +107,10 @@ def test_overrides_win_over_the_tables_and_the_recipe_keeps_them() -> None:
 
 
 def test_the_recipe_is_algo_env_codebase_and_experiment() -> None:
-    given = ["algo=sac", "env=walker2d", "codebase=ku", "experiment=smoke", "debug=default", "hardware=cpu"]
+    given = ["algo=sac", "env=walker2d", "codebase=ku", "experiment=smoke_run", "debug=default", "hardware=cpu"]
     config, recipe = compose([*given, "logger=wandb", "logger.wandb.mode=online", "seed=[3,1]"])
     assert (recipe.algo.name, recipe.env.name, recipe.codebase.name) == ("sac", "walker2d", "ku")
-    assert (config.experiment_name, recipe.experiment_name) == ("debug", "smoke")
+    assert (config.experiment_name, recipe.experiment_name) == ("debug", "smoke_run")
     assert (config.hardware.device, recipe.hardware.device) == ("cpu", "auto")
     assert config.logger.wandb is not None
     assert config.logger.wandb.mode == "online"
@@ -157,9 +157,9 @@ def test_several_loggers() -> None:
 
 
 def test_a_plus_changes_nothing() -> None:
-    plain = compose(["experiment=smoke", "algo.gamma=0.9"])
-    assert compose(["+experiment=smoke", "+algo.gamma=0.9"]) == plain
-    assert compose(["experiment=smoke", "++algo.gamma=0.9"]) == plain
+    plain = compose(["experiment=smoke_run", "algo.gamma=0.9"])
+    assert compose(["+experiment=smoke_run", "+algo.gamma=0.9"]) == plain
+    assert compose(["experiment=smoke_run", "++algo.gamma=0.9"]) == plain
 
 
 def test_a_directory_of_ones_own_adds_choices(tmp_path: Any) -> None:

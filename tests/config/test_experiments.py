@@ -22,8 +22,8 @@ POINTS = {
     "ablations": 100,
     "dropout_sensitivity": 100,
     "layernorm_ensembles": 120,
-    "smoke_sweep": 32,
-    "smoke": 1,
+    "smoke": 32,
+    "smoke_run": 1,
 }
 SWEEPS = [name for name, points in POINTS.items() if points > 1]
 
@@ -75,7 +75,7 @@ def test_the_other_studies() -> None:
     sizes = {("redq_layernorm", size) for size in (2, 3, 5, 10, 15, 20)}
     assert _values(_points("experiment=layernorm_ensembles"), "algo", "critics") == sizes
     kinds = {(algo, codebase) for algo in choices("algo") for codebase in ("redq", "ku")}
-    assert _values(_points("experiment=smoke_sweep"), "algo", "codebase") == kinds
+    assert _values(_points("experiment=smoke"), "algo", "codebase") == kinds
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_the_program_sweeps_over_the_same_points(elsewhere: Path, monkeypatch: p
         return 0
 
     monkeypatch.setattr("droq_exp.training.train", train)
-    for given in (["experiment=paper_redq", "env=hopper", "seed=0"], ["experiment=smoke_sweep", "algo=sac"]):
+    for given in (["experiment=paper_redq", "env=hopper", "seed=0"], ["experiment=smoke", "algo=sac"]):
         main(["-m", *given])
         points = compose_sweep(given)
         assert trained == [run_directory(config, recipe, config.seed) for config, recipe in points]
