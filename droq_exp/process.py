@@ -46,7 +46,7 @@ class Process:
         return cls(
             host=socket.gethostname(),
             pid=os.getpid(),
-            process_start=_start(_stat(os.getpid())),
+            process_start=start_of(os.getpid()),
             boot_id=_boot_id(),
             pid_namespace=_pid_namespace(),
             job_id=job_id,
@@ -94,6 +94,11 @@ class Process:
         """Whether ``other`` belongs to a later start of the same SLURM job, so that this one was ended by SLURM."""
         same = self.job_id is not None and (self.job_id, self.cluster) == (other.job_id, other.cluster)
         return same and other.restart_count > self.restart_count
+
+
+def start_of(pid: int) -> int | None:
+    """Start of the process ``pid`` of this host in clock ticks since boot; None where there is none, or its remains."""
+    return _start(_stat(pid))
 
 
 def slurm_says_gone(process: Process) -> bool:

@@ -13,11 +13,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import droq_exp
 from droq_exp.config.schema import ParallelHardwareConfig
 from droq_exp.jobs.plan import PlannedJob
 from droq_exp.jobs.queue import LocalJob
 from droq_exp.jobs.record import LOCAL, JobRecord, now
+from droq_exp.provenance import source_root
 
 FOLDER = ".jobs"
 GO = "go\n"
@@ -92,8 +92,8 @@ def _start(work: dict[str, Any], me: str) -> subprocess.Popen[bytes] | None:
 
 def _environment() -> dict[str, str]:
     """The package is found where this process has it, installed or not."""
-    root = Path(droq_exp.__file__).resolve().parent.parent
-    if root.name in ("site-packages", "dist-packages"):
+    root = source_root()
+    if root is None:
         return dict(os.environ)
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))}
 

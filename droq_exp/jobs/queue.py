@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from droq_exp.jobs.record import SLURM, JobRecord
 from droq_exp.lock import filesystem_time
+from droq_exp.process import start_of
 
 QUEUED, RUNNING = "QUEUED", "RUNNING"
 # squeue's words for jobs that hold their nodes, and for those that will not run again; all others wait.
@@ -42,7 +43,7 @@ class LocalJob(NamedTuple):
         Raises:
             ProcessLookupError: there is none.
         """
-        started = _start_of(pid)
+        started = start_of(pid)
         if started is None:
             raise ProcessLookupError(f"no process {pid}")
         return cls(socket.gethostname(), pid, started, waiting)
@@ -60,7 +61,7 @@ class LocalJob(NamedTuple):
     @property
     def alive(self) -> bool:
         """Whether the process lives on this host; of other hosts' nothing is known, which is False as well."""
-        return self.host == socket.gethostname() and _start_of(self.pid) == self.started
+        return self.host == socket.gethostname() and start_of(self.pid) == self.started
 
 
 class Queue:
@@ -123,13 +124,3 @@ def _squeue() -> dict[str, str]:
     return {
         job_id: RUNNING if state in _ON_A_NODE else QUEUED for job_id, state in states.items() if state not in _OVER
     }
-
-
-def _start_of(pid: int) -> int | None:
-    """Start of a living process in clock ticks since boot; None where there is none, or only its remains."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    state, *fields = text.rpartition(")")[2].split()  # the name before may contain anything
-    return None if state in "ZX" else int(fields[18])

@@ -16,10 +16,10 @@ from typing import Any
 import submitit
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
-import droq_exp
 from droq_exp.config.schema import SlurmHardwareConfig
 from droq_exp.jobs.plan import PlannedJob
 from droq_exp.jobs.record import SLURM, now
+from droq_exp.provenance import source_root
 
 FOLDER = ".submitit"
 ARRAY_SIZE = 1000  # SLURM's default limit is 1001
@@ -82,7 +82,7 @@ def parameters(hardware: SlurmHardwareConfig) -> dict[str, Any]:
 
 def _search_path() -> list[str]:
     """Where the job finds this package: a checkout that is not installed is on the head process's path alone."""
-    root = Path(droq_exp.__file__).resolve().parent.parent
-    if root.name in ("site-packages", "dist-packages"):
+    root = source_root()
+    if root is None:
         return []
     return [f"export PYTHONPATH={shlex.quote(str(root))}${{PYTHONPATH:+:$PYTHONPATH}}"]
