@@ -67,7 +67,7 @@ def _train_seeds(
     with StopSignal() as stop:
         try:
             for seed, lock in locks.items():
-                lines = [line for line in overrides if line.partition("=")[0] != "seed"] + [f"seed={seed}"]
+                lines = [line for line in overrides if line.partition("=")[0].lstrip("+") != "seed"] + [f"seed={seed}"]
                 runs.append(Run.open(config, recipe, seed, lock, device=machine.description, overrides=lines))
                 print(runs[-1].directory, flush=True)
             for pack, states in start_points(runs, config.training.total_steps):
