@@ -10,7 +10,6 @@ import time
 import traceback
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -24,23 +23,13 @@ from droq_exp.files import discard, remove_leftovers, write_atomically
 from droq_exp.identity import conflict, differences, environment_name, group_parts, identity, run_directory
 from droq_exp.lock import RunLock
 from droq_exp.loggers.base import RunInfo
+from droq_exp.status import now, read_status
 
 __all__ = ["Run", "differences", "identity", "read_status", "run_directory"]
 
 LOCK_LOST = 75  # exit code, "try again later" in sysexits.h
 # What a run that starts from step 0 replaces; train.log stays and is continued.
 OUTPUTS = ("train.csv", "eval.csv", "checkpoint", "tensorboard", "wandb")
-
-
-def read_status(directory: Path) -> dict[str, Any] | None:
-    """Content of a run directory's ``status.json``; None where there is none, ValueError where it is no JSON."""
-    path = directory / "status.json"
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged ({error}); remove it to start this run over") from error
 
 
 def check_identity(directory: Path, config: Config) -> None:
@@ -98,7 +87,7 @@ class Run:
             "versions": provenance.versions(),
             "device": device,
             "git_commit": provenance.git_commit(),
-            "started": before.get("started") or _now(),
+            "started": before.get("started") or now(),
             "attempts": before.get("attempts", 0) + 1,
             "ended": None,
             "error": None,
@@ -124,7 +113,7 @@ class Run:
             self.checkpoints.keep_only(step)
             self.log.info("going on from the checkpoint of step %s", step)
         else:
-            self._status["started"] = _now()
+            self._status["started"] = now()
             for name in OUTPUTS:
                 discard(self.directory / name)
             if self._status["attempts"] > 1:
@@ -193,7 +182,7 @@ class Run:
     def _end(self, state: str, step: int, error: dict[str, Any] | None, level: int, message: str) -> None:
         if self.ended:
             return
-        self._status.update(state=state, step=step, ended=_now(), error=error)
+        self._status.update(state=state, step=step, ended=now(), error=error)
         try:
             self.log.log(level, message)
         finally:
@@ -251,7 +240,3 @@ def _info(config: Config, recipe: Config, seed: int, directory: Path, resolved: 
     group = "/".join(group_parts(config, recipe))
     tags = (config.experiment_name, config.codebase.name, config.algo.name, environment_name(config))
     return RunInfo(directory, f"{group}/seed_{seed}", group, tags, resolved, seed, log)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

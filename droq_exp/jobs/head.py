@@ -5,7 +5,6 @@ Nothing depends on it: jobs go on without it, and the same command again takes u
 
 from __future__ import annotations
 
-import json
 import signal
 import sys
 import time
@@ -23,6 +22,7 @@ from droq_exp.jobs.record import JobRecord
 from droq_exp.jobs.slurm import SubmissionFailed
 from droq_exp.jobs.state import LIVE, STATES, State
 from droq_exp.run import check_identity
+from droq_exp.status import read_status
 
 WHAT_NOW = {"finished": "nothing to do", "running": "left alone", "queued": "left alone"}
 LOOKS = 2  # that must agree on a run's end: files on a shared file system are seen late
@@ -115,8 +115,7 @@ def _tell_end(run: PlannedRun, state: State) -> None:
         _say(f"finished: {run.directory}")
         return
     record = JobRecord.read(run.directory)
-    status = run.directory / "status.json"
-    error = json.loads(status.read_text(encoding="utf-8")).get("error") if status.exists() else None
+    error = (read_status(run.directory) or {}).get("error")
     why = f": {error['summary']}" if state in ("failed", "interrupted") and error else ""
     log = f" (log: {record.log})" if record is not None else ""
     _say(f"{state}: {run.directory}{why}{log}", problem=True)

@@ -20,8 +20,8 @@ from droq_exp.config.schema import HardwareConfig, ParallelHardwareConfig, Slurm
 from droq_exp.files import write_atomically
 from droq_exp.identity import run_directory
 from droq_exp.jobs.queue import Queue, QueueUnreachable
-from droq_exp.jobs.record import now
 from droq_exp.jobs.state import held
+from droq_exp.status import now, read_status
 
 REQUEUE = 128 + signal.SIGUSR2  # training's exit code when it has saved and is to be started again
 
@@ -100,8 +100,7 @@ def _tell_failure(directory: Path, error: Exception, started: str, total_steps: 
     directory.mkdir(parents=True, exist_ok=True)
     seed = int(directory.name.removeprefix("seed_"))
     status: dict[str, Any] = {"state": None, "seed": seed, "step": 0, "total_steps": total_steps, "started": started}
-    if path.exists():
-        status |= json.loads(path.read_text(encoding="utf-8"))
+    status |= read_status(directory) or {}
     told = status["state"] in ("failed", "interrupted") and status["ended"] >= started
     if told or status["state"] == "finished":
         return

@@ -16,8 +16,9 @@ from typing import Any
 from droq_exp.config.schema import ParallelHardwareConfig
 from droq_exp.jobs.plan import PlannedJob
 from droq_exp.jobs.queue import LocalJob
-from droq_exp.jobs.record import LOCAL, JobRecord, now
+from droq_exp.jobs.record import LOCAL, JobRecord
 from droq_exp.provenance import source_root
+from droq_exp.status import now
 
 FOLDER = ".jobs"
 GO = "go\n"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, fields
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -59,11 +58,6 @@ class JobRecord:
 def withdraw(directory: Path) -> None:
     """Forget the job of a run ``directory``: a local job that still waits for its turn is not started then."""
     (directory / FILE).unlink(missing_ok=True)
-
-
-def now() -> str:
-    """The time for ``submitted``, to the second as in ``status.json``."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _is_record(content: Any) -> bool:

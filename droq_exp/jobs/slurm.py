@@ -18,8 +18,9 @@ from submitit.core.utils import FailedJobError, FailedSubmissionError
 
 from droq_exp.config.schema import SlurmHardwareConfig
 from droq_exp.jobs.plan import PlannedJob
-from droq_exp.jobs.record import SLURM, now
+from droq_exp.jobs.record import SLURM
 from droq_exp.provenance import source_root
+from droq_exp.status import now
 
 FOLDER = ".submitit"
 ARRAY_SIZE = 1000  # SLURM's default limit is 1001

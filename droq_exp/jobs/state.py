@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -11,6 +10,7 @@ from droq_exp.jobs.queue import QUEUED, RUNNING, Queue
 from droq_exp.jobs.record import JobRecord
 from droq_exp.lock import LOCK, owner
 from droq_exp.process import Process
+from droq_exp.status import read_status
 
 State = Literal["finished", "running", "queued", "failed", "interrupted", "vanished", "missing"]
 STATES: tuple[State, ...] = get_args(State)
@@ -50,10 +50,8 @@ def point_state(directory: Path, total_steps: int, queue: Queue) -> State:
 
 
 def _status(directory: Path) -> dict[str, Any] | None:
-    # Not droq_exp.run.read_status: that module takes a second to import, and ``status`` has no other use for it.
-    try:
-        content = json.loads((directory / "status.json").read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
+    content = read_status(directory)
+    if content is None:
         return None
     if not isinstance(content, dict) or not {"state", "step", "started"} <= content.keys():
         raise ValueError(f"{directory / 'status.json'} is no status")

@@ -1,0 +1,24 @@
+"""A run's ``status.json``, for those that only read it: training itself takes seconds to import."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+
+def read_status(directory: Path) -> dict[str, Any] | None:
+    """Content of a run directory's ``status.json``; None where there is none, ValueError where it is no JSON."""
+    path = directory / "status.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}); remove it to start this run over") from error
+
+
+def now() -> str:
+    """The time as ``status.json`` and ``job.json`` keep it: ISO 8601 in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
