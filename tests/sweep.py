@@ -143,11 +143,15 @@ def job_end(job_id: str) -> str:
 
 def kill(job_id: str) -> None:
     """SIGKILL for the job's processes, as by the out-of-memory killer."""
-    raw = job_field(job_id, "JobId")
-    lines = [line.split() for line in slurm("scontrol", "listpids", raw).splitlines()[1:]]
-    for pid, _, step, *_ in lines:
-        if step == "0" and int(pid) > 1:
-            os.kill(int(pid), signal.SIGKILL)
+    for pid, step in processes(job_id).items():
+        if step == "0":
+            os.kill(pid, signal.SIGKILL)
+
+
+def processes(job_id: str) -> dict[int, str]:
+    """The job's processes, each with its step: "batch", or "0" for what trains."""
+    lines = [line.split() for line in slurm("scontrol", "listpids", job_field(job_id, "JobId")).splitlines()[1:]]
+    return {int(pid): step for pid, _, step, *_ in lines if int(pid) > 1}
 
 
 def until(condition: Callable[[], object]) -> None:

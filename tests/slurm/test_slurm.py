@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from sweep import GATED_STEPS, SECONDS, Done, Sweep, broken, job_end, job_field, kill, slurm, until
+from sweep import GATED_STEPS, SECONDS, Done, Sweep, broken, job_end, job_field, kill, processes, slurm, until
 
 from droq_exp.jobs.queue import QUEUED, RUNNING, Queue, QueueUnreachable, slurm_states
 from droq_exp.jobs.state import point_state
@@ -87,8 +88,20 @@ def test_jobs_go_on_without_the_head_and_are_found_again(
 
 
 def _restart_slurmd(cluster: Path) -> None:
+    _kill_slurmd(cluster)
+    _start_slurmd()
+
+
+def _kill_slurmd(cluster: Path) -> None:
     os.kill(int((cluster / "run" / "slurmd.pid").read_text()), signal.SIGKILL)
-    subprocess.run(["slurmd", "-N", os.uname().nodename.partition(".")[0]], check=True, timeout=SECONDS)
+
+
+def _start_slurmd() -> None:
+    subprocess.run(["slurmd", "-N", _node()], check=True, timeout=SECONDS)
+
+
+def _node() -> str:
+    return os.uname().nodename.partition(".")[0]
 
 
 def _conf_of_a_controller_that_is_down(sweep: Sweep) -> Path:
@@ -179,6 +192,44 @@ def test_a_killed_or_cancelled_run_is_no_finished_one(battered: Battered) -> Non
     assert again.out.startswith(
         "2 finished: nothing to do\n1 interrupted: submitted\n1 vanished: submitted\n2 jobs submitted\n"
     )
+
+
+def test_a_run_whose_node_is_lost_goes_on_from_its_last_checkpoint(cluster: Path, sweep: Sweep) -> None:
+    head = sweep.start(*sweep.gated, "checkpoint.interval=60")
+    sweep.wait_for_step(50)
+    until(lambda: list(sweep.run().glob("checkpoint/state_*.pt")))
+    job = sweep.job_id()
+    _lose_node(cluster, job)
+    # What the controller does by itself when SlurmdTimeout is over.
+    slurm("scontrol", "update", f"NodeName={_node()}", "State=DOWN", "Reason=lost")
+    until(lambda: job_field(job, "JobState") == "PENDING")
+    assert _state(sweep) == "queued"
+    _start_slurmd()
+    _wait_for_restart(job)
+    sweep.open_gate()
+    done = sweep.wait(head)
+    assert done.code == 0, done.err
+    assert done.out.endswith("1 finished\n")
+    assert sweep.job_id() == job
+    assert len(sweep.submissions()) == 1
+    log = (sweep.run() / "train.log").read_text()
+    assert "going on from the checkpoint of step" in log
+    assert "interrupted" not in log  # nobody could say anything
+
+
+def _lose_node(cluster: Path, job_id: str) -> None:
+    """Kill at once all that a power cut ends: SLURM's daemon of the node, its keepers of the job, the job."""
+    job = set(processes(job_id))
+    keepers = {_parent(pid) for pid in job} - job
+    _kill_slurmd(cluster)
+    for pid in keepers | job:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _parent(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("PPid:")))
 
 
 def test_the_gpu_is_asked_for_here_and_looked_for_there(sweep: Sweep) -> None:
