@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from droq_exp.learner.draws import DrawSampler
+from droq_exp.learner.draws import Draws, DrawSampler
 from droq_exp.learner.dropout import KeepMask
 from droq_exp.learner.learner import Learner
 from droq_exp.learner.networks import (
@@ -25,6 +25,13 @@ from droq_exp.learner.state import CRITIC_METRICS, POLICY_METRICS, LearnerState
 from droq_exp.random_streams import Stream, generator, generator_state, set_generator_state
 from droq_exp.replay import Replay
 from droq_exp.styles import Style
+
+
+class Batch(NamedTuple):
+    """All that the updates of one environment step read."""
+
+    rows: Tensor  # [S, minibatches, B, row], transitions
+    draws: Draws
 
 
 class Agent:
@@ -115,11 +122,15 @@ class Agent:
         return self._to_env(action[:, 0])
 
     @torch.no_grad()
-    def update(self, replay: Replay) -> None:
-        """Run the updates of one environment step."""
+    def sample(self, replay: Replay) -> Batch:
+        """Draw all that is random in the updates of one environment step, and gather their minibatches."""
         draws = self._sampler.draw(replay.size)
-        rows = replay.gather(draws.indices).unflatten(1, (-1, self.spec.batch_size))
-        self.style.update(self.learner, rows, draws)
+        return Batch(replay.gather(draws.indices).unflatten(1, (-1, self.spec.batch_size)), draws)
+
+    @torch.no_grad()
+    def update(self, batch: Batch) -> None:
+        """Run the updates of one environment step."""
+        self.style.update(self.learner, batch.rows, batch.draws)
 
     @torch.no_grad()
     def mean_action(self, member: int, obs: np.ndarray) -> np.ndarray:

@@ -83,9 +83,9 @@ class LearnerTimes:
 
 def time_learner(agent: Agent, replay: Replay, steps: int) -> LearnerTimes:
     """Time the updates of ``steps`` environment steps, a probe of the machine's rate before each."""
-    first = timed(lambda: agent.update(replay))
+    first = timed(lambda: agent.update(agent.sample(replay)))
     for _ in range(WARM_UP_STEPS):
-        agent.update(replay)
+        agent.update(agent.sample(replay))
     policy_updates = len(agent.style.policy_updates(agent.spec.utd_ratio))
     flops = learner_flops(agent.spec, policy_updates)
     probe = Probe(agent.spec, agent.device)
@@ -93,7 +93,7 @@ def time_learner(agent: Agent, replay: Replay, steps: int) -> LearnerTimes:
     floors, times = [], []
     for _ in range(steps):
         floors.append(flops / probe.rate())
-        times.append(timed(lambda: agent.update(replay)))
+        times.append(timed(lambda: agent.update(agent.sample(replay))))
     return LearnerTimes(float(np.median(times)) * 1e3, float(np.median(floors)) * 1e3, first)
 
 

@@ -17,6 +17,7 @@ from droq_exp.member import Member
 from droq_exp.progress import Progress
 from droq_exp.replay import Replay
 from droq_exp.stopping import StopSignal
+from droq_exp.stopwatch import Stopwatch
 
 
 class TrainingLoop:
@@ -47,6 +48,7 @@ class TrainingLoop:
         self._journals = [member.run.checkpoints.journal(agent.spec.row_size) for member in members]
         self._started = time.monotonic()
         self._evaluating = 0.0  # seconds spent in measurements, which updates per second leave out
+        self._stopwatch = Stopwatch("env", "sample", "update")  # since the last measurement
         self._last_measure = (0, 0.0)  # updates and training seconds at the last measurement
 
     @property
@@ -66,6 +68,7 @@ class TrainingLoop:
         self._measured = loop["measured"]
         self._started = time.monotonic() - loop["wall_seconds"]
         self._evaluating = loop["evaluating_seconds"]
+        self._stopwatch.resume(loop["stopwatch"])
         self._last_measure = (loop["last_measure"][0], loop["last_measure"][1])
         for index, (member, journal, state) in enumerate(zip(self._members, self._journals, states, strict=True)):
             journal.restore(state["journal"])
@@ -109,6 +112,7 @@ class TrainingLoop:
                 "measured": self._measured,
                 "wall_seconds": time.monotonic() - self._started,
                 "evaluating_seconds": self._evaluating,
+                "stopwatch": dict(self._stopwatch.seconds),
                 "last_measure": list(self._last_measure),
             },
             "conditions": self._conditions,
@@ -121,9 +125,10 @@ class TrainingLoop:
         first_update = self._agent.style.first_update_step(start)
         while self.step < total and stop.received is None and any(member.active for member in self._members):
             self.step += 1
-            self._act(self.step <= random_steps)
+            with self._stopwatch("env"):
+                self._act(self.step <= random_steps)
             if self.step >= first_update:
-                self._agent.update(self._replay)
+                self._update()
             if self._config.hardware.detect_anomaly:
                 self._fail_non_finite()
             returns = None
@@ -149,6 +154,12 @@ class TrainingLoop:
             self._store_transitions()  # before the oldest of them is overwritten
         self._replay.add(torch.from_numpy(rows))
 
+    def _update(self) -> None:
+        with self._stopwatch("sample"):
+            batch = self._agent.sample(self._replay)
+        with self._stopwatch("update"):
+            self._agent.update(batch)
+
     def _measure(self) -> list[float]:
         """Log the interval's training metrics, evaluate, and keep the weights. Returns each member's mean return."""
         self._fail_non_finite()
@@ -169,12 +180,13 @@ class TrainingLoop:
         common = {
             "updates": updates,
             "updates_per_second": (updates - before) / (seconds - before_seconds),
+            **self._stopwatch.take(),
             "wall_seconds": time.monotonic() - self._started,
         }
         return [metrics | common for metrics in self._agent.take_metrics()]
 
     def _measure_member(self, index: int, member: Member, training: dict[str, float]) -> float:
-        config = self._config
+        config, started = self._config, time.monotonic()
         try:
             save_weights(member.run.directory / "checkpoint", self._agent.state.member(index), self.step)
             measured = self._agent.style.measure(
@@ -182,6 +194,7 @@ class TrainingLoop:
             )
             metrics = {f"train/{name}": value for name, value in (training | member.take_episodes()).items()}
             metrics |= {f"eval/{name}": value for name, value in measured.items()}
+            metrics["eval/evaluate_seconds"] = time.monotonic() - started
             metrics["eval/wall_seconds"] = time.monotonic() - self._started
             member.log(self.step, metrics)
             member.run.update(self.step)

@@ -30,7 +30,7 @@ from typing import Any
 import torch
 
 ROOT = Path(__file__).resolve().parent.parent
-TIMING = {"wall_seconds", "updates_per_second"}
+TIMING = {"updates_per_second", *(f"{name}_seconds" for name in ("env", "sample", "update", "evaluate", "wall"))}
 INTERVAL = 100  # environment steps between two evaluations; checkpoints come twice as often
 SMALL = (
     *("hardware=cpu", "hardware.threads=1", "hardware.compile=true", "bias.enabled=true", "training.start_steps=200"),

@@ -25,7 +25,7 @@ from droq_exp.random_streams import Stream, derived_seed
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = ("debug=default", "hardware.device=cpu", "hardware.threads=1")
 LITTLE_BIAS = "bias.min_pairs=10"  # a style redq estimate takes 1,000 steps otherwise
-TIMING = {"wall_seconds", "updates_per_second"}
+TIMING = {"updates_per_second", *(f"{name}_seconds" for name in ("env", "sample", "update", "evaluate", "wall"))}
 
 
 def launch(*overrides: str) -> int:

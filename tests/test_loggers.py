@@ -69,13 +69,14 @@ def test_csv_columns_are_fixed_and_missing_values_empty(tmp_path: Path) -> None:
     logger.log(1000, {"train/critic_loss": 0.5, "train/updates": 20})
     assert (info.directory / "eval.csv").read_text() == (
         "step,return_mean,return_std,return_min,return_max,length_mean,bias_mean,bias_std,"
-        "normalized_bias_mean,normalized_bias_std,wall_seconds\n"
-        "1000,1.5,,,,,,,,,3.0\n"
+        "normalized_bias_mean,normalized_bias_std,evaluate_seconds,wall_seconds\n"
+        "1000,1.5,,,,,,,,,,3.0\n"
     )
     assert (info.directory / "train.csv").read_text() == (
         "step,critic_loss,policy_loss,temperature_loss,temperature,q_mean,entropy,episodes,episode_return_mean,"
-        "episode_length_mean,updates,updates_per_second,wall_seconds\n"
-        "1000,0.5,,,,,,,,,20,,\n"
+        "episode_length_mean,updates,updates_per_second,"
+        "env_seconds,sample_seconds,update_seconds,wall_seconds\n"
+        "1000,0.5,,,,,,,,,20,,,,,\n"
     )
 
 
@@ -84,7 +85,7 @@ def test_csv_has_a_styles_own_columns_before_the_last(tmp_path: Path) -> None:
     logger.log(1, {"eval/return_mean": 1.0})
     logger.log(2, {"eval/squared_bias_mean": 2.0, "eval/abs_bias_mean": 3.0, "eval/wall_seconds": 4.0})
     rows = read_csv(info.directory / "eval.csv")
-    assert list(rows[0])[-4:] == ["normalized_bias_std", "squared_bias_mean", "abs_bias_mean", "wall_seconds"]
+    assert list(rows[0])[-4:] == ["evaluate_seconds", "squared_bias_mean", "abs_bias_mean", "wall_seconds"]
     assert [row["abs_bias_mean"] for row in rows] == ["", "3.0"]
 
 

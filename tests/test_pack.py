@@ -78,7 +78,7 @@ def trained(seeds: list[int], algorithm: str, style: Style, steps: int = 10, *, 
         replay.add(torch.from_numpy(rows))
         obs = next_obs
         if step >= 100:
-            agent.update(replay)
+            agent.update(agent.sample(replay))
     return agent
 
 

@@ -14,12 +14,13 @@ from droq_exp.loggers.base import RunInfo
 COLUMNS = {
     "eval": (
         *("step", "return_mean", "return_std", "return_min", "return_max", "length_mean"),
-        *("bias_mean", "bias_std", "normalized_bias_mean", "normalized_bias_std", "wall_seconds"),
+        *("bias_mean", "bias_std", "normalized_bias_mean", "normalized_bias_std"),
+        *("evaluate_seconds", "wall_seconds"),
     ),
     "train": (
         *("step", "critic_loss", "policy_loss", "temperature_loss", "temperature", "q_mean", "entropy"),
         *("episodes", "episode_return_mean", "episode_length_mean"),
-        *("updates", "updates_per_second", "wall_seconds"),
+        *("updates", "updates_per_second", "env_seconds", "sample_seconds", "update_seconds", "wall_seconds"),
     ),
 }
 
