@@ -17,7 +17,7 @@ from droq_exp.jobs.record import JobRecord
 from droq_exp.jobs.state import State, point_state
 
 STATUS_FILE = "status.json"
-TAIL_BYTES = 4096  # of eval.csv: some ten evaluations, enough for a rate
+TAIL_BYTES = 4096  # of a CSV: some ten rows, enough for a rate
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class RunView:
         step: reached at the last evaluation or at the end.
         total_steps: None before the run starts, unless its overrides say.
         last_return: mean return of the last evaluation; None before the first.
-        seconds_left: of a running run, by its rate over the last evaluations; None where there is none yet.
+        seconds_left: of a running run that has begun to learn, by its rate over the last intervals; else None.
         error: one line that says what went wrong, or None.
         log: where to read more about the error; None where there is none.
         record: the job last submitted for it.
@@ -112,7 +112,7 @@ def _view(place: Path, below: Path, queue: Queue | None) -> RunView:
     status, record, damage = _files(place)
     total = _total_steps(status, record)
     state: State | Literal["unknown"] = "unknown" if queue is None else point_state(place, total or 0, queue)
-    rows = _last_evaluations(place / "eval.csv")
+    evaluations = _last_rows(place / "eval.csv")
     overrides = record.overrides if record is not None else status.get("overrides")
     trouble = state in ("failed", "interrupted", "vanished")
     return RunView(
@@ -121,8 +121,8 @@ def _view(place: Path, below: Path, queue: Queue | None) -> RunView:
         state=state,
         step=status.get("step", 0),
         total_steps=total,
-        last_return=_finite(rows[-1].get("return_mean")) if rows else None,
-        seconds_left=_seconds_left(rows, total) if state == "running" else None,
+        last_return=_finite(evaluations[-1].get("return_mean")) if evaluations else None,
+        seconds_left=_seconds_left(_last_rows(place / "train.csv"), total) if state == "running" else None,
         error=damage or (_error(state, status, record) if trouble else None),
         log=_log(state, place, record) if trouble else None,
         record=record,
@@ -158,8 +158,8 @@ def _sets_steps(line: str) -> bool:
     return line.lstrip("+").startswith("training.total_steps=")
 
 
-def _last_evaluations(path: Path) -> list[dict[str, float]]:
-    """An earlier row of ``eval.csv``, where there is one, and the last; rows that are half written are left out."""
+def _last_rows(path: Path) -> list[dict[str, float]]:
+    """Some last rows of a run's CSV; rows that are half written are left out."""
     try:
         with path.open("rb") as file:
             names = file.readline().decode().strip().split(",")
@@ -171,16 +171,18 @@ def _last_evaluations(path: Path) -> list[dict[str, float]]:
         return []
     rows = [line.strip().split(",") for line in (lines[1:] if start > first else lines)]
     whole = [row for row in rows if len(row) == len(names)]
-    ends = [whole[0], whole[-1]] if len(whole) > 1 else whole
-    return [{name: float(value or "nan") for name, value in zip(names, row, strict=True)} for row in ends]
+    return [{name: float(value or "nan") for name, value in zip(names, row, strict=True)} for row in whole]
 
 
 def _seconds_left(rows: list[dict[str, float]], total: int | None) -> float | None:
-    if not rows or total is None:
+    """The random steps at the start take next to no time, so what counts begins with the last row before updates."""
+    before = [index for index, row in enumerate(rows) if row["updates"] == 0]
+    learning = rows[before[-1] :] if before else rows
+    if len(learning) < 2 or total is None:
         return None
-    first = rows[0] if len(rows) > 1 else {"step": 0.0, "wall_seconds": 0.0}
-    steps, seconds = (rows[-1][key] - first[key] for key in ("step", "wall_seconds"))
-    return (total - rows[-1]["step"]) * seconds / steps if steps > 0 and seconds > 0 else None
+    first, last = learning[0], learning[-1]
+    steps, seconds = (last[key] - first[key] for key in ("step", "wall_seconds"))
+    return (total - last["step"]) * seconds / steps if steps > 0 and seconds > 0 else None
 
 
 def _finite(value: float | None) -> float | None:

@@ -18,15 +18,21 @@ STARTED, SUBMITTED, ENDED = (f"2026-01-01T00:00:0{second}+00:00" for second in (
 def write_run(
     directory: Path, state: str | None, *, step: int = 5_000, evaluations: int = 5, error: str | None = None
 ) -> Path:
-    """A run of 10,000 steps, evaluated every 1,000, of which each took 10 seconds; None: it has not started."""
+    """A run of 10,000 steps, evaluated every 1,000; None: it has not started.
+
+    The first 1,000 steps, which are random, took a second, the others ten.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     if state is None:
         return directory
     status = {"state": state, "step": step, "total_steps": 10_000, "started": STARTED, "ended": ENDED}
     told = {"summary": error, "traceback": "many\nlines"} if error else None
     (directory / "status.json").write_text(json.dumps(status | {"error": told}))
-    rows = [f"{at}000,{at}.5,0.0,{at * 10}.0\n" for at in range(1, evaluations + 1)]
+    measured = range(1, evaluations + 1)
+    rows = [f"{at}000,{at}.5,0.0,{at * 10 - 9}.0\n" for at in measured]
     (directory / "eval.csv").write_text("step,return_mean,return_std,wall_seconds\n" + "".join(rows))
+    rows = [f"{at}000,,{20_000 * (at - 1)},{at * 10 - 9}.0\n" for at in measured]
+    (directory / "train.csv").write_text("step,critic_loss,updates,wall_seconds\n" + "".join(rows))
     (directory / "train.log").write_text("started\n")
     return directory
 

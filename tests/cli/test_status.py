@@ -100,6 +100,17 @@ def test_damaged_files_are_failures_that_say_so(tmp_path: Path, capsys: pytest.C
     assert "job.json" in second["error"]
 
 
+def test_the_time_left_is_told_once_there_are_updates(
+    tmp_path: Path, commands: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stand_in(commands, "squeue", "7_0 RUNNING\n7_1 RUNNING\n7_2 RUNNING\n")
+    for evaluations in (0, 1, 2):
+        write_run(tmp_path / f"seed_{evaluations}", "running", evaluations=evaluations)
+        write_job(tmp_path / f"seed_{evaluations}", f"7_{evaluations}")
+    left = [run["seconds_left"] for run in _json(tmp_path, capsys)["runs"]]
+    assert left == [None, None, 80.0]
+
+
 def test_a_half_written_evaluation_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = write_run(tmp_path / "seed_0", "interrupted", evaluations=300)
     for end in ("301000,77", "301000,77\n"):
