@@ -7,12 +7,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+FILE = "status.json"
+
 
 def read_status(directory: Path) -> dict[str, Any] | None:
     """Content of a run directory's ``status.json``; None where there is none, ValueError where it is no JSON."""
-    path = directory / "status.json"
+    path = directory / FILE
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError("not a mapping")
+        return content
     except (FileNotFoundError, NotADirectoryError):
         return None
     except ValueError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 import math
 import os
 from dataclasses import dataclass
@@ -15,8 +14,9 @@ from droq_exp.jobs.queue import Queue, QueueUnreachable
 from droq_exp.jobs.record import FILE as JOB_FILE
 from droq_exp.jobs.record import JobRecord
 from droq_exp.jobs.state import State, point_state
+from droq_exp.status import FILE as STATUS_FILE
+from droq_exp.status import read_status
 
-STATUS_FILE = "status.json"
 TAIL_BYTES = 4096  # of a CSV: some ten rows, enough for a rate
 
 
@@ -132,20 +132,16 @@ def _view(place: Path, below: Path, queue: Queue | None) -> RunView:
 
 def _files(place: Path) -> tuple[dict[str, Any], JobRecord | None, str | None]:
     """The status ({} where there is none), the job, and what is wrong with the two files."""
-    status, record, damage = {}, None, None
+    status, record, damage = None, None, None
     try:
-        status = json.loads((place / STATUS_FILE).read_text(encoding="utf-8"))
-        if not isinstance(status, dict):
-            raise ValueError("not a mapping")
-    except FileNotFoundError:
-        pass
+        status = read_status(place)
     except ValueError as error:
-        status, damage = {}, f"{STATUS_FILE} is damaged: {error}"
+        damage = str(error)
     try:
         record = JobRecord.read(place)
     except ValueError as error:
         damage = str(error)
-    return status, record, damage
+    return status or {}, record, damage
 
 
 def _total_steps(status: dict[str, Any], record: JobRecord | None) -> int | None:

@@ -53,7 +53,7 @@ def _status(directory: Path) -> dict[str, Any] | None:
     content = read_status(directory)
     if content is None:
         return None
-    if not isinstance(content, dict) or not {"state", "step", "started"} <= content.keys():
+    if not {"state", "step", "started"} <= content.keys():
         raise ValueError(f"{directory / 'status.json'} is no status")
     return content
 
