@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from droq_exp.config.schema import HardwareConfig
+from droq_exp.cores import usable_cores
 
 # glibc's mallopt parameters (malloc.h)
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
@@ -40,7 +41,7 @@ def set_up(config: HardwareConfig) -> Hardware:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device != "cpu" and not torch.cuda.is_available():
         raise RuntimeError(f"hardware.device={device}: no CUDA device here")
-    threads = config.threads or len(os.sched_getaffinity(0))
+    threads = config.threads or usable_cores()
     torch.set_num_threads(threads)
     torch.set_float32_matmul_precision("high" if config.precision == "tf32" else "highest")
     _keep_freed_memory()

@@ -107,7 +107,7 @@ class HardwareConfig:
     """Where and how fast; no part of what a run is, ``precision`` excepted."""
 
     device: str = "auto"  # auto | cpu | cuda | cuda:<index>
-    threads: int | None = None  # None: the CPU cores that this process may use
+    threads: int | None = None  # None: the physical cores that this process may use
     compile: bool = True
     precision: str = "fp32"  # fp32 | tf32 (tf32: CUDA only)
     detect_anomaly: bool = False  # look for infinities and NaN after every environment step, not at evaluations only

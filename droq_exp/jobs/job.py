@@ -17,6 +17,7 @@ from submitit.helpers import DelayedSubmission
 from droq_exp.config import compose
 from droq_exp.config.errors import OtherRunError
 from droq_exp.config.schema import HardwareConfig, ParallelHardwareConfig, SlurmHardwareConfig
+from droq_exp.cores import usable_cores
 from droq_exp.files import write_atomically
 from droq_exp.identity import run_directory
 from droq_exp.jobs.queue import Queue, QueueUnreachable
@@ -88,7 +89,7 @@ def hardware_of_process(hardware: HardwareConfig) -> HardwareConfig:
         # Not the cores that the process may use: without confinement these are all of the node's.
         threads = int(os.environ.get("SLURM_CPUS_PER_TASK", hardware.cpus))
     elif threads is None and isinstance(hardware, ParallelHardwareConfig):
-        threads = max(1, len(os.sched_getaffinity(0)) // hardware.jobs)
+        threads = max(1, usable_cores() // hardware.jobs)
     return HardwareConfig(**values | {"launcher": "here", "threads": threads})
 
 

@@ -1,0 +1,38 @@
+"""How many threads this process can use well."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+CPUS = Path("/sys/devices/system/cpu")
+CGROUP = Path("/sys/fs/cgroup")
+
+
+def usable_cores() -> int:
+    """Physical cores that this process may use, at least 1: by its affinity, and by the CPU quota of its container."""
+    return max(1, min(physical_cores(os.sched_getaffinity(0), CPUS), quota(CGROUP)))
+
+
+def physical_cores(cpus: Iterable[int], tree: Path) -> int:
+    """Count the cores of ``cpus``; hyper-threads of one core count once, as matrix multiplications gain nothing by two.
+
+    ``tree`` is the kernel's directory of CPUs; one that it does not describe counts as a core.
+    """
+    cores = set()
+    for cpu in cpus:
+        try:
+            cores.add((tree / f"cpu{cpu}" / "topology" / "thread_siblings_list").read_text())
+        except OSError:
+            cores.add(str(cpu))
+    return len(cores)
+
+
+def quota(tree: Path) -> int:
+    """Whole CPUs that the control group at ``tree`` (version 2) grants; more than there are, where it has no limit."""
+    try:
+        granted, period = (tree / "cpu.max").read_text().split()
+        return int(granted) // int(period)
+    except (OSError, ValueError):  # no such group, or "max"
+        return os.cpu_count() or 1
