@@ -1,0 +1,1 @@
+"""Looking at results: what the runs below a directory tell, as tables, figures and one page."""
