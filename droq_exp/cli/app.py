@@ -110,3 +110,19 @@ def cancel(
     from droq_exp.cli.cancel import cancel as cancel_runs
 
     cancel_runs(directory, whole_jobs)
+
+
+@app.command()
+def report(
+    directories: Annotated[list[Path], typer.Argument(help="outputs, or directories below it", metavar="DIRECTORY...")],
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Side by side, paired per environment, instead of all together.")
+    ] = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", help="Where to; report/ in the first directory otherwise.")
+    ] = None,
+) -> None:
+    """Write figures and tables of the runs below directories, and say what is missing."""
+    from droq_exp.cli.report import report as write_report
+
+    write_report(directories, compare, output)

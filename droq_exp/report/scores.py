@@ -15,6 +15,9 @@ WINDOW = 2_000  # environment steps to either side over which evaluations are av
 COMPARABLE = 0.5  # of the longest: cells that are shorter are not compared with the others yet
 
 
+Panel = tuple[str, str]  # codebase, env
+
+
 @dataclass(frozen=True, eq=False)
 class Comparison:
     """The scores of one (codebase, env) at one step, from which on the shortest cell has no more evaluations.
@@ -73,7 +76,7 @@ def last_returns(runs: Sequence[RunData], step: int) -> tuple[np.ndarray, list[R
     return np.array([score for score in scores if score is not None]), behind
 
 
-def compare(sweep: Sweep) -> dict[tuple[str, str], Comparison]:
+def compare(sweep: Sweep) -> dict[Panel, Comparison]:
     """What the cells of each (codebase, env) are compared by; those without any evaluation are left out."""
     found = {}
     for panel, cells in sweep.panels.items():

@@ -1,0 +1,53 @@
+"""``droq-exp report``: figures and tables of the runs below directories, and what is missing in them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from droq_exp.cli.errors import Refusal
+from droq_exp.cli.status import STYLES, WORDS
+from droq_exp.report.build import Report, build
+from droq_exp.report.data import Sweep, load
+from droq_exp.report.files import write_report
+
+SHOWN = 20  # lines of what is missing; all are in the tables
+
+
+def report(directories: Sequence[Path], compared: bool, output: Path | None) -> None:
+    """Write the report of the runs below ``directories`` into ``output`` (None: ``report/`` in the first of them).
+
+    Args:
+        directories: any levels of output directories, none within another.
+        compared: draw each directory for itself, beside the others; else their runs belong together.
+        output: made where it is missing; files of an earlier report in it are replaced.
+
+    Raises:
+        Refusal: there is no run, the directories do not go together, or the output is a file.
+    """
+    if compared and len(directories) < 2:
+        raise Refusal("--compare needs two directories or more; see droq-exp --help")
+    place = output if output is not None else directories[0] / "report"
+    if any(path.exists() and not path.is_dir() for path in (place, *place.parents)):
+        raise Refusal(f"{place} cannot be made a directory: there is a file; give another --output")
+    sweep = load(directories, compared)
+    made = build(sweep)
+    written = write_report(sweep, made, place)
+    _print(sweep, made, place, written)
+
+
+def _print(sweep: Sweep, made: Report, place: Path, written: Sequence[Path]) -> None:
+    counts = ", ".join(
+        f"{sweep.counts[state]:,} {WORDS.get(state, state)}" for state in STYLES if state in sweep.counts
+    )
+    print(f"{len(sweep.runs):,} run{'s' if len(sweep.runs) != 1 else ''}: {counts}")
+    damaged = sum(bool(run.problems) for run in sweep.runs)
+    if damaged:
+        print(f"{damaged:,} with damaged files, see {place / 'tables' / 'unfinished_runs.md'}")
+    for line in made.missing[:SHOWN]:
+        print(f"missing: {line}")
+    if len(made.missing) > SHOWN:
+        print(f"missing: {len(made.missing) - SHOWN:,} things more")
+    kinds = Counter(path.suffix.removeprefix(".") for path in written)
+    print(f"written to {place}: {', '.join(f'{count} {kind}' for kind, count in sorted(kinds.items()))}")

@@ -1,0 +1,155 @@
+"""Learning curves: a pair of axes for each environment, a line with its interval for each cell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from droq_exp.report.build import Report
+from droq_exp.report.curves import Curve, Metric
+from droq_exp.report.data import Cell, Sweep
+from droq_exp.report.published import PublishedCurve
+from droq_exp.report.render import DASHES, WIDTH, look
+from droq_exp.report.style import LineStyle
+
+COLUMNS = 2
+HEIGHT = 2.3  # inches of a row
+LABELLED = 6  # lines that have their names beside them; more share a legend
+PUBLISHED: dict[str, Any] = {"linestyle": (0, (4, 2)), "linewidth": 1.0, "alpha": 0.75, "zorder": 1.5}
+
+
+def learning_curves(sweep: Sweep, report: Report, codebase: str, metric: Metric) -> Figure | None:
+    """One metric on all environments of a code style; None where it was measured nowhere."""
+    panels = {
+        env: [cell for cell in cells if metric.name in report.curves[cell]]
+        for (style, env), cells in sweep.panels.items()
+        if style == codebase
+    }
+    panels = {env: cells for env, cells in panels.items() if cells}
+    if not panels:
+        return None
+    lines = sorted({cell.line for cells in panels.values() for cell in cells})
+    shared = len(lines) > LABELLED or max(map(len, lines)) > 16
+    with look():
+        figure, axes = panel_grid(len(panels), HEIGHT)
+        for place, (env, cells) in zip(axes, panels.items(), strict=True):
+            place.set_title(env)
+            place.set_xlabel("environment steps (thousands)")
+            place.set_ylabel(metric.label)
+            _draw_panel(place, cells, report, metric, labelled=not shared)
+        dashed = metric.name == "return" and any(cell in report.published for each in panels.values() for cell in each)
+        _explain(figure, f"{metric.label}, code style {codebase}", metric, dashed)
+        if shared:
+            styles = [report.styles[line] for line in lines]
+            handles = [Line2D([], [], color=style.colour, linestyle=DASHES[style.dash]) for style in styles]
+            figure.legend(handles, lines, loc="outside lower center", ncols=min(3, len(lines)))
+    return figure
+
+
+def panel_grid(number: int, height: float) -> tuple[Figure, list[Axes]]:
+    """A figure with so many pairs of axes, in rows of ``COLUMNS``."""
+    columns = min(number, COLUMNS)
+    rows = -(-number // columns)
+    width = WIDTH if number > 1 else 0.65 * WIDTH
+    figure = Figure(figsize=(width, height * rows + 0.5), layout="constrained")
+    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for spare in axes[number:]:
+        spare.remove()
+    return figure, axes[:number]
+
+
+def _draw_panel(axes: Axes, cells: Sequence[Cell], report: Report, metric: Metric, labelled: bool) -> None:
+    curves = {cell: report.curves[cell][metric.name] for cell in cells}
+    end = max(curve.steps[-1] for curve in curves.values()) / 1_000
+    if metric.name == "return":
+        for cell in cells:
+            if cell in report.published:
+                _draw_published(axes, report.published[cell], report.styles[cell.line], end)
+    for cell, curve in curves.items():
+        _draw_curve(axes, curve, report.styles[cell.line])
+    if "bias" in metric.name and metric.name.endswith("mean"):
+        axes.axhline(0, color="#666666", linewidth=0.8, zorder=1)
+    axes.set_xlim(0, end)
+    _limit(axes, [*curves.values()])
+    if labelled:
+        _label_ends(axes, curves, report, end)
+
+
+def _draw_curve(axes: Axes, curve: Curve, style: LineStyle) -> None:
+    """Paler where not all seeds are there (yet), for the mean of fewer is of others."""
+    steps = curve.steps / 1_000
+    full = np.where(curve.seeds == curve.seeds.max(), curve.center, np.nan)
+    dash = DASHES[style.dash]
+    axes.plot(steps, curve.center, color=style.colour, linestyle=dash, alpha=0.45, zorder=3)
+    axes.plot(steps, full, color=style.colour, linestyle=dash, zorder=3, marker="." if len(steps) == 1 else None)
+    axes.fill_between(steps, curve.low, curve.high, color=style.colour, alpha=0.16, linewidth=0, zorder=2)
+
+
+def _draw_published(axes: Axes, curve: PublishedCurve, style: LineStyle, end: float) -> None:
+    """As far as ours go, and one point beyond."""
+    shown = slice(0, int(np.searchsorted(curve.steps / 1_000, end)) + 1)
+    axes.plot(curve.steps[shown] / 1_000, curve.returns[shown], color=style.colour, **PUBLISHED)
+
+
+def _limit(axes: Axes, curves: Sequence[Curve]) -> None:
+    """Leave out wide intervals and single spikes that would flatten everything else."""
+    center = np.concatenate([curve.center for curve in curves])
+    around = np.concatenate(
+        [each[np.isfinite(each)] for curve in curves for each in (curve.low, curve.high)] + [center]
+    )
+    low, high = np.quantile(around, [0.01, 0.99])
+    margin = 0.15 * (high - low)
+    bottom, top = axes.get_ylim()
+    if high > low and top - bottom > 2 * (high - low):
+        axes.set_ylim(max(bottom, low - margin), min(top, high + margin))
+
+
+def _label_ends(axes: Axes, curves: dict[Cell, Curve], report: Report, end: float) -> None:
+    """Names at the right of the lines' ends, moved apart where they would overlap."""
+    bottom, top = axes.get_ylim()
+    ends = {cell: float(np.clip((curve.center[-1] - bottom) / (top - bottom), 0, 1)) for cell, curve in curves.items()}
+    order = sorted(ends, key=lambda cell: ends[cell])
+    for cell, place in zip(order, _apart([ends[cell] for cell in order]), strict=True):
+        seeds = curves[cell].seeds.max()
+        axes.annotate(
+            f"{cell.line}, n = {seeds}",
+            (1, place),
+            xytext=(4, 0),
+            xycoords="axes fraction",
+            textcoords="offset points",
+            color=report.styles[cell.line].colour,
+            va="center",
+            fontsize=7.5,
+            fontweight="bold",
+        )
+
+
+def _apart(places: Sequence[float], gap: float = 0.09) -> list[float]:
+    """Increasing ``places`` in [0, 1], at least ``gap`` apart, near where they were."""
+    moved: list[float] = []
+    for place in places:
+        moved.append(max(place, moved[-1] + gap) if moved else place)
+    upper = 1.0
+    for index in reversed(range(len(moved))):
+        moved[index] = min(moved[index], upper)
+        upper = moved[index] - gap
+    return moved
+
+
+def _explain(figure: Figure, title: str, metric: Metric, published: bool) -> None:
+    of = "interquartile mean" if metric.statistic == "iqm" else "mean"
+    text = f"{of} over seeds and 95% bootstrap interval; paler: not all seeds are there"
+    if published:
+        text += "; dashed: published mean"
+    head(figure, title, text)
+
+
+def head(figure: Figure, title: str, text: str) -> None:
+    """Title, and at the bottom what is drawn."""
+    figure.suptitle(title, x=0.01, ha="left", fontsize=9.5, fontweight="bold")
+    figure.supxlabel(text, x=0.01, ha="left", fontsize=7, color="#555555")

@@ -1,0 +1,178 @@
+"""Figures of numbers with intervals: how good, how probably better, at which dropout rate, and where the time goes."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from droq_exp.report.bootstrap import mean_interval
+from droq_exp.report.build import Report
+from droq_exp.report.curve_figures import head, panel_grid
+from droq_exp.report.render import WIDTH, look
+from droq_exp.report.run_tables import PARTS
+from droq_exp.report.table import Value
+
+ROW = 0.24  # inches of a line of text
+PART_COLOURS = ("#4477aa", "#66ccee", "#228833", "#ccbb44", "#bbbbbb")  # Tol's bright ones, in the order of the parts
+Row = tuple[Value, ...]
+
+
+def final_performance(report: Report, codebase: str) -> Figure | None:
+    """Mean, interval and single seeds of each cell at the step at which an environment's cells are compared."""
+    panels = {env: found for (style, env), found in report.comparisons.items() if style == codebase and found.scores}
+    if not panels:
+        return None
+    longest = max(len(found.scores) for found in panels.values())
+    with look():
+        figure, axes = panel_grid(len(panels), ROW * longest + 0.75)
+        for place, (env, found) in zip(axes, panels.items(), strict=True):
+            cells = sorted(found.scores, reverse=True)
+            place.set_title(f"{env}, at {found.step:,} steps")
+            place.set_xlabel("return")
+            for height, cell in enumerate(cells):
+                scores, colour = found.scores[cell], report.styles[cell.line].colour
+                place.plot(
+                    scores, [height] * len(scores), ".", color=colour, alpha=0.4, markersize=6, markeredgewidth=0
+                )
+                _interval(place, height, [float(scores.mean()), *mean_interval(scores)], colour)
+            _rows(place, [f"{cell.line}, n = {len(found.scores[cell])}" for cell in cells])
+        head(
+            figure,
+            f"Final performance, code style {codebase}",
+            "mean over seeds, 95% bootstrap interval, and single seeds",
+        )
+    return figure
+
+
+def aggregates(report: Report, codebase: str) -> Figure | None:
+    """A pair of axes for each aggregate, a row for each algorithm."""
+    rows = [row for row in _rows_of(report, "aggregates") if row[0] == codebase]
+    if not rows:
+        return None
+    names = list(dict.fromkeys(str(row[2]) for row in rows))
+    lines = list(dict.fromkeys(str(row[1]) for row in reversed(rows)))
+    with look():
+        figure = Figure(figsize=(WIDTH, ROW * len(lines) + 1.3), layout="constrained")
+        for place, name in zip(figure.subplots(1, len(names), sharey=True, squeeze=False)[0], names, strict=True):
+            place.set_title(f"{name}, {'less' if 'gap' in name else 'more'} is better")
+            for row in rows:
+                if row[2] == name:
+                    _interval(place, lines.index(str(row[1])), _floats(row[3:6]), report.styles[str(row[1])].colour)
+            _rows(place, lines)
+        text = "returns divided by the papers' last return of REDQ; 95% stratified-bootstrap intervals"
+        if any(row[8] for row in rows):
+            text += "; not all have the same environments, see the table"
+        head(figure, f"Aggregates over environments, code style {codebase}", text)
+    return figure
+
+
+def improvement(report: Report, codebase: str) -> Figure | None:
+    """A row for each pair of algorithms."""
+    rows = [row for row in _rows_of(report, "probability_of_improvement") if row[0] == codebase][::-1]
+    if not rows:
+        return None
+    with look():
+        figure = Figure(figsize=(0.75 * WIDTH, ROW * len(rows) + 1.1), layout="constrained")
+        axes = figure.subplots()
+        axes.axvline(0.5, color="#666666", linewidth=0.8, zorder=1)
+        for height, row in enumerate(rows):
+            _interval(axes, height, _floats(row[3:6]), report.styles[str(row[1])].colour)
+        _rows(axes, [f"{row[1]} over {row[2]}" for row in rows])
+        axes.set_xlim(-0.03, 1.03)
+        axes.set_xlabel("probability")
+        head(figure, f"Probability of improvement, code style {codebase}", "with 95% stratified-bootstrap intervals")
+    return figure
+
+
+def dropout_sensitivity(report: Report) -> Figure | None:
+    """Return by dropout rate, a pair of axes for each environment."""
+    panels: dict[str, dict[str, list[Row]]] = defaultdict(lambda: defaultdict(list))
+    for row in _rows_of(report, "dropout_sensitivity"):
+        panels[f"{row[1]}, {row[0]}, at {row[4]:,} steps"][str(row[2])].append(row)
+    if not panels:
+        return None
+    with look():
+        figure, axes = panel_grid(len(panels), 2.2)
+        for place, (title, lines) in zip(axes, panels.items(), strict=True):
+            rates = sorted({float(row[3] or 0) for rows in lines.values() for row in rows})
+            place.set_title(title)
+            for shift, (line, rows) in enumerate(lines.items()):
+                colour = report.styles[line].colour if line in report.styles else "#0072b2"
+                at = [rates.index(float(row[3] or 0)) + 0.08 * shift for row in rows]
+                mean, low, high = np.array([_floats(row[5:8]) for row in rows]).T
+                place.plot(at, mean, color=colour, marker="o", markersize=4, label=line)
+                place.vlines(at, low, high, color=colour, linewidth=1.2)
+            place.set_xticks(range(len(rates)), [f"{rate:g}" for rate in rates])
+            place.set_xlabel("dropout rate")
+            place.set_ylabel("return")
+            place.legend(loc="best")
+        head(figure, "Sensitivity to the dropout rate", "mean over seeds and 95% bootstrap interval")
+    return figure
+
+
+def run_time(report: Report) -> Figure | None:
+    """Seconds for 1,000 steps, stacked by what they were spent on; None where no run measured it."""
+    rows = [row for row in _rows_of(report, "run_time") if np.isfinite(_floats(row[6:11])).all()][::-1]
+    if not rows:
+        return None
+    names = [*(name for name, _, _ in PARTS), "other"]
+    with look():
+        figure = Figure(figsize=(WIDTH, ROW * len(rows) + 1.4), layout="constrained")
+        axes = figure.subplots()
+        left = np.zeros(len(rows))
+        for number, (name, colour) in enumerate(zip(names, PART_COLOURS, strict=True)):
+            width = np.array([_floats(row[6:11])[number] for row in rows])
+            axes.barh(range(len(rows)), width, 0.65, left, color=colour, edgecolor="white", linewidth=0.5, label=name)
+            left += width
+        _rows(axes, [f"{row[0]}/{row[1]}/{row[2]}, n = {row[4]}" for row in rows])
+        axes.set_xlabel("seconds for 1,000 environment steps")
+        figure.legend(loc="outside upper right", ncols=len(names))
+        head(figure, "Where the time goes", "mean over seeds")
+    return figure
+
+
+def differences(report: Report) -> Figure | None:
+    """What a directory has more than another: a pair of axes for each environment, a row for each algorithm."""
+    panels: dict[str, list[Row]] = defaultdict(list)
+    for row in _rows_of(report, "differences"):
+        panels[f"{row[1]}, {row[0]}"].append(row)
+    if not panels:
+        return None
+    longest = max(map(len, panels.values()))
+    with look():
+        figure, axes = panel_grid(len(panels), ROW * longest + 0.75)
+        for place, (title, rows) in zip(axes, panels.items(), strict=True):
+            place.set_title(title)
+            place.set_xlabel("difference of mean returns")
+            place.axvline(0, color="#666666", linewidth=0.8, zorder=1)
+            for height, row in enumerate(rows):
+                _interval(place, height, _floats(row[8:11]), "#0072b2")
+            _rows(place, [f"{row[2]}: {row[4]} less {row[3]}" for row in rows])
+        head(figure, "The directories compared", "mean over seeds of the second less the first, 95% bootstrap interval")
+    return figure
+
+
+def _rows_of(report: Report, name: str) -> Sequence[Row]:
+    return report.tables[name].rows if name in report.tables else ()
+
+
+def _floats(values: Sequence[Value]) -> list[float]:
+    return [float(value) if isinstance(value, int | float) else np.nan for value in values]
+
+
+def _interval(axes: Axes, height: float, estimate: Sequence[float], colour: str) -> None:
+    """``estimate``: center, lower and upper limit."""
+    center, low, high = estimate
+    axes.hlines(height, low, high, color=colour, linewidth=5, alpha=0.3)
+    axes.plot(center, height, "|", color=colour, markersize=10, markeredgewidth=2)
+
+
+def _rows(axes: Axes, labels: Sequence[str]) -> None:
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_ylim(-0.6, len(labels) - 0.4)
+    axes.grid(axis="y", visible=False)
+    axes.tick_params(axis="y", length=0)
