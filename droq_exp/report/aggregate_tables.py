@@ -50,9 +50,10 @@ def improvement(sweep: Sweep, comparisons: Mapping[Panel, Comparison]) -> Table:
         if common and _is_pair(cells[better], cells[worse], [*sweep.sources]):
             x, y = ([lines[line][panel] for panel in common] for line in (worse, better))
             values = (probability_of_improvement(x, y), *improvement_interval(x, y))
-            rows.append((*better, worse[1], *values, _names(common)))
+            rows.append((*better, worse[1], *values, sum(map(len, y)), sum(map(len, x)), _names(common)))
     columns = [*texts("code style", "algorithm", "over"), *numbers(3, "probability", "low", "high")]
-    return table("probability_of_improvement", [*columns, *texts("environments")], rows)
+    columns += [*numbers(0, "runs", "of the other"), *texts("environments")]
+    return table("probability_of_improvement", columns, rows)
 
 
 def _is_pair(better: Cell, worse: Cell, sources: list[str]) -> bool:
@@ -62,7 +63,7 @@ def _is_pair(better: Cell, worse: Cell, sources: list[str]) -> bool:
         return in_order and _curve(better) == _curve(worse)
     if better.algo == worse.algo:
         return not worse.variant and bool(better.variant) and better.experiment == worse.experiment
-    return better < worse and not (better.variant or worse.variant)
+    return _curve(better) < _curve(worse) and not (better.variant or worse.variant)
 
 
 def _curve(cell: Cell) -> tuple[str, str, str]:

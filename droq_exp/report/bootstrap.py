@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import combinations_with_replacement
-from math import comb, factorial, prod
+from math import ceil, comb, factorial, prod
 from typing import Literal
 
 import numpy as np
@@ -17,7 +17,7 @@ from rliable import metrics
 
 LEVEL = 0.95
 TAILS = (0.5 - LEVEL / 2, 0.5 + LEVEL / 2)
-CURVE_RESAMPLES = 2_000  # at each step; up to seven seeds all resamples are fewer than that, and are taken instead
+CURVE_RESAMPLES = 1_000  # at each step; up to six seeds all resamples are fewer than that, and are taken instead
 RESAMPLES = 10_000  # of an aggregate
 SEED = 0
 IQM_CUT = 0.25  # of the values at either end
@@ -42,7 +42,8 @@ def steps_interval(values: np.ndarray, statistic: Statistic) -> tuple[np.ndarray
     counts, weights = _resamples(seeds)
     resampled = _iqm(values, counts) if statistic == "iqm" else counts @ values / seeds
     if weights is None:
-        low, high = np.quantile(resampled, TAILS, axis=0, method="inverted_cdf")
+        ranks = [ceil(tail * len(resampled)) - 1 for tail in TAILS]
+        low, high = np.partition(resampled.T, ranks, axis=1)[:, ranks].T
         return low, high
     order = np.argsort(resampled, axis=0)
     below = np.cumsum(weights[order], axis=0)
@@ -77,11 +78,14 @@ def _iqm(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     order = np.argsort(values, axis=0)
     ranked = np.take_along_axis(values, order, axis=0)
     cut = int(IQM_CUT * seeds)
+    drawn = counts.astype(np.int16)  # a quarter of the memory to go through
     total = np.zeros((len(counts), values.shape[1]))
-    upto = np.zeros_like(total)
+    upto = np.zeros(total.shape, dtype=np.int16)  # values up to this rank, and those of them that are not below the cut
+    kept = np.full_like(upto, cut)
     for rank in range(seeds):
-        start, upto = upto, upto + counts[:, order[rank]]
-        total += np.clip(np.minimum(upto, seeds - cut) - np.maximum(start, cut), 0, None) * ranked[rank]
+        upto += drawn[:, order[rank]]
+        before, kept = kept, np.clip(upto, cut, seeds - cut)
+        total += (kept - before) * ranked[rank]
     return total / (seeds - 2 * cut)
 
 
@@ -111,8 +115,7 @@ def aggregate_intervals(scores: Sequence[np.ndarray]) -> dict[str, Interval]:
     """The interval of each of ``AGGREGATES``; NaN where no environment has two seeds."""
     if all(len(each) < 2 for each in scores):
         return dict.fromkeys(AGGREGATES, (np.nan, np.nan))
-    rng = np.random.default_rng(SEED)
-    drawn = [each[rng.integers(len(each), size=(RESAMPLES, len(each)))] for each in scores]
+    drawn = [each[_draws(len(each), stratum)] for stratum, each in enumerate(scores)]
     pooled = np.sort(np.concatenate(drawn, axis=1), axis=1)
     cut = int(IQM_CUT * pooled.shape[1])
     return {
@@ -132,12 +135,11 @@ def improvement_interval(first: Sequence[np.ndarray], second: Sequence[np.ndarra
     """The interval of ``probability_of_improvement``; NaN where no environment has two seeds of either."""
     if all(len(x) < 2 and len(y) < 2 for x, y in zip(first, second, strict=True)):
         return np.nan, np.nan
-    rng = np.random.default_rng(SEED)
     resampled = []
-    for x, y in zip(first, second, strict=True):
+    for stratum, (x, y) in enumerate(zip(first, second, strict=True)):
         wins = (y[:, None] > x) + 0.5 * (y[:, None] == x)
-        of_y, of_x = (rng.multinomial(len(each), np.full(len(each), 1 / len(each)), RESAMPLES) for each in (y, x))
-        resampled.append(((of_y @ wins) * of_x).sum(axis=1) / (len(x) * len(y)))
+        of_y, of_x = _draws(len(y), 2 * stratum), _draws(len(x), 2 * stratum + 1)
+        resampled.append(wins[of_y[:, :, None], of_x[:, None, :]].mean(axis=(1, 2)))
     return _interval(np.mean(resampled, axis=0))
 
 
@@ -145,12 +147,17 @@ def difference_interval(first: Sequence[np.ndarray], second: Sequence[np.ndarray
     """The interval of the mean over environments of ``second``'s mean less ``first``'s; NaN as above."""
     if all(len(x) < 2 and len(y) < 2 for x, y in zip(first, second, strict=True)):
         return np.nan, np.nan
-    rng = np.random.default_rng(SEED)
+    resampled = [
+        y[_draws(len(y), 2 * stratum)].mean(axis=1) - x[_draws(len(x), 2 * stratum + 1)].mean(axis=1)
+        for stratum, (x, y) in enumerate(zip(first, second, strict=True))
+    ]
+    return _interval(np.mean(resampled, axis=0))
 
-    def drawn(scores: np.ndarray) -> np.ndarray:
-        return scores[rng.integers(len(scores), size=(RESAMPLES, len(scores)))].mean(axis=1)
 
-    return _interval(np.mean([drawn(y) - drawn(x) for x, y in zip(first, second, strict=True)], axis=0))
+@lru_cache(maxsize=128)
+def _draws(seeds: int, stratum: int) -> np.ndarray:
+    """Which seeds each resample draws, ``[RESAMPLES, seeds]``: other ones in each stratum, and the same every time."""
+    return np.random.default_rng((SEED, stratum)).integers(seeds, size=(RESAMPLES, seeds))
 
 
 def _interval(resampled: np.ndarray) -> Interval:

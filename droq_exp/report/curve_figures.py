@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
 from droq_exp.report.build import Report
@@ -19,6 +20,8 @@ from droq_exp.report.style import LineStyle
 
 COLUMNS = 2
 HEIGHT = 2.3  # inches of a row
+MOST = 12  # lines that can be told apart
+LONGEST_LABEL = 16  # characters that fit beside the axes
 LABELLED = 6  # lines that have their names beside them; more share a legend
 PUBLISHED: dict[str, Any] = {"linestyle": (0, (4, 2)), "linewidth": 1.0, "alpha": 0.75, "zorder": 1.5}
 
@@ -30,25 +33,41 @@ def learning_curves(sweep: Sweep, report: Report, codebase: str, metric: Metric)
         for (style, env), cells in sweep.panels.items()
         if style == codebase
     }
+    lines = _lines(panels.values())
+    left_out = len({cell.line for cells in panels.values() for cell in cells}) - len(lines)
+    panels = {env: [cell for cell in cells if cell.line in lines] for env, cells in panels.items()}
     panels = {env: cells for env, cells in panels.items() if cells}
     if not panels:
         return None
-    lines = sorted({cell.line for cells in panels.values() for cell in cells})
-    shared = len(lines) > LABELLED or max(map(len, lines)) > 16
+    shared = len(lines) > LABELLED or max(map(len, lines)) > LONGEST_LABEL
     with look():
         figure, axes = panel_grid(len(panels), HEIGHT)
         for place, (env, cells) in zip(axes, panels.items(), strict=True):
             place.set_title(env)
             place.set_xlabel("environment steps (thousands)")
             place.set_ylabel(metric.label)
+            place.yaxis.set_major_formatter(thousands)
+            place.locator_params(nbins=5)
             _draw_panel(place, cells, report, metric, labelled=not shared)
         dashed = metric.name == "return" and any(cell in report.published for each in panels.values() for cell in each)
-        _explain(figure, f"{metric.label}, code style {codebase}", metric, dashed)
+        _explain(figure, f"{metric.label}, code style {codebase}", metric, dashed, left_out)
         if shared:
-            styles = [report.styles[line] for line in lines]
-            handles = [Line2D([], [], color=style.colour, linestyle=DASHES[style.dash]) for style in styles]
-            figure.legend(handles, lines, loc="outside lower center", ncols=min(3, len(lines)))
+            _share_legend(figure, lines, report)
     return figure
+
+
+def _lines(panels: Iterable[Sequence[Cell]]) -> list[str]:
+    """The lines to draw: where they are too many to be told apart, without variants."""
+    cells = [cell for cells in panels for cell in cells]
+    lines = sorted({cell.line for cell in cells})
+    recipes = sorted({cell.line for cell in cells if not cell.variant})
+    return lines if len(lines) <= MOST else (recipes or lines)[:MOST]
+
+
+def _share_legend(figure: Figure, lines: Sequence[str], report: Report) -> None:
+    styles = [report.styles[line] for line in lines]
+    handles = [Line2D([], [], color=style.colour, linestyle=DASHES[style.dash]) for style in styles]
+    figure.legend(handles, lines, loc="outside lower left", ncols=2 if max(map(len, lines)) > 30 else 3)
 
 
 def panel_grid(number: int, height: float) -> tuple[Figure, list[Axes]]:
@@ -56,11 +75,16 @@ def panel_grid(number: int, height: float) -> tuple[Figure, list[Axes]]:
     columns = min(number, COLUMNS)
     rows = -(-number // columns)
     width = WIDTH if number > 1 else 0.65 * WIDTH
-    figure = Figure(figsize=(width, height * rows + 0.5), layout="constrained")
+    figure = Figure(figsize=(width, height * rows + 0.5), layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.06))
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)
     for spare in axes[number:]:
         spare.remove()
     return figure, axes[:number]
+
+
+def thousands(value: float, _: float) -> str:
+    """A tick's label: 1,000; 0.1; -20."""
+    return f"{value:,.10g}"
 
 
 def _draw_panel(axes: Axes, cells: Sequence[Cell], report: Report, metric: Metric, labelled: bool) -> None:
@@ -124,8 +148,7 @@ def _label_ends(axes: Axes, curves: dict[Cell, Curve], report: Report, end: floa
             textcoords="offset points",
             color=report.styles[cell.line].colour,
             va="center",
-            fontsize=7.5,
-            fontweight="bold",
+            fontsize=8,
         )
 
 
@@ -141,15 +164,16 @@ def _apart(places: Sequence[float], gap: float = 0.09) -> list[float]:
     return moved
 
 
-def _explain(figure: Figure, title: str, metric: Metric, published: bool) -> None:
+def _explain(figure: Figure, title: str, metric: Metric, published: bool, left_out: int) -> None:
     of = "interquartile mean" if metric.statistic == "iqm" else "mean"
     text = f"{of} over seeds and 95% bootstrap interval; paler: not all seeds are there"
     if published:
         text += "; dashed: published mean"
+    if left_out:
+        text += f"; {left_out} lines more are left out"
     head(figure, title, text)
 
 
 def head(figure: Figure, title: str, text: str) -> None:
     """Title, and at the bottom what is drawn."""
-    figure.suptitle(title, x=0.01, ha="left", fontsize=9.5, fontweight="bold")
-    figure.supxlabel(text, x=0.01, ha="left", fontsize=7, color="#555555")
+    figure.suptitle(f"{title}\n{text}", x=0.01, ha="left", fontsize=8, color="#444444")

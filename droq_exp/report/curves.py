@@ -68,7 +68,7 @@ def cell_curves(runs: Sequence[RunData]) -> dict[str, Curve]:
 
 def _matrix(runs: Sequence[RunData], column: str) -> tuple[np.ndarray, np.ndarray]:
     """All steps, and the values ``[seeds, steps]``, NaN where a run was not evaluated or the value is none."""
-    own = [run.eval["step"].to_numpy() for run in runs]
+    own = [run.steps for run in runs]
     steps = np.unique(np.concatenate(own)) if own else np.empty(0, dtype=np.int64)
     values = np.full((len(runs), len(steps)), np.nan)
     for row, run, at in zip(values, runs, own, strict=True):

@@ -9,8 +9,7 @@ from pathlib import Path
 from droq_exp.files import write_atomically
 from droq_exp.report.build import Report
 from droq_exp.report.data import Sweep
-from droq_exp.report.figures import figures
-from droq_exp.report.render import render
+from droq_exp.report.figures import rendered_figures
 
 CONTENTS = "report.json"  # which files are the report's, so that the next one removes those it no longer has
 
@@ -39,8 +38,8 @@ def _contents(sweep: Sweep, report: Report) -> Iterable[tuple[Path, bytes | str]
     for table in report.tables.values():
         for ending, text in (("csv", table.to_csv()), ("md", table.to_markdown()), ("tex", table.to_latex())):
             yield Path("tables") / f"{table.name}.{ending}", text
-    for name, figure in figures(sweep, report):
-        for ending, content in render(figure).items():
+    for name, contents in rendered_figures(sweep, report):
+        for ending, content in contents.items():
             yield Path("figures") / f"{name}.{ending}", content
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,66 +27,78 @@ def read_log(path: Path) -> tuple[pd.DataFrame, list[str]]:
     try:
         text = path.read_bytes().decode("utf-8", errors="replace")
     except FileNotFoundError:
-        return _frame(known, known, []), []
+        return _frame(known, known, np.empty((0, len(known)))), []
     header, *lines = text.split("\n")
     names = header.rstrip("\r").split(",")
     if not lines or "step" not in names or len({*names}) < len(names):
-        return _frame(known, known, []), [f"{path.name}: left out, its first line is no header"]
+        return _frame(known, known, np.empty((0, len(known)))), [f"{path.name}: left out, its first line is no header"]
     problems = []
     if lines.pop():
         problems.append(f"{path.name}: the last line is cut off")
-    rows, broken = _rows(lines, len(names))
+    values, broken = _values(lines, len(names))
     if broken:
         problems.append(f"{path.name}: {_lines(broken)} left out, damaged")
-    frame = _frame(known, names, rows)
-    in_order, problem = _in_order(frame)
-    if problem:
-        problems.append(f"{path.name}: {problem}")
+    values, told = _in_order(values, names.index("step"))
+    problems += [f"{path.name}: {problem}" for problem in told]
     # Times are not missed: runs of earlier versions did not measure all of them.
     missing = [name for name in known if name not in names and not name.endswith("_seconds")]
     if missing:
         problems.append(f"{path.name}: no column {', '.join(missing)}")
-    return in_order, problems
+    return _frame(known, names, values), problems
 
 
-def _rows(lines: list[str], width: int) -> tuple[list[list[float]], int]:
-    """The rows that are whole and numeric, and how many others there are; by hand: one bad line spoils a parser."""
-    rows, broken = [], 0
-    for line in lines:
-        cells = line.split(",")
-        try:
-            row = [float(cell) if cell else math.nan for cell in cells]
-        except ValueError:
-            row = []
-        if len(row) == width:
-            rows.append(row)
-        else:
-            broken += bool(line.strip())
-    return rows, broken
+def _values(lines: list[str], width: int) -> tuple[np.ndarray, int]:
+    """``[rows, width]`` of the rows that are whole and numeric, and how many others there are.
 
-
-def _frame(known: tuple[str, ...], names: list[str] | tuple[str, ...], rows: list[list[float]]) -> pd.DataFrame:
-    values = np.array(rows, dtype=float).reshape(len(rows), len(names))
+    Not by a library's parser: none tells which lines it could not read, and most fill up short ones.
+    """
+    whole = [line for line in lines if line.count(",") == width - 1]
+    broken = sum(bool(line.strip()) for line in lines) - len(whole)
+    try:
+        flat = _floats(",".join(whole)) if whole else []
+    except ValueError:
+        numeric = [row for line in whole if (row := _row(line)) is not None]
+        broken += len(whole) - len(numeric)
+        flat = [value for row in numeric for value in row]
+    values = np.array(flat, dtype=float).reshape(-1, width)
     values[~np.isfinite(values)] = np.nan
-    frame = pd.DataFrame(values, columns=list(names))
-    return frame.reindex(columns=[*known, *(name for name in names if name not in known)])
+    return values, broken
 
 
-def _in_order(frame: pd.DataFrame) -> tuple[pd.DataFrame, str | None]:
+def _row(line: str) -> list[float] | None:
+    try:
+        return _floats(line)
+    except ValueError:
+        return None
+
+
+def _floats(text: str) -> list[float]:
+    return [float(cell) if cell else math.nan for cell in text.split(",")]
+
+
+def _in_order(values: np.ndarray, column: int) -> tuple[np.ndarray, list[str]]:
     """Rows with a step, each step once, in order; and what was done about the others."""
-    steps = frame["step"].to_numpy()
+    problems = []
+    steps = values[:, column]
     counts = (steps >= 0) & (steps == np.floor(steps))
     if not counts.all():
-        frame = frame[counts]
-    told = f"{_lines(int((~counts).sum()))} left out, without a step" if not counts.all() else None
-    frame = frame.astype({"step": np.int64})
-    if not frame["step"].is_monotonic_increasing or not frame["step"].is_unique:
-        before = len(frame)
-        frame = frame.drop_duplicates("step", keep="last").sort_values("step")
-        repeated = before - len(frame)
-        order = f"{_lines(repeated)} left out, of a step told again" if repeated else "steps are not in order"
-        told = f"{told}; {order}" if told else order
-    return frame.reset_index(drop=True), told
+        problems.append(f"{_lines(int((~counts).sum()))} left out, without a step")
+        values, steps = values[counts], steps[counts]
+    if not (np.diff(steps) > 0).all():
+        _, last = np.unique(steps[::-1], return_index=True)
+        repeated = len(steps) - len(last)
+        problems.append(f"{_lines(repeated)} left out, of a step told again" if repeated else "steps are not in order")
+        values = values[len(steps) - 1 - last]
+    return values, problems
+
+
+def _frame(known: Sequence[str], names: Sequence[str], values: np.ndarray) -> pd.DataFrame:
+    columns = [*known, *(name for name in names if name not in known)]
+    full = np.full((len(values), len(columns)), np.nan)
+    full[:, [columns.index(name) for name in names]] = values
+    frame = pd.DataFrame(full, columns=columns)
+    frame["step"] = frame["step"].to_numpy().astype(np.int64)
+    return frame
 
 
 def _lines(count: int) -> str:

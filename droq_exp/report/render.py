@@ -18,8 +18,7 @@ LOOK: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 8,
     "text.parse_math": False,  # names of tasks and variants may hold anything
-    "axes.titlesize": 9,
-    "axes.titleweight": "bold",
+    "axes.titlesize": 9.5,
     "axes.titlelocation": "left",
     "axes.labelsize": 8,
     "axes.spines.top": False,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import yaml
 
@@ -63,6 +65,16 @@ class RunData:
     eval: pd.DataFrame
     train: pd.DataFrame
     problems: tuple[str, ...]
+
+    @cached_property
+    def steps(self) -> np.ndarray:
+        """The steps of the evaluations, increasing."""
+        return self.eval["step"].to_numpy()
+
+    @cached_property
+    def returns(self) -> np.ndarray:
+        """The mean return of each evaluation; NaN where it is no number."""
+        return self.eval["return_mean"].to_numpy()
 
 
 def read_run(view: RunView, source: str) -> RunData:

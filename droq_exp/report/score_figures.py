@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from droq_exp.report.bootstrap import mean_interval
 from droq_exp.report.build import Report
-from droq_exp.report.curve_figures import head, panel_grid
+from droq_exp.report.curve_figures import head, panel_grid, thousands
 from droq_exp.report.render import WIDTH, look
 from droq_exp.report.run_tables import PARTS
 from droq_exp.report.table import Value
@@ -33,6 +33,7 @@ def final_performance(report: Report, codebase: str) -> Figure | None:
             cells = sorted(found.scores, reverse=True)
             place.set_title(f"{env}, at {found.step:,} steps")
             place.set_xlabel("return")
+            place.xaxis.set_major_formatter(thousands)
             for height, cell in enumerate(cells):
                 scores, colour = found.scores[cell], report.styles[cell.line].colour
                 place.plot(
@@ -42,7 +43,7 @@ def final_performance(report: Report, codebase: str) -> Figure | None:
             _rows(place, [f"{cell.line}, n = {len(found.scores[cell])}" for cell in cells])
         head(
             figure,
-            f"Final performance, code style {codebase}",
+            f"Performance at the last common step, code style {codebase}",
             "mean over seeds, 95% bootstrap interval, and single seeds",
         )
     return figure
@@ -109,6 +110,7 @@ def dropout_sensitivity(report: Report) -> Figure | None:
             place.set_xticks(range(len(rates)), [f"{rate:g}" for rate in rates])
             place.set_xlabel("dropout rate")
             place.set_ylabel("return")
+            place.yaxis.set_major_formatter(thousands)
             place.legend(loc="best")
         head(figure, "Sensitivity to the dropout rate", "mean over seeds and 95% bootstrap interval")
     return figure
@@ -148,6 +150,7 @@ def differences(report: Report) -> Figure | None:
         for place, (title, rows) in zip(axes, panels.items(), strict=True):
             place.set_title(title)
             place.set_xlabel("difference of mean returns")
+            place.xaxis.set_major_formatter(thousands)
             place.axvline(0, color="#666666", linewidth=0.8, zorder=1)
             for height, row in enumerate(rows):
                 _interval(place, height, _floats(row[8:11]), "#0072b2")

@@ -35,23 +35,23 @@ class Comparison:
 
 def around(run: RunData, step: int) -> float | None:
     """Mean return of the evaluations within ``WINDOW`` of ``step``; None without any, and while more may come."""
-    steps = run.eval["step"].to_numpy()
+    steps = run.steps
     if not len(steps) or (steps[-1] < step + WINDOW and not (run.state == "finished" and steps[-1] >= step)):
         return None
-    return _mean(run.eval["return_mean"].to_numpy()[np.abs(steps - step) <= WINDOW])
+    return _mean(run.returns[np.abs(steps - step) <= WINDOW])
 
 
 def last_return(run: RunData, step: int) -> float | None:
     """Mean return of the evaluations in the last 2 ``WINDOW`` up to ``step``; None where the run is not that far."""
-    steps = run.eval["step"].to_numpy()
+    steps = run.steps
     if not len(steps) or steps[-1] < step:
         return None
-    return _mean(run.eval["return_mean"].to_numpy()[(steps >= step - 2 * WINDOW) & (steps <= step)])
+    return _mean(run.returns[(steps >= step - 2 * WINDOW) & (steps <= step)])
 
 
 def steps_to(run: RunData, target: float) -> int | None:
     """The first step around which the mean return is at least ``target``; None where it never is."""
-    steps, returns = run.eval["step"].to_numpy(), run.eval["return_mean"].to_numpy()
+    steps, returns = run.steps, run.returns
     known = np.isfinite(returns)
     sums = np.concatenate([[0.0], np.cumsum(np.where(known, returns, 0))])
     counts = np.concatenate([[0], np.cumsum(known)])
@@ -65,7 +65,7 @@ def steps_to(run: RunData, target: float) -> int | None:
 
 def end_of(runs: Sequence[RunData]) -> int | None:
     """The last step that at least half of the runs with evaluations have; None without any."""
-    ends = sorted((int(run.eval["step"].iloc[-1]) for run in runs if len(run.eval)), reverse=True)
+    ends = sorted((int(run.steps[-1]) for run in runs if len(run.steps)), reverse=True)
     return ends[math.ceil(len(ends) / 2) - 1] if ends else None
 
 
@@ -102,7 +102,7 @@ def _compare(sweep: Sweep, cells: Sequence[Cell], ends: Mapping[Cell, int]) -> C
 
 def told(run: RunData) -> str:
     """Such as "seed 3 (running, at step 12,000)"."""
-    last = int(run.eval["step"].iloc[-1]) if len(run.eval) else 0
+    last = int(run.steps[-1]) if len(run.steps) else 0
     return f"seed {'?' if run.seed is None else run.seed} ({run.state}, at step {last:,})"
 
 
