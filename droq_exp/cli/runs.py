@@ -155,19 +155,27 @@ def _sets_steps(line: str) -> bool:
 
 
 def _last_rows(path: Path) -> list[dict[str, float]]:
-    """Some last rows of a run's CSV; rows that are half written are left out."""
+    """Some last rows of a run's CSV; damaged rows are left out."""
     try:
         with path.open("rb") as file:
-            names = file.readline().decode().strip().split(",")
+            names = file.readline().decode(errors="replace").strip().split(",")
             first = file.tell()
             start = max(first, file.seek(0, os.SEEK_END) - TAIL_BYTES)
             file.seek(start)
-            lines = file.read().decode().split("\n")[:-1]
+            lines = file.read().decode(errors="replace").split("\n")[:-1]
     except FileNotFoundError:
         return []
-    rows = [line.strip().split(",") for line in (lines[1:] if start > first else lines)]
+    rows = [_numbers(line) for line in (lines[1:] if start > first else lines)]
     whole = [row for row in rows if len(row) == len(names)]
-    return [{name: float(value or "nan") for name, value in zip(names, row, strict=True)} for row in whole]
+    return [dict(zip(names, row, strict=True)) for row in whole]
+
+
+def _numbers(line: str) -> list[float]:
+    """NaN where a value is missing; nothing at all of a line that holds anything else."""
+    try:
+        return [float(value or "nan") for value in line.strip().split(",")]
+    except ValueError:
+        return []
 
 
 def _seconds_left(rows: list[dict[str, float]], total: int | None) -> float | None:

@@ -1,0 +1,119 @@
+"""Runs are read whatever state their files are in, and what is wrong is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_up import write_run
+from reports import only, rows
+
+from droq_exp.cli.errors import Refusal
+from droq_exp.report.data import load
+from droq_exp.report.run_data import RunData
+
+
+def _only(root: Path) -> RunData:
+    (run,) = load([root]).runs
+    return run
+
+
+def test_what_a_run_is(tmp_path: Path) -> None:
+    write_run(tmp_path / "outputs", seed=3, changed={"algo.utd_ratio": 5})
+    run = _only(tmp_path / "outputs")
+    assert (run.experiment, run.codebase, run.algo, run.env, run.seed) == ("runs", "redq", "droq", "hopper", 3)
+    assert (len(run.hash), run.differences) == (8, {"algo.utd_ratio": (20, 5)})
+    assert (run.state, run.step, run.config["algo"]["utd_ratio"], run.problems) == ("finished", 5_000, 5, ())
+    assert run.eval["return_mean"].tolist() == [100, 200, 300, 400, 500]
+    assert run.eval["step"].dtype == np.int64
+
+
+@pytest.mark.parametrize(
+    ("lines", "steps", "problem"),
+    [
+        (["1000,1", "2000,2", "3000,"], [1000, 2000, 3000], "return_mean is no finite number in 1 of 3 rows"),
+        (["1000,nan", "2000,inf", "3000,4"], [1000, 2000, 3000], "return_mean is no finite number in 2 of 3 rows"),
+        (["1000,1", "2000,2", "20"], [1000, 2000], "1 line left out, damaged"),
+        (["1000,1", "what,ever", "\x00\xff,3", "3000,2,7"], [1000], "3 lines left out, damaged"),
+        (["1000,1", "2000,2", "1000,3"], [1000, 2000], "1 line left out, of a step told again"),
+        (["3000,1", "2000,2"], [2000, 3000], "steps are not in order"),
+        ([",1", "-5,2", "2.5,2", "4000,1"], [4000], "3 lines left out, without a step"),
+    ],
+)
+def test_damaged_lines_are_left_out_and_told(tmp_path: Path, lines: list[str], steps: list[int], problem: str) -> None:
+    run = write_run(tmp_path)
+    (run / "eval.csv").write_bytes("\n".join(["step,return_mean", *lines, ""]).encode("latin-1"))
+    read = _only(tmp_path)
+    assert read.eval["step"].tolist() == steps
+    assert any(problem in each for each in read.problems), read.problems
+    assert problem in str(rows(tmp_path, "unfinished_runs")[0]["what is wrong"])
+
+
+def test_of_a_repeated_step_the_last_row_holds(tmp_path: Path) -> None:
+    run = write_run(tmp_path)
+    (run / "eval.csv").write_text("step,return_mean\n1000,1\n2000,2\n1000,3\n")
+    assert _only(tmp_path).eval["return_mean"].tolist() == [3, 2]
+
+
+def test_a_last_line_that_is_cut_off_inside_its_last_number_is_not_believed(tmp_path: Path) -> None:
+    run = write_run(tmp_path)
+    text = (run / "eval.csv").read_text()
+    (run / "eval.csv").write_text(text[:-3])
+    read = _only(tmp_path)
+    assert len(read.eval) == 4
+    assert "eval.csv: the last line is cut off" in read.problems
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "status.json", "eval.csv", "train.csv"])
+@pytest.mark.parametrize("content", [None, b"", b"\xff\xfe{:[", b"step\n"])
+def test_any_file_may_be_missing_or_damaged(tmp_path: Path, name: str, content: bytes | None) -> None:
+    write_run(tmp_path, seed=0)
+    broken = write_run(tmp_path, seed=1)
+    (broken / "job.json").write_text("{}")  # so that it is a run without its status too
+    if content is None:
+        (broken / name).unlink()
+    else:
+        (broken / name).write_bytes(content)
+    assert [run.seed for run in load([tmp_path]).runs] == [0, 1]
+    assert only(rows(tmp_path, "final_performance"))["of"] == 2
+
+
+def test_cells_hold_the_seeds_of_one_thing(tmp_path: Path) -> None:
+    for seed in (10, 2):
+        write_run(tmp_path, seed=seed)
+        write_run(tmp_path, seed=seed, changed={"algo.dropout_rate": 0.1})
+        write_run(tmp_path, seed=seed, changed={"env.id": "Hopper-v4"})
+    cells = load([tmp_path]).cells
+    assert {str(cell): [run.seed for run in runs] for cell, runs in cells.items()} == {
+        "redq/hopper/droq": [2, 10],
+        "redq/hopper/droq (dropout_rate=0.1)": [2, 10],
+        "redq/hopper (id=Hopper-v4)/droq": [2, 10],
+    }
+
+
+def test_experiments_are_told_apart_only_where_there_are_several(tmp_path: Path) -> None:
+    write_run(tmp_path, experiment="a")
+    assert [cell.line for cell in load([tmp_path]).cells] == ["droq"]
+    write_run(tmp_path, experiment="b")
+    assert [cell.line for cell in load([tmp_path]).cells] == ["droq (a)", "droq (b)"]
+
+
+def test_directories_together_and_apart(tmp_path: Path) -> None:
+    first, second = tmp_path / "here" / "outputs", tmp_path / "there" / "outputs"
+    for root, seed in ((first, 0), (first, 1), (second, 1), (second, 2)):
+        write_run(root, seed=seed)
+    together = load([first, second])
+    assert [[run.seed for run in runs] for runs in together.cells.values()] == [[0, 1, 2]]
+    assert [run.source for run in together.repeated] == ["there/outputs"]
+    apart = load([first, second], compared=True)
+    assert [cell.line for cell in apart.cells] == ["droq (here/outputs)", "droq (there/outputs)"]
+    assert not apart.repeated
+
+
+def test_directories_that_do_not_go_together(tmp_path: Path) -> None:
+    write_run(tmp_path / "outputs")
+    with pytest.raises(Refusal, match="is given twice"):
+        load([tmp_path / "outputs", tmp_path / "outputs"])
+    with pytest.raises(Refusal, match="lies in"):
+        load([tmp_path / "outputs", tmp_path / "outputs" / "runs"])
