@@ -31,8 +31,15 @@ def test_beside_the_papers(partial: Path) -> None:
     assert (droq["seeds"], droq["papers"], droq["ours less papers"], droq["papers' is"]) == (3, 440, 660, "below")
     assert only(found, algorithm="droq", step=15_000)["seeds"] == 2
     assert only(found, algorithm="redq", step=10_000)["papers' is"] == "one seed"
-    assert only(found, algorithm="redq", step=30_000)["ours"] == 1_450  # nothing comes after the end
     assert {row["environment"] for row in found} == {"hopper"}
+
+
+def test_a_window_may_be_cut_short_by_the_end_of_a_finished_run_only(tmp_path: Path) -> None:
+    rising = [100.0 * step for step in range(1, 21)]
+    run = write_run(tmp_path, returns=rising)
+    assert only(rows(tmp_path, "published_comparison"), step=20_000)["ours"] == 1_900  # 18,000 to 20,000
+    (run / "status.json").write_text((run / "status.json").read_text().replace("finished", "interrupted"))
+    assert [row["step"] for row in rows(tmp_path, "published_comparison")] == [5_000, 10_000, 15_000]
 
 
 @pytest.mark.parametrize(
