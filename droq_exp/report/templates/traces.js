@@ -1,0 +1,91 @@
+// From the data and what was chosen to plotly's traces. `view`: metric, axis, shape, published, hidden (a set), dark.
+const Traces = (() => {
+  const { column } = Data;
+  const metrics = new Map(Data.metrics.map((metric) => [metric.key, metric]));
+
+  // Plotly reads tags, entities and %{templates} in texts; names come from file names, so they must not be any.
+  const plain = (text) => text.replace(/[&<>%{}$]/g, (sign) => `&#${sign.charCodeAt(0)};`);
+  const colour = (label, view) => (view.dark ? label.dark : label.light);
+  const translucent = (hex, alpha) => `${hex}${Math.round(255 * alpha).toString(16).padStart(2, "0")}`;
+
+  function horizontal(columns, axis) {
+    if (!columns[axis]) return null;
+    const values = column(columns[axis]);
+    return axis === "wall" ? values.map((value) => value / Data.wall.seconds) : values;
+  }
+  // One closed outline for each unbroken stretch, so that nothing is filled across a gap.
+  function outline(x, low, high) {
+    const [xs, ys] = [[], []];
+    let first = 0;
+    for (let i = 0; i <= x.length; i += 1) {
+      if (i < x.length && Number.isFinite(low[i]) && Number.isFinite(high[i]) && Number.isFinite(x[i])) continue;
+      for (let k = first; k < i; k += 1) { xs.push(x[k]); ys.push(high[k]); }
+      for (let k = i - 1; k >= first; k -= 1) { xs.push(x[k]); ys.push(low[k]); }
+      if (i > first) { xs.push(null); ys.push(null); }
+      first = i + 1;
+    }
+    return [xs, ys];
+  }
+  // A few marks, so that lines are told apart without colour.
+  const marks = (label, view) => ({ symbol: label.symbol, size: 7, color: colour(label, view), maxdisplayed: 9 });
+
+  function interval(series, view) {
+    const curve = series.curves[view.metric];
+    const x = curve && horizontal(curve, view.axis);
+    if (!x) return [];
+    const label = Data.labels[series.label];
+    const [mid, low, high, n] = [curve.center, curve.low, curve.high, curve.seeds].map(column);
+    const [bandX, bandY] = outline(x, low, high);
+    const custom = Array.from(mid, (_, i) => [
+      n[i], Number.isFinite(low[i]) ? ` [${shown(low[i])}, ${shown(high[i])}]` : n[i] === 1 ? " (one seed)" : "",
+    ]);
+    const band = {
+      x: bandX, y: bandY, mode: "lines", line: { width: 0 }, fill: "toself", fillcolor: translucent(colour(label, view), 0.18),
+      hoverinfo: "skip", meta: { kind: "band", label: series.label },
+    };
+    const line = {
+      x, y: mid, mode: "lines+markers", marker: marks(label, view), line: { color: colour(label, view), width: 2, dash: label.dash },
+      name: plain(label.text), customdata: custom, meta: { kind: "line", label: series.label },
+      hovertemplate: "%{y:,.4~g}%{customdata[1]}, n = %{customdata[0]}",
+    };
+    return bandX.length ? [band, line] : [line];
+  }
+  // All seeds of a cell as one trace with gaps: a thousand traces would be slow.
+  function seeds(series, view) {
+    const metric = metrics.get(view.metric);
+    const label = Data.labels[series.label];
+    const [xs, ys, names] = [[], [], []];
+    for (const run of series.runs) {
+      const columns = run[metric.file];
+      const x = columns && columns[metric.column] && horizontal(columns, view.axis);
+      if (!x) continue;
+      const y = column(columns[metric.column]);
+      for (let i = 0; i < x.length; i += 1) { xs.push(x[i]); ys.push(y[i]); names.push(run.seed); }
+      xs.push(null); ys.push(null); names.push(null);
+    }
+    if (!ys.some(Number.isFinite)) return [];
+    return [{
+      x: xs, y: ys, customdata: names, mode: "lines+markers", marker: marks(label, view), line: { color: colour(label, view), width: 1.2, dash: label.dash },
+      name: plain(label.text), meta: { kind: "seeds", label: series.label },
+      hovertemplate: `${plain(label.text)} seed %{customdata}<br>%{xother}%{y:,.4~g}<extra></extra>`,
+    }];
+  }
+  function published(curve, view) {
+    const label = Data.labels[curve.label];
+    return {
+      x: column(curve.step), y: column(curve.values), mode: "lines", opacity: 0.75,
+      line: { color: colour(label, view), width: 1.5, dash: "dash" }, name: `${plain(label.text)}, published`,
+      meta: { kind: "published", label: curve.label }, hovertemplate: "%{y:,.4~g}",
+    };
+  }
+  const shown = (value) => value.toLocaleString("en", { maximumSignificantDigits: 4 });
+
+  function of(panel, view) {
+    const here = (each) => each.panel === panel && !view.hidden.has(each.label);
+    const behind = view.published && view.axis === "step" && view.metric === Data.published_metric ? Data.published.filter(here) : [];
+    const ours = Data.series.filter(here).map((series) => (view.shape === "seeds" ? seeds : interval)(series, view));
+    const all = [...behind.map((curve) => published(curve, view)), ...ours.flat()];
+    return all.map((trace) => ({ type: "scatter", ...trace }));
+  }
+  return { of, metrics, plain, shown };
+})();
