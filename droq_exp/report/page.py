@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import glob
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from droq_exp import __version__
 from droq_exp.files import write_atomically
 from droq_exp.report.build import Report
 from droq_exp.report.data import Sweep
-from droq_exp.report.page_curves import CHOICES, Choice, Packed, pack
+from droq_exp.report.page_curves import CHOICES, ROWS, Choice, Packed, pack
 from droq_exp.report.page_runs import (
     ENDED_EARLY,
     Configuration,
@@ -88,13 +89,19 @@ class Page:
     configs: list[Configuration]
 
 
-def write_page(sweep: Sweep, report: Report, path: Path) -> None:
+def write_page(sweep: Sweep, report: Report, path: Path, rows: int = ROWS) -> None:
     """Write the page of ``report`` to ``path``, whose directory exists; it links the figures and tables beside it.
+
+    Args:
+        sweep: the runs.
+        report: what was made of them.
+        path: of the page.
+        rows: of all runs' eval.csv together; of more, the page draws only every second, third and so on, and says so.
 
     Raises:
         OSError: it cannot be written.
     """
-    write_atomically(path, _render(_page(sweep, report, path)))
+    write_atomically(path, _render(_page(sweep, report, path, rows)))
 
 
 def _render(page: Page) -> str:
@@ -115,7 +122,7 @@ def _render(page: Page) -> str:
     )
 
 
-def _page(sweep: Sweep, report: Report, path: Path) -> Page:
+def _page(sweep: Sweep, report: Report, path: Path, thin_beyond: int) -> Page:
     rows = run_rows(sweep, path)
     return Page(
         title=f"Report: {', '.join(sweep.sources)}",
@@ -128,7 +135,7 @@ def _page(sweep: Sweep, report: Report, path: Path) -> Page:
         underway=[row for row in rows if row.state not in (*ENDED_EARLY, "finished")],
         absent=absent_seeds(sweep.cells),
         problems=[f"{run.name}: {problem}" for run in sweep.runs for problem in run.problems],
-        curves=pack(sweep, report),
+        curves=pack(sweep, report, thin_beyond),
         evaluated=any(len(run.eval) or len(run.train) for run in sweep.runs),
         metrics=CHOICES,
         labels=labels(report.styles),
@@ -142,7 +149,7 @@ def _page(sweep: Sweep, report: Report, path: Path) -> Page:
 
 def _beside(path: Path, name: str, suffixes: Sequence[str]) -> list[Link]:
     """The files ``name`` that lie in the directory of the page, or in one directly below it."""
-    found = [(suffix, file) for suffix in suffixes for file in _near(path, f"{name}.{suffix}")]
+    found = [(suffix, file) for suffix in suffixes for file in _near(path, f"{glob.escape(name)}.{suffix}")]
     return [Link(suffix, quote(file.relative_to(path.parent).as_posix())) for suffix, file in found]
 
 

@@ -9,16 +9,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from droq_exp.report.build import Report
 from droq_exp.report.curves import METRICS, Curve
 from droq_exp.report.data import Sweep
+from droq_exp.report.page_logs import NAMES, TIMES, TRAINING, Log, look_up, ranges, read
 from droq_exp.report.page_style import labels
 from droq_exp.report.run_data import RunData
 
-ROWS = 100_000  # of all runs' eval.csv together; a page of more is thinned: some 9 MB of numbers
-Floats = npt.NDArray[np.float64]
+ROWS = 100_000  # some 9 MB of numbers
 
 
 @dataclass(frozen=True)
@@ -33,16 +32,6 @@ class Choice:
 
 
 WORDS = {"mean": "the mean of the seeds", "iqm": "the interquartile mean of the seeds"}
-TRAINING = {
-    "critic_loss": "Critic loss",
-    "policy_loss": "Policy loss",
-    "temperature_loss": "Temperature loss",
-    "temperature": "Temperature",
-    "entropy": "Entropy of the policy",
-    "q_mean": "Mean Q of the minibatches",
-    "episode_return_mean": "Return of training episodes",
-    "updates_per_second": "Critic updates per second",
-}
 CHOICES = {
     "Evaluation": [
         Choice(name, each.label, "eval", each.column, f"{WORDS[each.statistic]}, and its 95% bootstrap interval")
@@ -88,13 +77,13 @@ class Packed:
     every: int
 
 
-def pack(sweep: Sweep, report: Report) -> Packed:
-    """Everything that the page of ``report`` draws."""
+def pack(sweep: Sweep, report: Report, rows: int) -> Packed:
+    """Everything that the page of ``report`` draws; thinned where there are more than ``rows`` evaluations."""
     columns = Columns()
     panels = list(sweep.panels)
     lines = labels(report.styles)
     names = [label.text for label in lines]
-    every = max(1, -(-sum(len(run.eval) for run in sweep.runs) // ROWS))
+    every = max(1, -(-sum(len(run.eval) for run in sweep.runs) // rows))
     places = {cell: (panels.index((cell.codebase, cell.env)), names.index(cell.line)) for cell in sweep.cells}
     series = [
         {"panel": panel, "label": label, **_series(sweep.cells[cell], report.curves.get(cell, {}), every, columns)}
@@ -121,66 +110,36 @@ def pack(sweep: Sweep, report: Report) -> Packed:
     return Packed(content, columns.base64(), every)
 
 
-def _series(
-    runs: Sequence[RunData], curves: Mapping[str, Curve], every: int, columns: Columns
-) -> dict[str, list[Any] | dict[str, Any]]:
-    clock = _clock(runs)
+def _series(runs: Sequence[RunData], curves: Mapping[str, Curve], every: int, columns: Columns) -> dict[str, Any]:
+    logs = {file: [read(run, file) for run in runs] for file in NAMES}
+    common = {file: ranges(logs[file]) for file in NAMES}
     packed = {}
     for choice in ALL:
-        curve = curves.get(choice.key) if choice.file == "eval" else _range(runs, choice.column)
+        curve = curves.get(choice.key) if choice.file == "eval" else common["train"][choice.column]
         if curve is None or not np.isfinite(curve.center).any():
             continue
         kept = _kept(len(curve.steps), every)
-        steps = curve.steps[kept]
-        at = clock.reindex(steps)
+        steps, times = curve.steps[kept], common[choice.file]
         packed[choice.key] = {
             "step": columns.add(steps),
-            **{name: columns.add(at[name]) for name in ("updates", "wall")},
+            **{name: columns.add(look_up(steps, times[name].steps, times[name].center)) for name in TIMES},
             **{name: columns.add(getattr(curve, name)[kept]) for name in ("center", "low", "high", "seeds")},
         }
-    return {"curves": packed, "runs": [_run(run, every, columns) for run in runs]}
+    seeds: list[dict[str, Any]] = [{"seed": run.seed if run.seed is not None else "?"} for run in runs]
+    for file, each in logs.items():
+        for seed, log in zip(seeds, each, strict=True):
+            seed[file] = _pack_log(log, every, columns)
+    return {"curves": packed, "runs": seeds}
 
 
-def _clock(runs: Sequence[RunData]) -> pd.DataFrame:
-    """Critic updates and seconds since the start at each step, means over the runs that have come so far."""
-    times = [_times(run) for run in runs]
-    return pd.concat(times).groupby(level=0).mean() if times else pd.DataFrame(columns=["updates", "wall"])
-
-
-def _times(run: RunData) -> pd.DataFrame:
-    updates = run.train.set_index("step")["updates"]
-    wall = run.eval.set_index("step")["wall_seconds"]
-    return pd.DataFrame({"updates": updates, "wall": wall.combine_first(run.train.set_index("step")["wall_seconds"])})
-
-
-def _range(runs: Sequence[RunData], column: str) -> Curve:
-    """The mean over the runs that have a step; its band is from the lowest to the highest."""
-    by_step = pd.concat([run.train.set_index("step")[column] for run in runs]).groupby(level=0)
-    table = by_step.agg(["mean", "min", "max", "count"])
-    several = table["count"] > 1
-    return Curve(
-        steps=table.index.to_numpy(),
-        center=table["mean"].to_numpy(),
-        low=table["min"].where(several).to_numpy(),
-        high=table["max"].where(several).to_numpy(),
-        seeds=table["count"].to_numpy(),
-    )
-
-
-def _run(run: RunData, every: int, columns: Columns) -> dict[str, Any]:
-    times = _times(run)
-    packed: dict[str, Any] = {"seed": run.seed if run.seed is not None else "?"}
-    for file, frame in (("eval", run.eval), ("train", run.train)):
-        kept = frame.iloc[_kept(len(frame), every)]
-        at = times.reindex(kept["step"])
-        names = {choice.column for choice in ALL if choice.file == file}
-        measured = [name for name in sorted(names) if kept[name].notna().any()]
-        packed[file] = {
-            "step": columns.add(kept["step"]),
-            **{name: columns.add(at[name]) for name in ("updates", "wall")},
-            **{name: columns.add(kept[name]) for name in measured},
-        }
-    return packed
+def _pack_log(log: Log, every: int, columns: Columns) -> dict[str, list[int]]:
+    """The columns that were measured at all."""
+    kept = _kept(len(log.steps), every)
+    measured = {name: values for name, values in zip(log.names, log.values.T, strict=True) if np.isfinite(values).any()}
+    return {
+        "step": columns.add(log.steps[kept]),
+        **{name: columns.add(values[kept]) for name, values in measured.items()},
+    }
 
 
 def _kept(length: int, every: int) -> npt.NDArray[np.int64]:

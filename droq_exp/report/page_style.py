@@ -9,7 +9,7 @@ from itertools import cycle
 from droq_exp.report.style import LineStyle
 
 PAGE = {"light": "#ffffff", "dark": "#15171b"}  # as in page.css
-CONTRAST = 3.0  # of lines, to the page behind them
+CONTRAST = 4.5  # at least, of lines to the dark page: the colours were chosen for a white one
 # Plotly's name of each mark and its outline as an SVG path, for the legend.
 SYMBOLS = {
     "circle": "M-3.5 0a3.5 3.5 0 1 0 7 0a3.5 3.5 0 1 0 -7 0z",

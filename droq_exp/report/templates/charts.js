@@ -26,7 +26,7 @@
     const labelled = (text) => ({ ...axis, title: { ...axis.title, text } });
     return {
       xaxis: {
-        ...labelled(axisTitles[view.axis]), rangemode: "tozero", nticks: 7, tickformat: "~s", spikecolor: paint("control"),
+        ...labelled(axisTitles[view.axis]), rangemode: "tozero", nticks: 7, tickformat: view.axis === "wall" ? ",.6~g" : "~s", spikecolor: paint("control"),
         spikethickness: 1, spikedash: "solid", unifiedhovertitle: { text: "%{x:,.6~g}" },
       },
       yaxis: { ...labelled(metric.text), nticks: 7, tickformat: ",.6~g" },
@@ -58,7 +58,7 @@
     const values = new FormData(form);
     Object.assign(view, {
       metric: values.get("metric"), axis: values.get("axis"), shape: values.get("shape"),
-      published: values.get("published") !== null, dark: Theme.dark() && !view.printing,
+      published: values.get("published") ?? "off", dark: Theme.dark() && !view.printing,
     });
     document.querySelectorAll(".chart").forEach(draw);
     notes.textContent = remarks().join(" ");
@@ -69,8 +69,8 @@
     if (view.shape === "interval") lines.push(`Drawn is ${Traces.metrics.get(view.metric).drawn}; of one seed there is none.`);
     else lines.push("Drawn is each seed by itself.");
     if (view.shape === "interval" && view.axis !== "step") lines.push("Across, a point is at the mean over the seeds it averages.");
-    if (view.published && Data.published.length) {
-      lines.push(published ? "Dashed: published means." : "Published curves are returns by environment step, so they are not shown here.");
+    if (view.published !== "off" && Data.published.length) {
+      lines.push(published ? "Dashed are published means." : "Published curves are returns by environment step, so they are not shown here.");
     }
     if (Data.every > 1) lines.push(`Thinned: one in ${Data.every} rows of each log is drawn, and the last.`);
     return lines;

@@ -40,13 +40,13 @@ const Traces = (() => {
       n[i], Number.isFinite(low[i]) ? ` [${shown(low[i])}, ${shown(high[i])}]` : n[i] === 1 ? " (one seed)" : "",
     ]);
     const band = {
-      x: bandX, y: bandY, mode: "lines", line: { width: 0 }, fill: "toself", fillcolor: translucent(colour(label, view), 0.18),
+      x: bandX, y: bandY, mode: "lines", line: { width: 0 }, fill: "toself", fillcolor: translucent(colour(label, view), view.band),
       hoverinfo: "skip", meta: { kind: "band", label: series.label },
     };
     const line = {
       x, y: mid, mode: "lines+markers", marker: marks(label, view), line: { color: colour(label, view), width: 2, dash: label.dash },
       name: plain(label.text), customdata: custom, meta: { kind: "line", label: series.label },
-      hovertemplate: "%{y:,.4~g}%{customdata[1]}, n = %{customdata[0]}",
+      hovertemplate: `%{y:,.4~g}%{customdata[1]}, n = %{customdata[0]}${view.axis === "step" ? "" : " at %{x:,.4~g}"}`,
     };
     return bandX.length ? [band, line] : [line];
   }
@@ -67,24 +67,33 @@ const Traces = (() => {
     return [{
       x: xs, y: ys, customdata: names, mode: "lines+markers", marker: marks(label, view), line: { color: colour(label, view), width: 1.2, dash: label.dash },
       name: plain(label.text), meta: { kind: "seeds", label: series.label },
-      hovertemplate: `${plain(label.text)} seed %{customdata}<br>%{xother}%{y:,.4~g}<extra></extra>`,
+      hovertemplate: `${plain(label.text)} seed %{customdata}<br>%{y:,.4~g} at %{x:,.6~g}<extra></extra>`,
     }];
   }
-  function published(curve, view) {
+  function published(curve, view, far) {
     const label = Data.labels[curve.label];
+    const steps = column(curve.step);
+    // Up to the first point beyond ours, so that the dashes do not end before our line.
+    const beyond = steps.findIndex((step) => step >= far);
+    const count = beyond < 0 ? steps.length : beyond + 1;
     return {
-      x: column(curve.step), y: column(curve.values), mode: "lines", opacity: 0.75,
+      x: steps.subarray(0, count), y: column(curve.values).subarray(0, count), mode: "lines", opacity: 0.75,
       line: { color: colour(label, view), width: 1.5, dash: "dash" }, name: `${plain(label.text)}, published`,
-      meta: { kind: "published", label: curve.label }, hovertemplate: "%{y:,.4~g}",
+      meta: { kind: "published", label: curve.label }, hovertemplate: "%{y:,.4~g} at %{x:,}",
     };
   }
+  const furthest = (x, end) => x.reduce((most, value) => (value > most ? value : most), end);
   const shown = (value) => value.toLocaleString("en", { maximumSignificantDigits: 4 });
 
   function of(panel, view) {
     const here = (each) => each.panel === panel && !view.hidden.has(each.label);
-    const behind = view.published && view.axis === "step" && view.metric === Data.published_metric ? Data.published.filter(here) : [];
-    const ours = Data.series.filter(here).map((series) => (view.shape === "seeds" ? seeds : interval)(series, view));
-    const all = [...behind.map((curve) => published(curve, view)), ...ours.flat()];
+    const matching = view.published !== "off" && view.axis === "step" && view.metric === Data.published_metric;
+    const behind = matching ? Data.published.filter(here) : [];
+    const visible = Data.series.filter(here);
+    const faint = { ...view, band: Math.min(0.2, 0.9 / visible.length) };  // many bands hide each other
+    const ours = visible.map((series) => (view.shape === "seeds" ? seeds : interval)(series, faint));
+    const far = view.published === "whole" ? Infinity : ours.flat().reduce((end, trace) => furthest(trace.x, end), 0) || Infinity;
+    const all = [...behind.map((curve) => published(curve, view, far)), ...ours.flat()];
     return all.map((trace) => ({ type: "scatter", ...trace }));
   }
   return { of, metrics, plain, shown };

@@ -1,0 +1,81 @@
+"""Run directories with logs as training writes them, made up: any number, in any state, at once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from droq_exp.config import compose
+
+EVAL = ("return_mean", "return_std", "return_min", "return_max", "length_mean", "bias_mean", "bias_std")
+NORMALIZED = ("normalized_bias_mean", "normalized_bias_std")
+TRAIN = ("critic_loss", "policy_loss", "temperature_loss", "temperature", "q_mean", "entropy")
+EPISODES = ("episodes", "episode_return_mean", "episode_length_mean")
+FINISHED: Mapping[str, Any] = {"state": "finished", "ended": "2026-01-01T02:00:00+00:00", "error": None}
+
+
+@cache
+def configuration(algo: str, env: str) -> dict[str, Any]:
+    """As the real command resolves it."""
+    config, _ = compose([f"algo={algo}", f"env={env}"])
+    return asdict(config)
+
+
+def made_run(
+    outputs: Path,
+    algo: str,
+    env: str,
+    seed: int,
+    *,
+    evaluations: int,
+    slope: float = 100.0,
+    total: int | None = None,
+    end: Mapping[str, Any] = FINISHED,
+    config: Mapping[str, Any] | None = None,
+    differences: Mapping[str, Any] | None = None,
+    folder: str | None = None,
+) -> Path:
+    """A run in ``outputs``/runs/redq whose return at step t is ``slope * t / 1000 + seed`` and its bias -t / 1000.
+
+    It makes 20 updates a step and takes (seed + 1) * 10 seconds for 1,000 steps; other columns count the rows. ``end``
+    is what status.json tells of the end.
+    """
+    directory = outputs / "runs" / "redq" / algo / (folder or env) / f"seed_{seed}"
+    directory.mkdir(parents=True)
+    at = np.arange(1, evaluations + 1, dtype=float)
+    step = (1000 * at).astype(int)
+    wall = {"wall_seconds": at * 10 * (seed + 1)}
+    returns = {"return_mean": slope * at + seed, "bias_mean": -at}
+    others = dict.fromkeys((*EVAL, *NORMALIZED), at)
+    pd.DataFrame({"step": step, **others, **returns, **wall}).to_csv(directory / "eval.csv", index=False)
+    updates = {"updates": 20_000 * at, "updates_per_second": np.full(evaluations, 200.0)}
+    others = dict.fromkeys((*TRAIN, *EPISODES), at)
+    pd.DataFrame({"step": step, **others, **updates, **wall}).to_csv(directory / "train.csv", index=False)
+    status = {
+        "seed": seed,
+        "step": 1000 * evaluations,
+        "total_steps": total or 1000 * evaluations,
+        "versions": {"python": "3.11.7", "torch": "2.13.0", "droq_exp": "0.1.0"},
+        "device": "cpu, 1 threads",
+        "git_commit": "0123456789abcdef",
+        "started": "2026-01-01T00:00:00+00:00",
+        **end,
+    }
+    (directory / "status.json").write_text(json.dumps(status))
+    (directory / "train.log").write_text("started\n")
+    content = {**(config or configuration("droq", "hopper")), "seed": seed, "differences": differences or {}}
+    (directory / "config.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    return directory
+
+
+def failed(summary: str) -> dict[str, Any]:
+    """The end of a run that an exception ended."""
+    return {"state": "failed", "ended": "2026-01-01T01:00:00+00:00", "error": {"summary": summary, "traceback": None}}
