@@ -381,7 +381,8 @@ def test_print_is_black_on_white_without_controls_and_whole(opened: Callable[...
     assert _background(page) == "rgb(21, 23, 27)"
 
 
-def test_every_control_is_reached_by_tab_and_shows_it(page: Page) -> None:
+def test_every_control_is_reached_by_tab_and_shows_it(opened: Callable[..., Page], report: Path) -> None:
+    page = opened(report)
     reached = set()
     for _ in range(25):
         page.keyboard.press("Tab")
