@@ -24,7 +24,6 @@ from droq_exp.report.page_runs import (
     Configuration,
     Fact,
     RunRow,
-    absent_seeds,
     configurations,
     facts,
     run_rows,
@@ -76,7 +75,7 @@ class Page:
     facts: list[Fact]
     troubles: list[RunRow]
     underway: list[RunRow]
-    absent: list[str]
+    absent: Sequence[str]
     problems: list[str]
     curves: Packed
     evaluated: bool
@@ -133,7 +132,7 @@ def _page(sweep: Sweep, report: Report, path: Path, thin_beyond: int) -> Page:
         facts=facts(sweep),
         troubles=[row for row in rows if row.state in ENDED_EARLY],
         underway=[row for row in rows if row.state not in (*ENDED_EARLY, "finished")],
-        absent=absent_seeds(sweep.cells),
+        absent=report.missing,
         problems=[f"{run.name}: {problem}" for run in sweep.runs for problem in run.problems],
         curves=pack(sweep, report, thin_beyond),
         evaluated=any(len(run.eval) or len(run.train) for run in sweep.runs),

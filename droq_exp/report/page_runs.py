@@ -12,7 +12,8 @@ from urllib.parse import quote
 
 import yaml
 
-from droq_exp.report.data import Cell, Sweep
+from droq_exp.jobs.state import LIVE
+from droq_exp.report.data import Sweep
 from droq_exp.report.run_data import RunData
 
 NONE = "-"
@@ -98,27 +99,14 @@ def _grouped(sweep: Sweep) -> Mapping[tuple[str, ...], Sequence[RunData]]:
     return groups
 
 
-def absent_seeds(cells: Mapping[Cell, Sequence[RunData]]) -> list[str]:
-    """The cells that lack seeds which others of the same directory have."""
-    seeds: dict[str, set[int]] = {}
-    for cell, runs in cells.items():
-        seeds.setdefault(cell.source, set()).update(run.seed for run in runs if run.seed is not None)
-    lines = []
-    for cell, runs in cells.items():
-        lacking = sorted(seeds[cell.source] - {run.seed for run in runs})
-        if lacking:
-            numbers = ", ".join(map(str, lacking))
-            lines.append(f"{cell}: seed{'s' if len(lacking) > 1 else ''} {numbers}")
-    return lines
-
-
 def _dates(runs: Sequence[RunData]) -> str:
     started = [str(run.status["started"]) for run in runs if run.status.get("started")]
     ended = [str(run.status["ended"]) for run in runs if run.status.get("ended")]
     if not started:
         return "not started yet"
-    end = _minute(max(ended)) if ended else "no run has ended"
-    return f"{_minute(min(started))} to {end} UTC"
+    under_way = any(run.state in LIVE for run in runs)
+    end = "now: some still run" if under_way or not ended else f"{_minute(max(ended))} UTC"
+    return f"{_minute(min(started))} to {end}"
 
 
 def _minute(time: str) -> str:

@@ -73,12 +73,10 @@ const Traces = (() => {
   function published(curve, view, far) {
     const label = Data.labels[curve.label];
     const steps = column(curve.step);
-    // Up to the first point beyond ours, so that the dashes do not end before our line.
-    const beyond = steps.findIndex((step) => step >= far);
-    const count = beyond < 0 ? steps.length : beyond + 1;
+    const count = steps.filter((step) => step <= 1.1 * far).length;
     return {
-      x: steps.subarray(0, count), y: column(curve.values).subarray(0, count), mode: "lines", opacity: 0.75,
-      line: { color: colour(label, view), width: 1.5, dash: "dash" }, name: `${plain(label.text)}, published`,
+      x: steps.subarray(0, count), y: column(curve.values).subarray(0, count), mode: "lines", opacity: 0.9,
+      line: { color: colour(label, view), width: 1.8, dash: "dash" }, name: `${plain(label.text)}, published`,
       meta: { kind: "published", label: curve.label }, hovertemplate: "%{y:,.4~g} at %{x:,}",
     };
   }
