@@ -102,7 +102,7 @@
     chart.nextElementSibling.textContent = `${axisTitles[view.axis]} ${Traces.shown(xs[at])}: ${said.join("; ")}`;
   }
   function zoom(chart, factor) {
-    const [low, high] = chart._fullLayout.xaxis.range;
+    const [low, high] = chart.layout.xaxis.range;
     const centre = chart.at === undefined ? low : positions(chart)[chart.at];
     Plotly.relayout(chart, { "xaxis.range": [centre - (centre - low) * factor, centre + (high - centre) * factor] });
   }

@@ -91,7 +91,8 @@ const Traces = (() => {
     const faint = { ...view, band: Math.min(0.2, 0.9 / visible.length) };  // many bands hide each other
     const ours = visible.map((series) => (view.shape === "seeds" ? seeds : interval)(series, faint));
     const far = view.published === "whole" ? Infinity : ours.flat().reduce((end, trace) => furthest(trace.x, end), 0) || Infinity;
-    const all = [...behind.map((curve) => published(curve, view, far)), ...ours.flat()];
+    const theirs = behind.map((curve) => published(curve, view, far)).filter((trace) => trace.x.length);
+    const all = [...theirs, ...ours.flat()];
     return all.map((trace) => ({ type: "scatter", ...trace }));
   }
   return { of, metrics, plain, shown };
