@@ -26,6 +26,7 @@ from droq_exp.report.page_runs import (
     RunRow,
     configurations,
     facts,
+    problems,
     run_rows,
 )
 from droq_exp.report.page_style import Label, labels
@@ -133,7 +134,7 @@ def _page(sweep: Sweep, report: Report, path: Path, thin_beyond: int) -> Page:
         troubles=[row for row in rows if row.state in ENDED_EARLY],
         underway=[row for row in rows if row.state not in (*ENDED_EARLY, "finished")],
         absent=report.missing,
-        problems=[f"{run.name}: {problem}" for run in sweep.runs for problem in run.problems],
+        problems=problems(sweep),
         curves=pack(sweep, report, thin_beyond),
         evaluated=any(len(run.eval) or len(run.train) for run in sweep.runs),
         metrics=CHOICES,

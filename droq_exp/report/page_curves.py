@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from droq_exp.report.build import Report
 from droq_exp.report.curves import METRICS, Curve
-from droq_exp.report.data import Sweep
+from droq_exp.report.data import Cell, Sweep
 from droq_exp.report.page_logs import NAMES, TIMES, TRAINING, Log, look_up, ranges, read
 from droq_exp.report.page_style import labels
 from droq_exp.report.run_data import RunData
@@ -93,21 +93,24 @@ def pack(sweep: Sweep, report: Report, rows: int) -> Packed:
         "panels": [{"title": f"{env}, style {codebase}"} for codebase, env in panels],
         "labels": [asdict(label) for label in lines],
         "series": series,
-        "published": [
-            {
-                "panel": places[cell][0],
-                "label": places[cell][1],
-                "step": columns.add(curve.steps),
-                "values": columns.add(curve.returns),
-            }
-            for cell, curve in report.published.items()
-        ],
+        "published": _published(report, places, columns),
         "metrics": [asdict(choice) for choice in ALL],
         "published_metric": PUBLISHED,
         "wall": _time_unit(sweep.runs),
         "every": every,
     }
     return Packed(content, columns.base64(), every)
+
+
+def _published(report: Report, places: Mapping[Cell, tuple[int, int]], columns: Columns) -> list[dict[str, Any]]:
+    """Each curve once, with the numbers of all the lines that it belongs to: directories that are compared share it."""
+    found: dict[tuple[int, str], dict[str, Any]] = {}
+    for cell, curve in report.published.items():
+        panel, label = places[cell]
+        shared = found.setdefault((panel, cell.algo), {"panel": panel, "text": f"{cell.algo}, published", "labels": []})
+        shared["labels"].append(label)
+        shared |= {"step": columns.add(curve.steps), "values": columns.add(curve.returns)}
+    return list(found.values())
 
 
 def _series(runs: Sequence[RunData], curves: Mapping[str, Curve], every: int, columns: Columns) -> dict[str, Any]:

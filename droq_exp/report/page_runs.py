@@ -17,7 +17,7 @@ from droq_exp.report.data import Sweep
 from droq_exp.report.run_data import RunData
 
 NONE = "-"
-ENDED_EARLY = ("failed", "vanished", "interrupted", "unknown")
+ENDED_EARLY = ("failed", "vanished", "interrupted")
 DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 VERSIONS = ("droq_exp", "python", "torch", "numpy", "gymnasium", "mujoco")  # in this order, others after them
 # What tells seeds and places apart and no more.
@@ -81,8 +81,12 @@ def facts(sweep: Sweep) -> list[Fact]:
 def run_rows(sweep: Sweep, path: Path) -> list[RunRow]:
     """All runs, as the page at ``path`` shows them."""
     numbers = {run: i for i, runs in enumerate(_grouped(sweep).values(), 1) for run in runs}
-    several = len(sweep.sources) > 1
-    return [_run_row(run, several, numbers[run], path) for run in sweep.runs]
+    return [_run_row(run, _name(run, sweep), numbers[run], path) for run in sweep.runs]
+
+
+def problems(sweep: Sweep) -> list[str]:
+    """What was wrong with runs' files, a line each."""
+    return [f"{_name(run, sweep)}: {problem}" for run in sweep.runs for problem in run.problems]
 
 
 def configurations(sweep: Sweep) -> list[Configuration]:
@@ -127,12 +131,16 @@ def _counted(runs: Iterable[RunData], text: Callable[[RunData], str]) -> list[st
     return [f"{value} ({count:,} run{'s' if count > 1 else ''})" for value, count in counted]
 
 
-def _run_row(run: RunData, several: bool, config: int, path: Path) -> RunRow:
+def _name(run: RunData, sweep: Sweep) -> str:
+    return f"{run.source}: {run.name}" if len(sweep.sources) > 1 else run.name
+
+
+def _run_row(run: RunData, name: str, config: int, path: Path) -> RunRow:
     step = f"{run.step:,}"
     total = f"{run.total_steps:,}" if run.total_steps is not None else NONE
     returns = run.eval["return_mean"].dropna()
     return RunRow(
-        name=f"{run.source}: {run.name}" if several else run.name,
+        name=name,
         state=run.state,
         seed=str(run.seed) if run.seed is not None else NONE,
         step=step,

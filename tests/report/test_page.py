@@ -68,10 +68,10 @@ def _named(algo: str, env: str) -> dict[str, Any]:
     return config
 
 
-def _written(outputs: Path, **options: Any) -> Path:
-    """The page of all runs below ``outputs``, with a table, beside it a figure."""
-    sweep = load([outputs])
-    path = outputs.parent / "report" / "index.html"
+def _written(*outputs: Path, **options: Any) -> Path:
+    """The page of all runs below ``outputs``, compared where they are several, with a table, beside it a figure."""
+    sweep = load(outputs, compared=len(outputs) > 1)
+    path = outputs[0].parent / "report" / "index.html"
     (path.parent / "figures").mkdir(parents=True)
     (path.parent / "figures" / "return.svg").write_text("<svg/>")
     write_page(sweep, replace(build(sweep), tables={"scores": SCORES}), path, **options)
@@ -413,3 +413,22 @@ def test_much_is_thinned_and_that_is_told(opened: Callable[..., Page], tmp_path:
     assert _lines(_chart(page))["droq"]["x"] == [3000, 6000, 9000, 10000]
     page.get_by_label("single seeds").check()
     assert _lines(_chart(page), "seeds")["droq"]["x"] == [3000, 6000, 9000, 10000, None, 3000, 6000, 9000, None]
+
+
+def test_directories_compared(opened: Callable[..., Page], tmp_path: Path) -> None:
+    for name, slope, evaluations in (("old", 10, 6), ("new", 20, 4)):
+        for seed in range(2):
+            made_run(tmp_path / name, "droq", "hopper", seed, evaluations=evaluations, slope=slope)
+    (tmp_path / "new" / "runs" / "redq" / "droq" / "hopper" / "seed_1" / "eval.csv").write_text("step,return_mean\n1,")
+    page = opened(_written(tmp_path / "old", tmp_path / "new"))
+    chart = _chart(page)
+    lines = _lines(chart)
+    assert {name: line["y"][-1] for name, line in lines.items()} == {"droq (new)": 80, "droq (old)": 60.5}
+    assert list(_lines(chart, "published")) == ["droq, published"]
+    page.get_by_role("button", name="droq (new)").click()
+    assert list(_lines(chart, "published")) == ["droq, published"]
+    page.get_by_role("button", name="droq (old)").click()
+    assert _traces(chart) == []
+    expect(page.get_by_role("region", name="What is missing")).to_contain_text(
+        "new: runs/redq/droq/hopper/seed_1: eval.csv"
+    )

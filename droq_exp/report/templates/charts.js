@@ -93,8 +93,8 @@
       Array.from(trace.x).forEach((x, pointNumber) => {
         if (x !== xs[at] || !Number.isFinite(trace.y[pointNumber])) return;
         const custom = trace.customdata && trace.customdata[pointNumber];
-        const extra = Array.isArray(custom) ? `${custom[1]}, n = ${custom[0]}` : custom != null ? ` (seed ${custom})` : ", published";
-        said.push(`${Data.labels[trace.meta.label].text} ${Traces.shown(trace.y[pointNumber])}${extra}`);
+        const extra = Array.isArray(custom) ? `${custom[1]}, n = ${custom[0]}` : custom != null ? ` (seed ${custom})` : "";
+        said.push(`${trace.meta.text} ${Traces.shown(trace.y[pointNumber])}${extra}`);
         points.push({ curveNumber, pointNumber });
       });
     });

@@ -41,11 +41,11 @@ const Traces = (() => {
     ]);
     const band = {
       x: bandX, y: bandY, mode: "lines", line: { width: 0 }, fill: "toself", fillcolor: translucent(colour(label, view), view.band),
-      hoverinfo: "skip", meta: { kind: "band", label: series.label },
+      hoverinfo: "skip", meta: { kind: "band" },
     };
     const line = {
       x, y: mid, mode: "lines+markers", marker: marks(label, view), line: { color: colour(label, view), width: 2, dash: label.dash },
-      name: plain(label.text), customdata: custom, meta: { kind: "line", label: series.label },
+      name: plain(label.text), customdata: custom, meta: { kind: "line", text: label.text },
       hovertemplate: `%{y:,.4~g}%{customdata[1]}, n = %{customdata[0]}${view.axis === "step" ? "" : " at %{x:,.4~g}"}`,
     };
     return bandX.length ? [band, line] : [line];
@@ -66,25 +66,25 @@ const Traces = (() => {
     if (!ys.some(Number.isFinite)) return [];
     return [{
       x: xs, y: ys, customdata: names, mode: "lines+markers", marker: marks(label, view), line: { color: colour(label, view), width: 1.2, dash: label.dash },
-      name: plain(label.text), meta: { kind: "seeds", label: series.label },
+      name: plain(label.text), meta: { kind: "seeds", text: label.text },
       hovertemplate: `${plain(label.text)} seed %{customdata}<br>%{y:,.4~g} at %{x:,.6~g}<extra></extra>`,
     }];
   }
   function published(curve, view, far) {
-    const label = Data.labels[curve.label];
+    const label = Data.labels[curve.labels.find((each) => !view.hidden.has(each))];
     const steps = column(curve.step);
     const count = steps.filter((step) => step <= 1.1 * far).length;
     return {
       x: steps.subarray(0, count), y: column(curve.values).subarray(0, count), mode: "lines", opacity: 0.9,
-      line: { color: colour(label, view), width: 1.8, dash: "dash" }, name: `${plain(label.text)}, published`,
-      meta: { kind: "published", label: curve.label }, hovertemplate: "%{y:,.4~g} at %{x:,}",
+      line: { color: colour(label, view), width: 1.8, dash: "dash" }, name: plain(curve.text),
+      meta: { kind: "published", text: curve.text }, hovertemplate: "%{y:,.4~g} at %{x:,}",
     };
   }
   const furthest = (x, end) => x.reduce((most, value) => (value > most ? value : most), end);
   const shown = (value) => value.toLocaleString("en", { maximumSignificantDigits: 4 });
 
   function of(panel, view) {
-    const here = (each) => each.panel === panel && !view.hidden.has(each.label);
+    const here = (each) => each.panel === panel && !(each.labels ?? [each.label]).every((label) => view.hidden.has(label));
     const matching = view.published !== "off" && view.axis === "step" && view.metric === Data.published_metric;
     const behind = matching ? Data.published.filter(here) : [];
     const visible = Data.series.filter(here);
