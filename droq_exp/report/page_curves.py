@@ -13,7 +13,7 @@ import numpy.typing as npt
 from droq_exp.report.build import Report
 from droq_exp.report.curves import METRICS, Curve
 from droq_exp.report.data import Cell, Sweep
-from droq_exp.report.page_logs import NAMES, TIMES, TRAINING, Log, look_up, ranges, read
+from droq_exp.report.page_logs import NAMES, TRAINING, Log, clock, look_up, ranges, read
 from droq_exp.report.page_style import labels
 from droq_exp.report.run_data import RunData
 
@@ -115,17 +115,19 @@ def _published(report: Report, places: Mapping[Cell, tuple[int, int]], columns: 
 
 def _series(runs: Sequence[RunData], curves: Mapping[str, Curve], every: int, columns: Columns) -> dict[str, Any]:
     logs = {file: [read(run, file) for run in runs] for file in NAMES}
-    common = {file: ranges(logs[file]) for file in NAMES}
+    common = ranges(logs["train"])
+    clocks = {file: clock(logs[file]) for file in NAMES}
     packed = {}
     for choice in ALL:
-        curve = curves.get(choice.key) if choice.file == "eval" else common["train"][choice.column]
+        curve = curves.get(choice.key) if choice.file == "eval" else common[choice.column]
         if curve is None or not np.isfinite(curve.center).any():
             continue
         kept = _kept(len(curve.steps), every)
-        steps, times = curve.steps[kept], common[choice.file]
+        steps = curve.steps[kept]
+        all_steps, times = clocks[choice.file]
         packed[choice.key] = {
             "step": columns.add(steps),
-            **{name: columns.add(look_up(steps, times[name].steps, times[name].center)) for name in TIMES},
+            **{name: columns.add(look_up(steps, all_steps, values)) for name, values in times.items()},
             **{name: columns.add(getattr(curve, name)[kept]) for name in ("center", "low", "high", "seeds")},
         }
     seeds: list[dict[str, Any]] = [{"seed": run.seed if run.seed is not None else "?"} for run in runs]

@@ -66,3 +66,24 @@ def ranges(logs: Sequence[Log]) -> dict[str, Curve]:
     low = np.where(count > 1, np.where(known, values, np.inf).min(axis=0), np.nan)
     high = np.where(count > 1, np.where(known, values, -np.inf).max(axis=0), np.nan)
     return {name: Curve(steps, mean[:, i], low[:, i], high[:, i], count[:, i]) for i, name in enumerate(logs[0].names)}
+
+
+def clock(logs: Sequence[Log]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """All steps, and by ``TIMES`` what the logs take to each of them, in the mean.
+
+    From one step to the next it is the mean of those logs that go on, so that it never runs backwards where one ends.
+    """
+    steps = np.unique(np.concatenate([log.steps for log in logs]))
+    return steps, {name: _mean_time(logs, steps, i - len(TIMES)) for i, name in enumerate(TIMES)}
+
+
+def _mean_time(logs: Sequence[Log], steps: np.ndarray, column: int) -> np.ndarray:
+    passed, number = np.zeros(len(steps)), np.zeros(len(steps))
+    for log in logs:
+        known = np.isfinite(log.values[:, column])
+        own, values = log.steps[known], log.values[known, column]
+        inside = steps <= own[-1] if len(own) else np.zeros(len(steps), dtype=bool)
+        at = np.interp(steps[inside], [0, *own], [0, *values])
+        passed[inside] += np.diff(at, prepend=0)
+        number += inside
+    return np.cumsum(passed / np.where(number, number, np.nan))

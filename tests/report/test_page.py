@@ -213,6 +213,15 @@ def test_metric_and_horizontal_axis(page: Page) -> None:
     assert "not shown" in page.locator("#notes").inner_text()
 
 
+def test_time_never_runs_backwards_where_a_slow_seed_ends(opened: Callable[..., Page], tmp_path: Path) -> None:
+    made_run(tmp_path / "outputs", "droq", "hopper", 0, evaluations=4)  # 10 s for 1,000 steps
+    made_run(tmp_path / "outputs", "droq", "hopper", 8, evaluations=2)  # 90 s
+    page = opened(_written(tmp_path / "outputs"))
+    page.get_by_label("Horizontal axis").select_option("wall")
+    assert _titles(_chart(page))[0] == "Wall time (minutes)"
+    assert [60 * x for x in _lines(_chart(page))["droq"]["x"]] == pytest.approx([50, 100, 110, 120])
+
+
 def test_single_seeds(page: Page) -> None:
     page.get_by_label("single seeds").check()
     drawn = _lines(_chart(page), "seeds")["droq"]

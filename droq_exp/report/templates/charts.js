@@ -68,7 +68,7 @@
     const published = view.metric === Data.published_metric && view.axis === "step";
     if (view.shape === "interval") lines.push(`Drawn is ${Traces.metrics.get(view.metric).drawn}; of one seed there is none.`);
     else lines.push("Drawn is each seed by itself.");
-    if (view.shape === "interval" && view.axis !== "step") lines.push("Across, a point is at the mean over the seeds it averages.");
+    if (view.shape === "interval" && view.axis !== "step") lines.push("Across is the seeds' mean; where one ends, that of the others goes on.");
     if (view.published !== "off" && Data.published.length) {
       lines.push(published ? "Dashed are published means." : "Published curves are returns by environment step, so they are not shown here.");
     }
