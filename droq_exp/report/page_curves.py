@@ -31,14 +31,14 @@ class Choice:
     drawn: str
 
 
-WORDS = {"mean": "the mean of the seeds", "iqm": "the interquartile mean of the seeds"}
+WORDS = {"mean": "Lines are the mean of the seeds", "iqm": "Lines are the interquartile mean of the seeds"}
 CHOICES = {
     "Evaluation": [
-        Choice(name, each.label, "eval", each.column, f"{WORDS[each.statistic]}, and its 95% bootstrap interval")
+        Choice(name, each.label, "eval", each.column, f"{WORDS[each.statistic]}, shaded is its 95% bootstrap interval")
         for name, each in METRICS.items()
     ],
     "Training": [
-        Choice(column, text, "train", column, f"{WORDS['mean']}, and the range from the lowest to the highest")
+        Choice(column, text, "train", column, f"{WORDS['mean']}, shaded is the range from the lowest to the highest")
         for column, text in TRAINING.items()
     ],
 }

@@ -66,11 +66,11 @@
   function remarks() {
     const lines = [];
     const published = view.metric === Data.published_metric && view.axis === "step";
-    if (view.shape === "interval") lines.push(`Drawn is ${Traces.metrics.get(view.metric).drawn}; of one seed there is none.`);
-    else lines.push("Drawn is each seed by itself.");
+    if (view.shape === "interval") lines.push(`${Traces.metrics.get(view.metric).drawn}; a single seed has none.`);
+    else lines.push("Each line is one seed.");
     if (view.shape === "interval" && view.axis !== "step") lines.push("Across is the seeds' mean; where one ends, that of the others goes on.");
     if (view.published !== "off" && Data.published.length) {
-      lines.push(published ? "Dashed are published means." : "Published curves are returns by environment step, so they are not shown here.");
+      lines.push(published ? "Dashed are the papers' means." : "Published curves are returns by environment step, so they are not shown here.");
     }
     if (Data.every > 1) lines.push(`Thinned: one in ${Data.every} rows of each log is drawn, and the last.`);
     return lines;
