@@ -74,7 +74,6 @@ class Packed:
 
     content: dict[str, Any]
     numbers: str
-    every: int
 
 
 def pack(sweep: Sweep, report: Report, rows: int) -> Packed:
@@ -99,7 +98,7 @@ def pack(sweep: Sweep, report: Report, rows: int) -> Packed:
         "wall": _time_unit(sweep.runs),
         "every": every,
     }
-    return Packed(content, columns.base64(), every)
+    return Packed(content, columns.base64())
 
 
 def _published(report: Report, places: Mapping[Cell, tuple[int, int]], columns: Columns) -> list[dict[str, Any]]:

@@ -1,10 +1,11 @@
-"""Run directories with logs as training writes them, made up: any number, in any state, at once."""
+"""Run directories with logs as training writes them, made up: any number, in any state, at once; and their page."""
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,24 @@ import pandas as pd
 import yaml
 
 from droq_exp.config import compose
+from droq_exp.report.build import build
+from droq_exp.report.data import load
+from droq_exp.report.page import write_page
+from droq_exp.report.table import Column, Table
 
 EVAL = ("return_mean", "return_std", "return_min", "return_max", "length_mean", "bias_mean", "bias_std")
 NORMALIZED = ("normalized_bias_mean", "normalized_bias_std")
 TRAIN = ("critic_loss", "policy_loss", "temperature_loss", "temperature", "q_mean", "entropy")
 EPISODES = ("episodes", "episode_return_mean", "episode_length_mean")
 FINISHED: Mapping[str, Any] = {"state": "finished", "ended": "2026-01-01T02:00:00+00:00", "error": None}
+EVIL = "</script><script>document.title='taken'</script> & \"quoted\" <img src=x onerror=document.title='taken'> %{x}"
+SCORES = Table(
+    name="scores",
+    title="Scores",
+    caption="Made up, <b>plainly</b>.",
+    columns=(Column("line"), Column("score", 1), Column("interval")),
+    rows=(("b", 1200.0, "[1,100, 1,300]"), ("a", None, "-"), ("c", -3.0, "[-4, 2]"), ("d", 90.0, "[80, 100]")),
+)
 
 
 @cache
@@ -79,3 +92,20 @@ def made_run(
 def failed(summary: str) -> dict[str, Any]:
     """The end of a run that an exception ended."""
     return {"state": "failed", "ended": "2026-01-01T01:00:00+00:00", "error": {"summary": summary, "traceback": None}}
+
+
+def named(algo: str, env: str) -> dict[str, Any]:
+    """A configuration of any names."""
+    config = copy.deepcopy(configuration("droq", "hopper"))
+    config["algo"]["name"], config["env"]["name"] = algo, env
+    return config
+
+
+def written(*outputs: Path, **options: Any) -> Path:
+    """The page of all runs below ``outputs``, compared where they are several, with a table, beside it a figure."""
+    sweep = load(outputs, compared=len(outputs) > 1)
+    path = outputs[0].parent / "report" / "index.html"
+    (path.parent / "figures").mkdir(parents=True)
+    (path.parent / "figures" / "return.svg").write_text("<svg/>")
+    write_page(sweep, replace(build(sweep), tables={"scores": SCORES}), path, **options)
+    return path
