@@ -138,7 +138,7 @@ def _page(sweep: Sweep, report: Report, path: Path, thin_beyond: int) -> Page:
         curves=pack(sweep, report, thin_beyond),
         evaluated=any(len(run.eval) or len(run.train) for run in sweep.runs),
         metrics=CHOICES,
-        labels=labels(report.styles),
+        labels=labels(report.styles, sweep.cells),
         tables=[(table, _beside(path, name, TABLES)) for name, table in report.tables.items()],
         figures=_figures(path),
         run_columns=RUN_COLUMNS,

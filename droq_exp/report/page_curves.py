@@ -80,7 +80,7 @@ def pack(sweep: Sweep, report: Report, rows: int) -> Packed:
     """Everything that the page of ``report`` draws; thinned where there are more than ``rows`` evaluations."""
     columns = Columns()
     panels = list(sweep.panels)
-    lines = labels(report.styles)
+    lines = labels(report.styles, sweep.cells)
     names = [label.text for label in lines]
     every = max(1, -(-sum(len(run.eval) for run in sweep.runs) // rows))
     places = {cell: (panels.index((cell.codebase, cell.env)), names.index(cell.line)) for cell in sweep.cells}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import cycle
 
+from droq_exp.report.curve_figures import MOST
+from droq_exp.report.data import Cell
 from droq_exp.report.style import LineStyle
 
 PAGE = {"light": "#ffffff", "dark": "#15171b"}  # as in page.css
@@ -41,10 +43,12 @@ class Label:
     svg_dash: str
     symbol: str
     svg_symbol: str
+    shown: bool
 
 
-def labels(styles: Mapping[str, LineStyle]) -> list[Label]:
-    """The lines of all charts, each once, in the order of ``styles``."""
+def labels(styles: Mapping[str, LineStyle], cells: Iterable[Cell]) -> list[Label]:
+    """The lines of all charts, each once, in the order of ``styles``; of many, variants are not shown at first."""
+    recipes = {cell.line for cell in cells if not cell.variant} or {*list(styles)[:MOST]}
     return [
         Label(
             text=text,
@@ -54,6 +58,7 @@ def labels(styles: Mapping[str, LineStyle]) -> list[Label]:
             svg_dash=DASHES[style.dash][1],
             symbol=symbol,
             svg_symbol=outline,
+            shown=len(styles) <= MOST or text in recipes,
         )
         for (text, style), (symbol, outline) in zip(styles.items(), cycle(SYMBOLS.items()), strict=False)
     ]

@@ -139,3 +139,16 @@ def test_directories_compared(opened: Callable[..., Page], tmp_path: Path) -> No
     expect(page.get_by_role("region", name="What is missing")).to_contain_text(
         "new: runs/redq/droq/hopper/seed_1: eval.csv"
     )
+
+
+def test_variants_are_off_at_first_where_lines_are_many(opened: Callable[..., Page], tmp_path: Path) -> None:
+    made_run(tmp_path / "outputs", "droq", "hopper", 0, evaluations=2)
+    for i in range(12):
+        changed = {"algo.dropout_rate": {"recipe": 0.0001, "run": (i + 10) / 100}}
+        folder = f"hopper-0000000{i:x}"
+        made_run(tmp_path / "outputs", "droq", "hopper", 0, evaluations=2, differences=changed, folder=folder)
+    page = opened(written(tmp_path / "outputs"))
+    assert list(lines(chart_of(page))) == ["droq"]
+    assert "Switched off: 12 of 13 lines" in page.locator("#notes").inner_text()
+    page.get_by_role("button", name="droq (dropout_rate=0.15)").click()
+    assert list(lines(chart_of(page))) == ["droq", "droq (dropout_rate=0.15)"]

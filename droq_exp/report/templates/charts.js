@@ -3,7 +3,8 @@
   const form = document.getElementById("controls");
   const notes = document.getElementById("notes");
   const holder = document.getElementById("panels");
-  const view = { hidden: new Set(), printing: false };
+  const off = form.querySelectorAll("[aria-pressed='false']");
+  const view = { hidden: new Set([...off].map((button) => Number(button.dataset.label))), printing: false };
   const config = {
     responsive: true, displaylogo: false, scrollZoom: false, doubleClick: "reset",
     modeBarButtons: [["toImage", "zoomIn2d", "zoomOut2d", "resetScale2d"]],
@@ -72,6 +73,7 @@
     if (view.published !== "off" && Data.published.length) {
       lines.push(published ? "Dashed are the papers' means." : "Published curves are returns by environment step, so they are not shown here.");
     }
+    if (view.hidden.size) lines.push(`Switched off: ${view.hidden.size} of ${Data.labels.length} lines.`);
     if (Data.every > 1) lines.push(`Thinned: one in ${Data.every} rows of each log is drawn, and the last.`);
     return lines;
   }
