@@ -180,9 +180,9 @@ def _numbers(line: str) -> list[float]:
 
 def _seconds_left(rows: list[dict[str, float]], total: int | None) -> float | None:
     """The random steps at the start take next to no time, so what counts begins with the last row before updates."""
-    before = [index for index, row in enumerate(rows) if row["updates"] == 0]
+    before = [index for index, row in enumerate(rows) if row.get("updates") == 0]
     learning = rows[before[-1] :] if before else rows
-    if len(learning) < 2 or total is None:
+    if len(learning) < 2 or total is None or not {"step", "wall_seconds"} <= learning[0].keys():
         return None
     first, last = learning[0], learning[-1]
     steps, seconds = (last[key] - first[key] for key in ("step", "wall_seconds"))
