@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -75,20 +75,23 @@ def evaluate(
     """Run the deterministic policy for some episodes, one reset seed each.
 
     Returns:
-        The undiscounted returns' return_mean, return_std (ddof 0), return_min, return_max, and length_mean (steps);
-        and the episodes themselves.
+        What :func:`summary` says of the episodes, and the episodes themselves.
     """
 
     def act(obs: np.ndarray) -> tuple[np.ndarray, float]:
         return agent.mean_action(member, obs), float("nan")
 
     trajectories = [rollout(env, act, next(seeds)) for _ in range(episodes)]
+    return summary(trajectories), trajectories
+
+
+def summary(trajectories: Sequence[Trajectory]) -> dict[str, float]:
+    """The undiscounted returns' return_mean, return_std (ddof 0), return_min, return_max, and length_mean (steps)."""
     returns = np.array([trajectory.reward.sum() for trajectory in trajectories])
-    metrics = {
+    return {
         "return_mean": float(returns.mean()),
         "return_std": float(returns.std()),
         "return_min": float(returns.min()),
         "return_max": float(returns.max()),
         "length_mean": float(np.mean([len(trajectory) for trajectory in trajectories])),
     }
-    return metrics, trajectories

@@ -25,6 +25,8 @@ class Stream(IntEnum):
     EVALUATION_ENV = 8
     BIAS_ENV = 9
     BIAS_ACTION = 10
+    PLAY_ENV = 11
+    PLAY_ACTION = 12
 
 
 def generator(seed: int, stream: Stream, *path: int) -> np.random.Generator:

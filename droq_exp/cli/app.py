@@ -19,6 +19,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 Directory = Annotated[Path, typer.Argument(help="outputs, or any directory below it", metavar="DIRECTORY")]
+RunDirectory = Annotated[Path, typer.Argument(help="of one seed: outputs/.../seed_0", metavar="RUN_DIRECTORY")]
+PlaySeed = Annotated[int, typer.Option(min=0, help="Of the episodes' resets: equal seeds, equal episodes.")]
+Stochastic = Annotated[bool, typer.Option("--stochastic", help="Sample the policy's actions, not their mode.")]
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -126,3 +129,37 @@ def report(
     from droq_exp.cli.report import report as write_report
 
     write_report(directories, compare, output)
+
+
+@app.command()
+def evaluate(
+    run_directory: RunDirectory,
+    episodes: Annotated[int, typer.Option(min=1, help="How many.")] = 100,
+    seed: PlaySeed = 0,
+    stochastic: Stochastic = False,
+    output: Annotated[Path | None, typer.Option(help="Write the JSON there too.", metavar="FILE")] = None,
+) -> None:
+    """Evaluate a run's stored weights anew, on fresh seeded episodes; prints JSON. The run is left as it is."""
+    from droq_exp.cli.evaluate import evaluate as evaluate_run
+
+    evaluate_run(run_directory, episodes, seed, stochastic, output)
+
+
+@app.command()
+def play(
+    run_directory: RunDirectory,
+    episodes: Annotated[int, typer.Option(min=1, help="How many.")] = 1,
+    seed: PlaySeed = 0,
+    stochastic: Stochastic = False,
+    video: Annotated[Path | None, typer.Option(help="Write this .mp4 or .gif.", metavar="FILE")] = None,
+    window: Annotated[bool, typer.Option("--window", help="Show it in a window.")] = False,
+    width: Annotated[int | None, typer.Option(min=16, max=4096, help="Pixels, of MuJoCo's pictures.")] = None,
+    height: Annotated[int | None, typer.Option(min=16, max=4096, help="Likewise.")] = None,
+    fps: Annotated[float | None, typer.Option(min=1, max=1000, help="Of the video; default: real time.")] = None,
+    camera: Annotated[str | None, typer.Option(help="Name or number of a camera, of MuJoCo's tasks.")] = None,
+) -> None:
+    """Play a run's policy: return and length of each episode, as a video or in a window where asked."""
+    from droq_exp.cli.play import Picture
+    from droq_exp.cli.play import play as play_run
+
+    play_run(run_directory, episodes, seed, stochastic, Picture(video, window, width, height, fps, camera))

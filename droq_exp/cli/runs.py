@@ -82,6 +82,21 @@ def find(directory: Path) -> list[Path]:
     return sorted(found, key=_by_number)
 
 
+def only(directory: Path) -> Path:
+    """The one run directory at or below ``directory``; a copy of one that has no status.json any more is one too.
+
+    Raises:
+        Refusal: there is none, or there are several.
+    """
+    if (directory / "config.yaml").exists():
+        return directory
+    found = find(directory)
+    if len(found) > 1:
+        names = ", ".join(str(place) for place in found[:3])
+        raise Refusal(f"{directory} holds {len(found)} runs; give one of them: {names}{', ...' if found[3:] else ''}")
+    return found[0]
+
+
 def survey(directory: Path) -> tuple[list[RunView], str | None]:
     """All runs at or below ``directory``, and why the queue does not answer where it does not (None: it does).
 

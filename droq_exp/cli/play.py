@@ -1,0 +1,154 @@
+"""``droq-exp play``: watch a run's policy, in a window or a video file, or only its returns."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from droq_exp.cli.errors import Refusal
+from droq_exp.rendering import NoRendering, use_offscreen, use_window
+
+if TYPE_CHECKING:
+    import gymnasium
+    import numpy as np
+
+    from droq_exp.trained import TrainedRun
+
+SUFFIXES = (".mp4", ".gif")
+FOLLOWING = "track"  # the camera of Gymnasium's MuJoCo tasks that moves along
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What is to be seen; None: as the task has it.
+
+    Args:
+        video: the file to write.
+        window: whether to open one instead.
+        width: in pixels, of a MuJoCo task's picture.
+        height: likewise.
+        fps: frames a second of the video; None: as fast as the task is.
+        camera: name or number of one of a MuJoCo task's cameras; None: one that follows, where there is one.
+    """
+
+    video: Path | None = None
+    window: bool = False
+    width: int | None = None
+    height: int | None = None
+    fps: float | None = None
+    camera: str | None = None
+
+    def check(self) -> None:
+        """Raise Refusal for what does not go together, or a file that cannot be written."""
+        if self.video is None:
+            given = [name for name in ("width", "height", "fps", "camera") if getattr(self, name) is not None]
+            if given and not (self.window and given != ["fps"]):
+                raise Refusal(f"--{given[0]} goes with --video FILE")
+            return
+        if self.window:
+            raise Refusal("--video does not go with --window; give one of them")
+        if self.video.suffix.lower() not in SUFFIXES:
+            raise Refusal(f"--video: {self.video.name} is no file that ends in {' or '.join(SUFFIXES)}")
+        if not self.video.absolute().parent.is_dir():
+            raise Refusal(f"--video: {self.video.parent} is not a directory")
+        odd = [name for name in ("width", "height") if (getattr(self, name) or 0) % 2]
+        if odd and self.video.suffix.lower() == ".mp4":
+            raise Refusal(f"--{odd[0]}: {getattr(self, odd[0])} is odd; MP4 has even sizes only")
+
+
+def play(directory: Path, episodes: int, seed: int, stochastic: bool, picture: Picture) -> None:
+    """Play ``episodes`` episodes with the stored weights and print the return and length of each.
+
+    Raises:
+        Refusal: there is not exactly one run, its weights cannot be used, or nothing can be drawn as asked.
+        ConfigError: its config.yaml cannot be used, or its task cannot be made here.
+    """
+    picture.check()
+    from droq_exp.cli.evaluate import open_run  # imports torch
+
+    run = open_run(directory)
+    env = _make(run, picture)
+    try:
+        if picture.video is None:
+            _episodes(run, env, episodes, seed, stochastic)
+        else:
+            _film(run, env, episodes, seed, stochastic, picture.video, picture.fps)
+    finally:
+        env.close()
+
+
+def _film(
+    run: TrainedRun, env: gymnasium.Env, episodes: int, seed: int, stochastic: bool, path: Path, fps: float | None
+) -> None:
+    from droq_exp.video import Filmed, frame_rate, writing
+
+    console = Console(stderr=True)
+    try:
+        with writing(path, fps or frame_rate(env)) as video, console.status("drawing") as status:
+
+            def add(frame: np.ndarray) -> None:
+                video.add(frame)
+                status.update(f"drawing: {video.frames:,} frames")
+
+            _episodes(run, Filmed(env, add), episodes, seed, stochastic)
+    except OSError as error:
+        raise Refusal(f"--video: {path} cannot be written: {' '.join(str(error).split())}") from error
+    width, height = video.size
+    print(f"{path}: {video.frames:,} frames of {width} x {height}, {video.fps:g} a second")
+
+
+def _episodes(run: TrainedRun, env: gymnasium.Env, episodes: int, seed: int, stochastic: bool) -> None:
+    for number, trajectory in enumerate(run.episodes(env, episodes, seed, stochastic=stochastic), 1):
+        end = "terminated" if trajectory.terminated else "time limit"
+        print(f"episode {number}: return {trajectory.reward.sum():,.1f}, {len(trajectory):,} steps, {end}", flush=True)
+
+
+def _make(run: TrainedRun, picture: Picture) -> gymnasium.Env:
+    """The run's task, drawing what is asked for."""
+    if picture.video is None and not picture.window:
+        return run.make_env()
+    mode = "human" if picture.window else "rgb_array"
+    plain = run.make_env()
+    mujoco_model = getattr(plain.unwrapped, "model", None) if hasattr(plain.unwrapped, "mujoco_renderer") else None
+    modes = plain.metadata.get("render_modes") or []
+    plain.close()
+    if mode not in modes:
+        raise Refusal(f"{run.config.env.id} cannot be drawn: its render modes are {', '.join(modes) or 'none'}")
+    kwargs = _mujoco_arguments(picture, mujoco_model, run.config.env.id)
+    try:
+        if picture.window:
+            use_window()
+        elif mujoco_model is not None:
+            use_offscreen()
+        env = run.make_env(render_mode=mode, **kwargs)
+        env.reset(seed=0)
+        if not picture.window:
+            env.render()  # what is missing shows here, not in the midst of an episode
+    except NoRendering as error:
+        raise Refusal(str(error)) from error
+    except Exception as error:  # a task's own renderer may need any package and raise anything
+        raise Refusal(f"{run.config.env.id} cannot be drawn: {' '.join(str(error).split())}") from error
+    return env
+
+
+def _mujoco_arguments(picture: Picture, model: Any, task: str) -> dict[str, Any]:
+    """Arguments of ``gymnasium.make`` for size and camera, which MuJoCo's tasks have."""
+    asked = {name: getattr(picture, name) for name in ("width", "height") if getattr(picture, name) is not None}
+    if model is None:
+        if asked or picture.camera is not None:
+            raise Refusal(f"--{next(iter(asked), 'camera')}: {task} has a picture of its own; only MuJoCo's can be set")
+        return {}
+    names = [model.camera(number).name for number in range(model.ncam)]
+    if picture.camera is None:  # Gymnasium's own default stands still, and the robot walks out of the picture
+        return {**asked, "camera_name": FOLLOWING} if FOLLOWING in names else asked
+    if picture.camera.isdecimal() and int(picture.camera) < model.ncam:
+        return {**asked, "camera_id": int(picture.camera)}
+    if picture.camera not in names:
+        near = difflib.get_close_matches(picture.camera, names, n=1, cutoff=0)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise Refusal(f"--camera: {task} has no camera {picture.camera!r}; it has {', '.join(names) or 'none'}{hint}")
+    return {**asked, "camera_name": picture.camera}

@@ -1,0 +1,97 @@
+"""What can draw MuJoCo's pictures here: tried in another process, since a broken OpenGL may end its process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+VARIABLE = "MUJOCO_GL"
+PACKAGES = "Debian packages: libegl1 and libgl1-mesa-dri for EGL, libosmesa6 for OSMesa"
+SECONDS = 60.0
+
+# Both leave without a clean-up: MuJoCo's of OSMesa fails even where everything was drawn.
+TRIAL = """
+import os
+try:
+    {trial}
+except Exception as error:
+    print(f"{{type(error).__name__}}: {{error}}", flush=True)
+    os._exit(3)
+os._exit(0)
+"""
+# The way that Gymnasium draws, on a scene of one ball.
+DRAW = """
+    import mujoco
+    from gymnasium.envs.mujoco.mujoco_rendering import OffScreenViewer
+    model = mujoco.MjModel.from_xml_string(
+        "<mujoco><worldbody><light pos='0 0 3'/><geom size='.5'/></worldbody></mujoco>")
+    data = mujoco.MjData(model)
+    mujoco.mj_forward(model, data)
+    assert OffScreenViewer(model, data, 16, 16).render("rgb_array").any(), "an empty picture"
+"""
+OPEN_DISPLAY = """
+    import glfw
+    glfw.ERROR_REPORTING = "exception"
+    glfw.init()
+"""
+
+
+class NoRendering(Exception):  # noqa: N818  (the machine lacks something; the program is fine)
+    """Nothing can be drawn here; ``str`` of it is one line that says why and what helps."""
+
+
+def use_offscreen() -> None:
+    """Make MuJoCo draw without a display: by what ``MUJOCO_GL`` says, else by EGL, else by OSMesa.
+
+    To be called before MuJoCo draws for the first time in this process; sets ``MUJOCO_GL``.
+
+    Raises:
+        NoRendering: none of them works.
+    """
+    asked = os.environ.get(VARIABLE)
+    problems = []
+    for backend in [asked] if asked else _backends():
+        problem = _failure(DRAW, backend)
+        if problem is None:
+            os.environ[VARIABLE] = backend
+            return
+        problems.append(f"{backend}: {problem}")
+    hint = f"unset {VARIABLE} to have the others tried" if asked else PACKAGES
+    raise NoRendering(f"MuJoCo cannot draw here ({'; '.join(problems)}); {hint}")
+
+
+def use_window() -> None:
+    """Make MuJoCo draw into a window.
+
+    Raises:
+        NoRendering: there is no display.
+    """
+    if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        raise NoRendering("a window needs a display, and neither DISPLAY nor WAYLAND_DISPLAY is set")
+    problem = _failure(OPEN_DISPLAY, "glfw")
+    if problem is not None:
+        raise NoRendering(f"a window needs a display, and none can be opened ({problem})")
+    os.environ[VARIABLE] = "glfw"  # the only one that has windows
+
+
+def _backends() -> list[str]:
+    return ["egl", "osmesa"] if sys.platform == "linux" else ["glfw"]
+
+
+def _failure(trial: str, backend: str) -> str | None:
+    """Why the lines ``trial`` do not run with ``MUJOCO_GL=backend``, in one line; None where they do."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", TRIAL.format(trial=trial.strip())],
+            env={**os.environ, VARIABLE: backend},
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        return f"no answer within {SECONDS:.0f} s"
+    if done.returncode < 0:
+        return f"ended by signal {-done.returncode}"
+    said = " ".join(done.stdout.split()) or f"ended with code {done.returncode}"
+    return said if done.returncode else None
