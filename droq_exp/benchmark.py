@@ -99,10 +99,10 @@ def time_learner(agent: Agent, replay: Replay, steps: int) -> LearnerTimes:
 
 def timed(function: Callable[[], object]) -> float:
     """Seconds that a call takes, the device's work included."""
-    _synchronise()
+    synchronise()
     start = time.perf_counter()
     function()
-    _synchronise()
+    synchronise()
     return time.perf_counter() - start
 
 
@@ -139,7 +139,8 @@ def benchmark_learner(config: Config, steps: int) -> dict[str, object]:
     }
 
 
-def _synchronise() -> None:
+def synchronise() -> None:
+    """Wait for the GPU, where there is one."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 

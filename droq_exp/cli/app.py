@@ -19,6 +19,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 Directory = Annotated[Path, typer.Argument(help="outputs, or any directory below it", metavar="DIRECTORY")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(help="as for launch.py -m: experiment=..., hardware=..., ...", metavar="KEY=VALUE"),
+]
+ConfigDir = Annotated[
+    str | None, typer.Option("--config-dir", "-cd", help="A directory with further choices, as for launch.py.")
+]
 RunDirectory = Annotated[Path, typer.Argument(help="of one seed: outputs/.../seed_0", metavar="RUN_DIRECTORY")]
 PlaySeed = Annotated[int, typer.Option(min=0, help="Of the episodes' resets: equal seeds, equal episodes.")]
 Stochastic = Annotated[bool, typer.Option("--stochastic", help="Sample the policy's actions, not their mode.")]
@@ -65,13 +72,8 @@ def _options(
 
 @app.command()
 def plan(
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(help="as for launch.py -m: experiment=..., hardware=..., ...", metavar="KEY=VALUE"),
-    ] = None,
-    config_dir: Annotated[
-        str | None, typer.Option("--config-dir", "-cd", help="A directory with further choices, as for launch.py.")
-    ] = None,
+    overrides: Overrides = None,
+    config_dir: ConfigDir = None,
 ) -> None:
     """Show what launch.py -m would do with the same overrides; nothing is started or written."""
     from droq_exp.cli.plan import plan as show_plan
@@ -163,3 +165,18 @@ def play(
     from droq_exp.cli.play import play as play_run
 
     play_run(run_directory, episodes, seed, stochastic, Picture(video, window, width, height, fps, camera))
+
+
+@app.command()
+def profile(
+    overrides: Overrides = None,
+    config_dir: ConfigDir = None,
+    all_cells: Annotated[bool, typer.Option("--all", help="Every algorithm on every environment.")] = False,
+    steps: Annotated[int, typer.Option(min=1, help="Timed environment steps of each.")] = 20,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write it there as JSON.", metavar="FILE")] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the table as Markdown.")] = False,
+) -> None:
+    """Measure what training costs here: time per loop and per Q-function update, parameters, peak memory."""
+    from droq_exp.cli.profile import profile as profile_cells
+
+    profile_cells(with_config_dir(overrides or [], config_dir), all_cells, steps, json_file, markdown)

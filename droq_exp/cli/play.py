@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -124,6 +125,8 @@ def _make(run: TrainedRun, picture: Picture) -> gymnasium.Env:
             use_window()
         elif mujoco_model is not None:
             use_offscreen()
+        else:
+            os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # Gymnasium's other tasks: not to look for a display
         env = run.make_env(render_mode=mode, **kwargs)
         env.reset(seed=0)
         if not picture.window:

@@ -17,7 +17,7 @@ from droq_exp.config.schema import ParallelHardwareConfig
 from droq_exp.jobs.plan import PlannedJob
 from droq_exp.jobs.queue import LocalJob
 from droq_exp.jobs.record import LOCAL, JobRecord
-from droq_exp.provenance import source_root
+from droq_exp.provenance import child_environment
 from droq_exp.status import now
 
 FOLDER = ".jobs"
@@ -41,7 +41,7 @@ def submit(jobs: Sequence[PlannedJob]) -> None:
             stdout=log,
             stderr=subprocess.STDOUT,
             text=True,
-            env=_environment(),
+            env=child_environment(),
             start_new_session=True,  # Ctrl-C is for the head process alone
         )
     waiting, submitted = str(LocalJob.of(pool.pid, waiting=True)), now()
@@ -89,14 +89,6 @@ def _start(work: dict[str, Any], me: str) -> subprocess.Popen[bytes] | None:
         assert record is not None
         replace(record, job_id=job_id).write(directory)
     return process
-
-
-def _environment() -> dict[str, str]:
-    """The package is found where this process has it, installed or not."""
-    root = source_root()
-    if root is None:
-        return dict(os.environ)
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))}
 
 
 if __name__ == "__main__":

@@ -1,0 +1,113 @@
+"""``droq-exp profile``: a table of what training costs, each cell measured in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from droq_exp.cli.errors import Refusal
+from droq_exp.config import compose_points, readable, sweep_points
+from droq_exp.config.files import choices
+from droq_exp.files import write_atomically
+from droq_exp.profiling import Cost
+from droq_exp.provenance import child_environment, versions
+
+COLUMNS = ("algo", "env", "ms per loop", "ms in Q updates", "ms per Q update", "critics", "actor", "peak MB")
+TEXTS = 2  # columns that are aligned to the left
+
+
+def profile(overrides: Sequence[str], all_cells: bool, steps: int, json_file: Path | None, markdown: bool) -> None:
+    """Measure every point of the sweep that ``overrides`` make, one after the other, and print a table of them.
+
+    Raises:
+        ConfigError: what ``launch.py -m`` refuses.
+        Refusal: ``json_file`` cannot be written.
+        SystemExit: with code 1 where a cell could not be measured; the others are told.
+    """
+    if json_file is not None and not json_file.absolute().parent.is_dir():
+        raise Refusal(f"--json: {json_file.parent} is not a directory")
+    points = sweep_points([*(_everything(overrides) if all_cells else []), *overrides])
+    compose_points(points)  # what is wrong shows before anything is measured
+    costs, failed = [], False
+    for number, point in enumerate(points, 1):
+        print(f"[{number}/{len(points)}] {readable(point) or 'as configured'}", file=sys.stderr, flush=True)
+        try:
+            costs.append(_measure(point, steps))
+        except RuntimeError as error:
+            print(f"not measured: {readable(point)}: {error}", file=sys.stderr, flush=True)
+            failed = True
+    if costs and markdown:
+        print(_markdown(costs))
+    elif costs:
+        Console(highlight=False).print(_table(costs))
+    if json_file is not None:
+        content = {
+            "versions": versions(),
+            "cells": [asdict(cost) | {"q_update_ms": cost.q_update_ms} for cost in costs],
+        }
+        write_atomically(json_file, json.dumps(content, indent=2) + "\n")
+    if failed:
+        sys.exit(1)
+
+
+def _everything(overrides: Sequence[str]) -> list[str]:
+    """The sweep over all algorithms and environments, but for what is chosen already."""
+    names = {"algo": choices("algo"), "env": [name for name in choices("env") if name != "gym"]}
+    chosen = {line.partition("=")[0] for line in overrides}
+    return [f"{group}={','.join(values)}" for group, values in names.items() if group not in chosen]
+
+
+def _measure(point: Sequence[str], steps: int) -> Cost:
+    """Raise RuntimeError, one line, where the process that measures fails."""
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "droq_exp.profiling", str(steps), *point],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=child_environment(),
+    )
+    if done.returncode != 0:
+        said = done.stderr.strip().splitlines()
+        raise RuntimeError(said[-1] if said else f"its process ended with code {done.returncode}")
+    return Cost(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def _row(cost: Cost) -> list[str]:
+    name = cost.algo if cost.seeds == 1 else f"{cost.algo} ({cost.seeds} seeds)"
+    return [
+        name,
+        cost.env,
+        f"{cost.loop_ms:,.1f}",
+        f"{cost.q_updates_ms:,.1f}",
+        f"{cost.q_update_ms:,.2f}",
+        f"{cost.critic_parameters:,}",
+        f"{cost.actor_parameters:,}",
+        f"{cost.peak_memory_mb:,.0f}",
+    ]
+
+
+def _caption(costs: Sequence[Cost]) -> str:
+    devices, styles = sorted({cost.device for cost in costs}), sorted({cost.codebase for cost in costs})
+    return f"{'; '.join(devices)}; codebase {', '.join(styles)}; medians of {costs[0].steps} environment steps"
+
+
+def _table(costs: Sequence[Cost]) -> Table:
+    table = Table(caption=_caption(costs))
+    for number, name in enumerate(COLUMNS):
+        table.add_column(name, justify="left" if number < TEXTS else "right")
+    for cost in costs:
+        table.add_row(*_row(cost))
+    return table
+
+
+def _markdown(costs: Sequence[Cost]) -> str:
+    rule = ["---"] * TEXTS + ["---:"] * (len(COLUMNS) - TEXTS)
+    lines = [f"| {' | '.join(cells)} |" for cells in (COLUMNS, rule, *map(_row, costs))]
+    return "\n".join([*lines, "", f"{_caption(costs)}."])
