@@ -180,3 +180,17 @@ def profile(
     from droq_exp.cli.profile import profile as profile_cells
 
     profile_cells(with_config_dir(overrides or [], config_dir), all_cells, steps, json_file, markdown)
+
+
+@app.command()
+def sync(
+    directory: Directory,
+    project: Annotated[str | None, typer.Option(help="Upload there, whatever the run's configuration says.")] = None,
+    entity: Annotated[str | None, typer.Option(help="Likewise.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be uploaded.")] = False,
+    time_limit: Annotated[float, typer.Option(min=1, help="Seconds that the upload of one run may take.")] = 600.0,
+) -> None:
+    """Upload what wandb kept offline below a directory and is not uploaded yet."""
+    from droq_exp.cli.sync import sync as sync_runs
+
+    sync_runs(directory, project, entity, dry_run, time_limit)

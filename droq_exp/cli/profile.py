@@ -68,8 +68,7 @@ def _measure(point: Sequence[str], steps: int) -> Cost:
     """Raise RuntimeError, one line, where the process that measures fails."""
     done = subprocess.run(
         [sys.executable, "-P", "-m", "droq_exp.profiling", str(steps), *point],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
         env=child_environment(),
     )
