@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Thread
 
 import pytest
 import torch
+from wandb_server import FakeServer, QuietServer
 
 
 def pytest_configure() -> None:
@@ -27,3 +29,36 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
         yield directory
     torch.set_num_threads(threads)
     assert set(os.listdir(directory)) <= {"outputs"}
+
+
+@pytest.fixture
+def wandb_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """Keep the user's wandb settings, login and caches out of it; a closed port is the server."""
+    import wandb
+    from droq_exp.loggers import wandb as wandb_logger
+
+    home = tmp_path / "home"
+    home.mkdir()
+    for name in ("HOME", "WANDB_CONFIG_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(name, str(home))
+    monkeypatch.setenv("NETRC", str(home / "netrc"))
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setattr(wandb_logger, "_refusal", None)
+    working = tmp_path / "working_directory"
+    working.mkdir()
+    monkeypatch.chdir(working)
+    wandb.teardown()  # the environment is read when a session starts
+    yield monkeypatch
+    wandb.teardown()
+    assert not list(working.iterdir())
+
+
+@pytest.fixture
+def server() -> Iterator[QuietServer]:
+    FakeServer.requests = []
+    server = QuietServer(("127.0.0.1", 0), FakeServer)
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()

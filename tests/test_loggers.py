@@ -10,17 +10,15 @@ import struct
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import numpy as np
 import pytest
+from wandb_server import FakeServer, QuietServer, log_in
 
 from droq_exp.config.schema import LoggerConfig, TensorBoardConfig, WandbConfig
 from droq_exp.loggers import Loggers, RunInfo
-from droq_exp.loggers import wandb as wandb_logger
 from droq_exp.loggers.csv import CsvLogger
 from droq_exp.loggers.tensorboard import TensorBoardLogger
 from droq_exp.loggers.wandb import Mode, WandbLogger
@@ -146,33 +144,6 @@ def test_tensorboard_has_the_same_names_and_texts(tmp_path: Path) -> None:
 
 
 # wandb
-
-
-@pytest.fixture
-def wandb_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
-    """Keep the user's wandb settings, login and caches out of it; a closed port is the server."""
-    import wandb
-
-    home = tmp_path / "home"
-    home.mkdir()
-    for name in ("HOME", "WANDB_CONFIG_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR", "XDG_CACHE_HOME"):
-        monkeypatch.setenv(name, str(home))
-    monkeypatch.setenv("NETRC", str(home / "netrc"))
-    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
-    monkeypatch.delenv("WANDB_API_KEY", raising=False)
-    monkeypatch.setattr(wandb_logger, "_refusal", None)
-    working = tmp_path / "working_directory"
-    working.mkdir()
-    monkeypatch.chdir(working)
-    wandb.teardown()  # the environment is read when a session starts
-    yield monkeypatch
-    wandb.teardown()
-    assert not list(working.iterdir())
-
-
-def log_in(monkeypatch: pytest.MonkeyPatch, url: str = "http://127.0.0.1:9") -> None:
-    monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
-    monkeypatch.setenv("WANDB_BASE_URL", url)
 
 
 def scan_wandb(data: bytes) -> Iterator[bytes]:
@@ -340,67 +311,6 @@ def test_wandb_that_breaks_later_is_said_once(tmp_path: Path, wandb_session: pyt
     logger.close("finished")
     (message,) = warnings_of(info)
     assert "no more metrics" in message
-
-
-class FakeServer(BaseHTTPRequestHandler):
-    """As much of a wandb server as starting, feeding and finishing a run takes."""
-
-    protocol_version = "HTTP/1.1"
-    requests: list[tuple[str, dict[str, Any]]]
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.requests.append((self.path, body))
-        variables = body.get("variables", {})
-        answer: dict[str, Any] = {}
-        if "upsertBucket" in body.get("query", ""):
-            project = {"id": "p", "name": "project", "entity": {"id": "e", "name": "someone"}}
-            bucket = {"id": "b", "name": variables["name"], "displayName": "x", "config": "{}", "project": project}
-            answer = {"upsertBucket": {"bucket": {**bucket, "historyLineCount": 0}, "inserted": True}}
-        elif "createRunFiles" in body.get("query", ""):
-            url = f"http://{self.headers['Host']}/upload/"
-            files = [{"name": name, "uploadUrl": url + name} for name in variables["files"]]
-            answer = {"createRunFiles": {"runID": "b", "uploadHeaders": [], "files": files}}
-        self.reply({"data": answer} if self.path == "/graphql" else {"exitcode": None, "limits": {}})
-
-    def do_PUT(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self.reply({})
-
-    def reply(self, content: dict[str, Any]) -> None:
-        body = json.dumps(content).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: Any) -> None:
-        """Keep quiet."""
-
-
-class QuietServer(ThreadingHTTPServer):
-    """Counts its connections; says nothing about clients that hang up."""
-
-    daemon_threads = True
-    connections = 0
-
-    def verify_request(self, *_: Any) -> bool:
-        """Count, and let everybody in."""
-        self.connections += 1
-        return True
-
-    def handle_error(self, *_: Any) -> None:
-        """Keep quiet."""
-
-
-@pytest.fixture
-def server() -> Iterator[QuietServer]:
-    FakeServer.requests = []
-    server = QuietServer(("127.0.0.1", 0), FakeServer)
-    Thread(target=server.serve_forever, daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
 
 
 def test_wandb_online_sends_every_seeds_run(

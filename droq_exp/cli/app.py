@@ -194,3 +194,17 @@ def sync(
     from droq_exp.cli.sync import sync as sync_runs
 
     sync_runs(directory, project, entity, dry_run, time_limit)
+
+
+@app.command()
+def workspace(
+    project: Annotated[str, typer.Option(help="wandb's project, as in logger.wandb.project.")] = "droq_exp",
+    entity: Annotated[str, typer.Option(help="User or team that has the project.")] = "",
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the layout there; touches no network.", metavar="FILE")
+    ] = None,
+) -> None:
+    """Lay out a wandb project: return, bias, losses, throughput, one line for the seeds of a run."""
+    from droq_exp.cli.workspace import workspace as save_workspace
+
+    save_workspace(entity, project, json_file)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 from collections import Counter
 from collections.abc import Sequence
 from itertools import groupby
@@ -15,10 +12,10 @@ from pathlib import Path
 from droq_exp import wandb_files
 from droq_exp.cli.errors import Refusal
 from droq_exp.cli.runs import find as find_runs
+from droq_exp.cli.wandb_server import check_server
 from droq_exp.lock import owner
 from droq_exp.wandb_files import Damaged, OfflineRun, synced_marker
 
-ANSWER_SECONDS = 10.0
 STATES = ("to upload", "uploaded", "uploaded before", "still written", "damaged", "failed")
 
 
@@ -49,7 +46,7 @@ def sync(directory: Path, project: str | None, entity: str | None, dry_run: bool
         if state == "to upload":
             waiting.append(path)
     if waiting and not dry_run:
-        _check_server()
+        check_server()
         states["to upload"] = 0
         for _, group in groupby(waiting, key=_run_directory):
             states.update(_upload(directory, list(group), project, entity, time_limit))
@@ -85,24 +82,6 @@ def _words(run: OfflineRun) -> str:
 def _tell(directory: Path, path: Path, state: str, what: str) -> None:
     name = path.parent.relative_to(directory) if path.parent.is_relative_to(directory) else path.parent
     print(f"{state:<15}  {name}: {what}", flush=True)
-
-
-def _check_server() -> None:
-    """Refuse now what `wandb sync` would wait for."""
-    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-    import wandb
-
-    session = wandb.setup(wandb.Settings(silent=True))
-    if not wandb.login(prompt=False, verify=False):
-        raise Refusal("not logged in to wandb; see `wandb login`")
-    url = session.settings.base_url
-    try:
-        urllib.request.urlopen(url, timeout=ANSWER_SECONDS).close()
-    except urllib.error.HTTPError:
-        pass  # an answer, whatever it says
-    except OSError as error:
-        reason = getattr(error, "reason", error)
-        raise Refusal(f"wandb's server {url} does not answer: {reason}; try again, nothing is lost") from error
 
 
 def _upload(
