@@ -56,7 +56,7 @@ def wandb_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[p
 
 @pytest.fixture
 def server() -> Iterator[QuietServer]:
-    FakeServer.requests = []
+    FakeServer.requests, FakeServer.silent = [], False
     server = QuietServer(("127.0.0.1", 0), FakeServer)
     Thread(target=server.serve_forever, daemon=True).start()
     yield server

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Event
 from typing import Any
 
 import pytest
@@ -19,16 +20,30 @@ class FakeServer(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     requests: list[tuple[str, dict[str, Any]]]
+    silent = False  # takes requests of the API and never answers
+
+    @classmethod
+    def history(cls, run_id: str) -> dict[int, dict[str, Any]]:
+        """The rows that a run has, by their number."""
+        rows = {}
+        for path, body in cls.requests:
+            if f"/{run_id}/file_stream" in path and "wandb-history.jsonl" in body.get("files", {}):
+                chunk = body["files"]["wandb-history.jsonl"]
+                rows |= {chunk["offset"] + at: json.loads(line) for at, line in enumerate(chunk["content"])}
+        return rows
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.requests.append((self.path, body))
+        if self.silent:
+            Event().wait()
         variables = body.get("variables", {})
         answer: dict[str, Any] = {}
         if "upsertBucket" in body.get("query", ""):
             project = {"id": "p", "name": "project", "entity": {"id": "e", "name": "someone"}}
             bucket = {"id": "b", "name": variables["name"], "displayName": "x", "config": "{}", "project": project}
-            answer = {"upsertBucket": {"bucket": {**bucket, "historyLineCount": 0}, "inserted": True}}
+            lines = len(self.history(variables["name"]))
+            answer = {"upsertBucket": {"bucket": {**bucket, "historyLineCount": lines}, "inserted": not lines}}
         elif "createRunFiles" in body.get("query", ""):
             url = f"http://{self.headers['Host']}/upload/"
             files = [{"name": name, "uploadUrl": url + name} for name in variables["files"]]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 
@@ -16,7 +17,9 @@ from droq_exp.cli.wandb_server import check_server
 from droq_exp.lock import owner
 from droq_exp.wandb_files import Damaged, OfflineRun, synced_marker
 
-STATES = ("to upload", "uploaded", "uploaded before", "still written", "damaged", "failed")
+STATES = ("to upload", "uploaded", "uploaded in part", "uploaded before", "still written", "damaged", "failed")
+
+INCOMPLETE = "the file ends with an incomplete record"  # what wandb says having uploaded all that comes before it
 
 
 def sync(directory: Path, project: str | None, entity: str | None, dry_run: bool, time_limit: float) -> None:
@@ -48,8 +51,10 @@ def sync(directory: Path, project: str | None, entity: str | None, dry_run: bool
     if waiting and not dry_run:
         check_server()
         states["to upload"] = 0
-        for _, group in groupby(waiting, key=_run_directory):
-            states.update(_upload(directory, list(group), project, entity, time_limit))
+        given = (("project", project), ("entity", entity))
+        options = [f"--{name}={value}" for name, value in given if value is not None]
+        for _, parts in groupby(waiting, key=_run_directory):
+            states.update(_upload_parts(directory, list(parts), options, time_limit))
     counted = [f"{states[state]:,} {state}" for state in STATES if states[state]]
     print(f"{len(paths):,} offline {'run' if len(paths) == 1 else 'runs'}: {', '.join(counted)}")
     if states["damaged"] or states["failed"]:
@@ -81,27 +86,40 @@ def _words(run: OfflineRun) -> str:
 
 def _tell(directory: Path, path: Path, state: str, what: str) -> None:
     name = path.parent.relative_to(directory) if path.parent.is_relative_to(directory) else path.parent
-    print(f"{state:<15}  {name}: {what}", flush=True)
+    print(f"{state:<16}  {name}: {what}", flush=True)
 
 
-def _upload(
-    directory: Path, paths: Sequence[Path], project: str | None, entity: str | None, time_limit: float
-) -> Counter[str]:
-    """Upload the files of one run by `wandb sync`, which appends those of a resumed run in order."""
-    options = [f"--{name}={value}" for name, value in (("project", project), ("entity", entity)) if value is not None]
+def _upload_parts(directory: Path, paths: Sequence[Path], options: Sequence[str], time_limit: float) -> Iterator[str]:
+    """Upload the files of one run in order; yields their states. wandb appends the rows of each to those before it."""
+    state = ""
+    for path in paths:
+        if state == "failed":
+            what = "left out: the part before it failed"
+        else:
+            state, what = _upload(path, options, time_limit)
+        _tell(directory, path, state, what)
+        yield state
+
+
+def _upload(path: Path, options: Sequence[str], time_limit: float) -> tuple[str, str]:
+    """Upload one file by `wandb sync`; the new state, and what went wrong where it is "failed"."""
     try:
-        done = subprocess.run(
-            [sys.executable, "-m", "wandb", "sync", *options, *map(str, paths)],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=time_limit,
-        )
-        said = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-        problem = said[-1] if said else f"wandb sync ended with code {done.returncode}"
+        with tempfile.TemporaryDirectory() as logs:  # wandb leaves its own in the current directory
+            done = subprocess.run(
+                [sys.executable, "-P", "-m", "wandb", "sync", *options, str(path.resolve())],
+                cwd=logs,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=time_limit,
+            )
     except subprocess.TimeoutExpired:
-        problem = f"not done within {time_limit:g} s"
-    states = ["uploaded" if synced_marker(path).exists() else "failed" for path in paths]
-    for path, state in zip(paths, states, strict=True):
-        _tell(directory, path, state, problem if state == "failed" else "done")
-    return Counter(states)
+        return "failed", f"not done within {time_limit:g} s"
+    if synced_marker(path).exists():
+        return "uploaded", "done"
+    said = [" ".join(line.split()) for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+    if any(INCOMPLETE in line for line in said):
+        synced_marker(path).touch()  # no more will come, and another upload would append the same rows again
+        return "uploaded in part", "without its last record, in which its process was killed"
+    wrong = [line for line in said if "ERROR" in line] or said
+    return "failed", wrong[-1] if wrong else f"wandb sync ended with code {done.returncode}"

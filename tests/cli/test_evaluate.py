@@ -65,9 +65,7 @@ def test_only_the_file_that_is_asked_for_is_written(
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
 
 
-def test_a_single_run_below_a_directory_is_found(
-    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_single_run_below_a_directory_is_found(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     place = tmp_path / "a" / "b" / "seed_0"
     shutil.copytree(run, place)
     assert _json(capsys, str(tmp_path), "--episodes", "1")["run"] == str(place)
