@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 VARIABLE = "MUJOCO_GL"
-PACKAGES = "Debian packages: libegl1 and libgl1-mesa-dri for EGL, libosmesa6 for OSMesa"
+PACKAGES = "Debian packages: libegl1, libopengl0 and libgl1-mesa-dri for EGL, libosmesa6 for OSMesa"
 SECONDS = 60.0
 
 # Both leave without a clean-up: MuJoCo's of OSMesa fails even where everything was drawn.

@@ -13,7 +13,7 @@ from droq_exp.cli.errors import Refusal
 from droq_exp.launch import refuse, with_config_dir
 
 app = typer.Typer(
-    help="What a sweep would do, how far it is, and what to do about what failed.",
+    help="What a sweep would do, how far it is, what to do about what failed, and what came of it.",
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
