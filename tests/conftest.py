@@ -35,6 +35,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 def wandb_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     """Keep the user's wandb settings, login and caches out of it; a closed port is the server."""
     import wandb
+
     from droq_exp.loggers import wandb as wandb_logger
 
     home = tmp_path / "home"
