@@ -8,18 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import gymnasium
+import numpy as np
 from rich.console import Console
 
 from droq_exp.cli.errors import Refusal
 from droq_exp.rendering import NoRendering, use_offscreen, use_window
+from droq_exp.video import SUFFIXES, Filmed, frame_rate, writing
 
 if TYPE_CHECKING:
-    import gymnasium
-    import numpy as np
-
     from droq_exp.trained import TrainedRun
 
-SUFFIXES = (".mp4", ".gif")
 FOLLOWING = "track"  # the camera of Gymnasium's MuJoCo tasks that moves along
 
 
@@ -85,8 +84,6 @@ def play(directory: Path, episodes: int, seed: int, stochastic: bool, picture: P
 def _film(
     run: TrainedRun, env: gymnasium.Env, episodes: int, seed: int, stochastic: bool, path: Path, fps: float | None
 ) -> None:
-    from droq_exp.video import Filmed, frame_rate, writing
-
     console = Console(stderr=True)
     try:
         with writing(path, fps or frame_rate(env)) as video, console.status("drawing") as status:
