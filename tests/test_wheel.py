@@ -49,6 +49,7 @@ def test_the_wheel_holds_the_configuration_and_the_plugin(wheel: Path) -> None:
         "hydra_plugins/droq_exp_sweeper/sweeper.py",
         "hydra_plugins/droq_exp_launcher/launcher.py",
         "droq_exp/py.typed",
+        "droq_exp/report/published_curves.csv",
     } <= names
     assert {name.partition("/")[0] for name in names} <= {"droq_exp", "hydra_plugins"} | {
         name.partition("/")[0] for name in names if ".dist-info/" in name

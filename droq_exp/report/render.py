@@ -11,7 +11,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 WIDTH = 7.2  # inches: a page of text
-DPI = 200
+DPI = 160
 # Of droq_exp.report.style.DASHES.
 DASHES: dict[str, Any] = {"solid": "-", "dotted": ":", "dashdot": "-.", "longdash": (0, (8, 2))}
 LOOK: dict[Any, Any] = {

@@ -18,6 +18,8 @@ from droq_exp.report.table import Value
 
 ROW = 0.24  # inches of a line of text
 PART_COLOURS = ("#4477aa", "#66ccee", "#228833", "#ccbb44", "#bbbbbb")  # Tol's bright ones, in the order of the parts
+ACCENT = "#0072b2"  # where no algorithm gives a colour
+MOST_BARS = 40  # that can be read
 Row = tuple[Value, ...]
 
 
@@ -34,12 +36,12 @@ def final_performance(report: Report, codebase: str) -> Figure | None:
             place.set_title(f"{env}, at {found.step:,} steps")
             place.set_xlabel("return")
             place.xaxis.set_major_formatter(thousands)
-            for height, cell in enumerate(cells):
-                scores, colour = found.scores[cell], report.styles[cell.line].colour
-                place.plot(
-                    scores, [height] * len(scores), ".", color=colour, alpha=0.4, markersize=6, markeredgewidth=0
-                )
-                _interval(place, height, [float(scores.mean()), *mean_interval(scores)], colour)
+            scores = [found.scores[cell] for cell in cells]
+            colours = [report.styles[cell.line].colour for cell in cells]
+            sizes = [len(each) for each in scores]
+            heights = np.repeat(range(len(cells)), sizes)
+            place.scatter(np.concatenate(scores), heights, s=9, c=np.repeat(colours, sizes), alpha=0.5, linewidth=0)
+            _intervals(place, [(float(each.mean()), *mean_interval(each)) for each in scores], colours)
             _rows(place, [f"{cell.line}, n = {len(found.scores[cell])}" for cell in cells])
         head(
             figure,
@@ -60,9 +62,10 @@ def aggregates(report: Report, codebase: str) -> Figure | None:
         figure = Figure(figsize=(WIDTH, ROW * len(lines) + 1.3), layout="constrained")
         for place, name in zip(figure.subplots(1, len(names), sharey=True, squeeze=False)[0], names, strict=True):
             place.set_title(f"{name}, {'less' if 'gap' in name else 'more'} is better")
-            for row in rows:
-                if row[2] == name:
-                    _interval(place, lines.index(str(row[1])), _floats(row[3:6]), report.styles[str(row[1])].colour)
+            shown = [row for row in reversed(rows) if row[2] == name]
+            _intervals(
+                place, [_floats(row[3:6]) for row in shown], [report.styles[str(row[1])].colour for row in shown]
+            )
             _rows(place, lines)
         text = "returns divided by the papers' last return of REDQ; 95% stratified-bootstrap intervals"
         if any(row[8] for row in rows):
@@ -80,8 +83,7 @@ def improvement(report: Report, codebase: str) -> Figure | None:
         figure = Figure(figsize=(0.75 * WIDTH, ROW * len(rows) + 1.1), layout="constrained")
         axes = figure.subplots()
         axes.axvline(0.5, color="#666666", linewidth=0.8, zorder=1)
-        for height, row in enumerate(rows):
-            _interval(axes, height, _floats(row[3:6]), report.styles[str(row[1])].colour)
+        _intervals(axes, [_floats(row[3:6]) for row in rows], [report.styles[str(row[1])].colour for row in rows])
         _rows(axes, [f"{row[1]} over {row[2]}" for row in rows])
         axes.set_xlim(-0.03, 1.03)
         axes.set_xlabel("probability")
@@ -102,7 +104,7 @@ def dropout_sensitivity(report: Report) -> Figure | None:
             rates = sorted({float(row[3] or 0) for rows in lines.values() for row in rows})
             place.set_title(title)
             for shift, (line, rows) in enumerate(lines.items()):
-                colour = report.styles[line].colour if line in report.styles else "#0072b2"
+                colour = report.styles[line].colour if line in report.styles else ACCENT
                 at = [rates.index(float(row[3] or 0)) + 0.08 * shift for row in rows]
                 mean, low, high = np.array([_floats(row[5:8]) for row in rows]).T
                 place.plot(at, mean, color=colour, marker="o", markersize=4, label=line)
@@ -121,6 +123,7 @@ def run_time(report: Report) -> Figure | None:
     rows = [row for row in _rows_of(report, "run_time") if np.isfinite(_floats(row[6:11])).all()][::-1]
     if not rows:
         return None
+    left_out, rows = len(rows) - MOST_BARS, rows[-MOST_BARS:]
     names = [*(name for name, _, _ in PARTS), "other"]
     with look():
         figure = Figure(figsize=(WIDTH, ROW * len(rows) + 1.4), layout="constrained")
@@ -133,7 +136,8 @@ def run_time(report: Report) -> Figure | None:
         _rows(axes, [f"{row[0]}/{row[1]}/{row[2]}, n = {row[4]}" for row in rows])
         axes.set_xlabel("seconds for 1,000 environment steps")
         figure.legend(loc="outside upper right", ncols=len(names))
-        head(figure, "Where the time goes", "mean over seeds")
+        more = f"; {left_out} rows more are in the table" if left_out > 0 else ""
+        head(figure, "Where the time goes", f"mean over seeds{more}")
     return figure
 
 
@@ -152,8 +156,7 @@ def differences(report: Report) -> Figure | None:
             place.set_xlabel("difference of mean returns")
             place.xaxis.set_major_formatter(thousands)
             place.axvline(0, color="#666666", linewidth=0.8, zorder=1)
-            for height, row in enumerate(rows):
-                _interval(place, height, _floats(row[8:11]), "#0072b2")
+            _intervals(place, [_floats(row[8:11]) for row in rows], [ACCENT] * len(rows))
             _rows(place, [f"{row[2]}: {row[4]} less {row[3]}" for row in rows])
         head(figure, "The directories compared", "mean over seeds of the second less the first, 95% bootstrap interval")
     return figure
@@ -167,11 +170,12 @@ def _floats(values: Sequence[Value]) -> list[float]:
     return [float(value) if isinstance(value, int | float) else np.nan for value in values]
 
 
-def _interval(axes: Axes, height: float, estimate: Sequence[float], colour: str) -> None:
-    """``estimate``: center, lower and upper limit."""
-    center, low, high = estimate
-    axes.hlines(height, low, high, color=colour, linewidth=5, alpha=0.3)
-    axes.plot(center, height, "|", color=colour, markersize=10, markeredgewidth=2)
+def _intervals(axes: Axes, estimates: Sequence[Sequence[float]], colours: Sequence[str]) -> None:
+    """A row for each of ``estimates``, (center, lower, upper limit), from below; few artists, for each costs time."""
+    heights = range(len(estimates))
+    center, low, high = np.array(estimates, dtype=float).reshape(-1, 3).T
+    axes.hlines(heights, low, high, colors=colours, linewidth=5, alpha=0.3)
+    axes.scatter(center, heights, s=90, c=colours, marker="|", linewidth=2)
 
 
 def _rows(axes: Axes, labels: Sequence[str]) -> None:
