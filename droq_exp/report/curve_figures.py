@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,14 +43,16 @@ def learning_curves(sweep: Sweep, report: Report, codebase: str, metric: Metric)
     with look():
         figure, axes = panel_grid(len(panels), HEIGHT)
         for place, (env, cells) in zip(axes, panels.items(), strict=True):
-            place.set_title(env)
+            curves = {cell: report.curves[cell][metric.name] for cell in cells}
+            place.set_title(f"{env}, {_seeds(curves.values())}" if shared else env)
             place.set_xlabel("environment steps (thousands)")
             place.set_ylabel(metric.label)
             place.yaxis.set_major_formatter(thousands)
             place.locator_params(nbins=5)
-            _draw_panel(place, cells, report, metric, labelled=not shared)
-        dashed = metric.name == "return" and any(cell in report.published for each in panels.values() for cell in each)
-        _explain(figure, f"{metric.label}, code style {codebase}", metric, dashed, left_out)
+            _draw_panel(place, curves, report, metric, labelled=not shared)
+        drawn = [cell for cells in panels.values() for cell in cells]
+        text = _explanation(drawn, report, metric) + (f"; {left_out} lines more are left out" if left_out else "")
+        head(figure, f"{metric.label}, code style {codebase}", text)
         if shared:
             _share_legend(figure, lines, report)
     return figure
@@ -87,11 +89,15 @@ def thousands(value: float, _: float) -> str:
     return f"{value:,.10g}"
 
 
-def _draw_panel(axes: Axes, cells: Sequence[Cell], report: Report, metric: Metric, labelled: bool) -> None:
-    curves = {cell: report.curves[cell][metric.name] for cell in cells}
+def _seeds(curves: Iterable[Curve]) -> str:
+    numbers = [int(curve.seeds.max()) for curve in curves]
+    return f"n = {min(numbers)}" if min(numbers) == max(numbers) else f"n = {min(numbers)} to {max(numbers)}"
+
+
+def _draw_panel(axes: Axes, curves: Mapping[Cell, Curve], report: Report, metric: Metric, labelled: bool) -> None:
     end = max(curve.steps[-1] for curve in curves.values()) / 1_000
     if metric.name == "return":
-        for cell in cells:
+        for cell in curves:
             if cell in report.published:
                 _draw_published(axes, report.published[cell], report.styles[cell.line], end)
     for cell, curve in curves.items():
@@ -101,7 +107,7 @@ def _draw_panel(axes: Axes, cells: Sequence[Cell], report: Report, metric: Metri
     axes.set_xlim(0, end)
     _limit(axes, [*curves.values()])
     if labelled:
-        _label_ends(axes, curves, report, end)
+        _label_ends(axes, curves, report)
 
 
 def _draw_curve(axes: Axes, curve: Curve, style: LineStyle) -> None:
@@ -133,7 +139,7 @@ def _limit(axes: Axes, curves: Sequence[Curve]) -> None:
         axes.set_ylim(max(bottom, low - margin), min(top, high + margin))
 
 
-def _label_ends(axes: Axes, curves: dict[Cell, Curve], report: Report, end: float) -> None:
+def _label_ends(axes: Axes, curves: Mapping[Cell, Curve], report: Report) -> None:
     """Names at the right of the lines' ends, moved apart where they would overlap."""
     bottom, top = axes.get_ylim()
     ends = {cell: float(np.clip((curve.center[-1] - bottom) / (top - bottom), 0, 1)) for cell, curve in curves.items()}
@@ -164,14 +170,13 @@ def _apart(places: Sequence[float], gap: float = 0.09) -> list[float]:
     return moved
 
 
-def _explain(figure: Figure, title: str, metric: Metric, published: bool, left_out: int) -> None:
-    of = "interquartile mean" if metric.statistic == "iqm" else "mean"
-    text = f"{of} over seeds and 95% bootstrap interval; paler: not all seeds are there"
-    if published:
+def _explanation(cells: Sequence[Cell], report: Report, metric: Metric) -> str:
+    text = f"{'interquartile mean' if metric.statistic == 'iqm' else 'mean'} over seeds and 95% bootstrap interval"
+    if any(np.ptp(report.curves[cell][metric.name].seeds) > 0 for cell in cells):
+        text += "; paler: not all seeds are there"
+    if metric.name == "return" and any(cell in report.published for cell in cells):
         text += "; dashed: published mean"
-    if left_out:
-        text += f"; {left_out} lines more are left out"
-    head(figure, title, text)
+    return text
 
 
 def head(figure: Figure, title: str, text: str) -> None:

@@ -61,7 +61,8 @@ def aggregates(report: Report, codebase: str) -> Figure | None:
     with look():
         figure = Figure(figsize=(WIDTH, ROW * len(lines) + 1.3), layout="constrained")
         for place, name in zip(figure.subplots(1, len(names), sharey=True, squeeze=False)[0], names, strict=True):
-            place.set_title(f"{name}, {'less' if 'gap' in name else 'more'} is better")
+            place.set_title(name)
+            place.set_xlabel(f"{'less' if 'gap' in name else 'more'} is better")
             shown = [row for row in reversed(rows) if row[2] == name]
             _intervals(
                 place, [_floats(row[3:6]) for row in shown], [report.styles[str(row[1])].colour for row in shown]
@@ -69,7 +70,7 @@ def aggregates(report: Report, codebase: str) -> Figure | None:
             _rows(place, lines)
         text = "returns divided by the papers' last return of REDQ; 95% stratified-bootstrap intervals"
         if any(row[8] for row in rows):
-            text += "; not all have the same environments, see the table"
+            text += "\nnot all rows are of the same environments, see the table"
         head(figure, f"Aggregates over environments, code style {codebase}", text)
     return figure
 
@@ -102,7 +103,7 @@ def dropout_sensitivity(report: Report) -> Figure | None:
         figure, axes = panel_grid(len(panels), 2.2)
         for place, (title, lines) in zip(axes, panels.items(), strict=True):
             rates = sorted({float(row[3] or 0) for rows in lines.values() for row in rows})
-            place.set_title(title)
+            place.set_title(title if len(lines) > 1 else f"{next(iter(lines))}: {title}")
             for shift, (line, rows) in enumerate(lines.items()):
                 colour = report.styles[line].colour if line in report.styles else ACCENT
                 at = [rates.index(float(row[3] or 0)) + 0.08 * shift for row in rows]
@@ -113,7 +114,8 @@ def dropout_sensitivity(report: Report) -> Figure | None:
             place.set_xlabel("dropout rate")
             place.set_ylabel("return")
             place.yaxis.set_major_formatter(thousands)
-            place.legend(loc="best")
+            if len(lines) > 1:
+                place.legend(loc="upper left", bbox_to_anchor=(1, 1))
         head(figure, "Sensitivity to the dropout rate", "mean over seeds and 95% bootstrap interval")
     return figure
 
@@ -145,7 +147,7 @@ def differences(report: Report) -> Figure | None:
     """What a directory has more than another: a pair of axes for each environment, a row for each algorithm."""
     panels: dict[str, list[Row]] = defaultdict(list)
     for row in _rows_of(report, "differences"):
-        panels[f"{row[1]}, {row[0]}"].append(row)
+        panels[f"{row[1]}, {row[0]}"].insert(0, row)
     if not panels:
         return None
     longest = max(map(len, panels.values()))

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 Value = str | int | float | None
+PAGE = 40  # rows that fit on one
+LATEX_NEEDS = "% needs \\usepackage[T1]{fontenc} and the packages booktabs"
 LATEX = str.maketrans(
     {
         **{character: f"\\{character}" for character in "&%$#_{}"},
@@ -91,24 +93,18 @@ class Table:
         return "\n".join([f"## {self.title}", "", head, rule, *body, "", self.caption, ""])
 
     def to_latex(self) -> str:
-        """A ``table`` environment that needs the packages booktabs and, for quotation marks, T1 fonts."""
+        """A ``table``, or over pages a ``longtable``, with booktabs; quotation marks need T1 fonts."""
         alignment = "".join("r" if column.numeric else "l" for column in self.columns)
-        head = _latex_row([column.name for column in self.columns])
-        lines = [
-            "% needs \\usepackage{booktabs} and \\usepackage[T1]{fontenc}",
-            "\\begin{table}",
-            f"\\caption{{{self.title.translate(LATEX)}. {self.caption.translate(LATEX)}}}",
-            f"\\label{{tab:{self.name.replace('_', '-')}}}",
-            "\\centering",
-            f"\\begin{{tabular}}{{{alignment}}}",
-            "\\toprule",
-            head,
-            "\\midrule",
-            *map(_latex_row, self.texts),
-            "\\bottomrule",
-            "\\end{tabular}",
-            "\\end{table}",
-        ]
+        caption = f"\\caption{{{self.title.translate(LATEX)}. {self.caption.translate(LATEX)}}}"
+        label = f"\\label{{tab:{self.name.replace('_', '-')}}}"
+        head = ["\\toprule", _latex_row([column.name for column in self.columns]), "\\midrule"]
+        body = [_latex_row(row) for row in self.texts]
+        if len(self.rows) > PAGE:
+            start = [f"\\begin{{longtable}}{{{alignment}}}", f"{caption}{label}\\\\", *head, "\\endhead"]
+            lines = [LATEX_NEEDS + ",longtable", *start, *body, "\\bottomrule", "\\end{longtable}"]
+        else:
+            start = ["\\begin{table}", caption, label, "\\centering", f"\\begin{{tabular}}{{{alignment}}}"]
+            lines = [LATEX_NEEDS, *start, *head, *body, "\\bottomrule", "\\end{tabular}", "\\end{table}"]
         return "\n".join(lines) + "\n"
 
 
