@@ -11,6 +11,7 @@ from reports import only, rows
 
 from droq_exp.report.build import build
 from droq_exp.report.data import load
+from droq_exp.report.table import PAGE, Column, Table
 
 
 def test_final_performance(partial: Path) -> None:
@@ -129,3 +130,25 @@ def test_unfinished_runs_and_missing_seeds(partial: Path) -> None:
     assert failed["what is wrong"] == "RuntimeError: a_b & 50%"
     assert failed["log"] == str(partial / "runs/redq/redq/hopper/seed_1/train.log")
     assert only(rows(partial, "missing_seeds"), algorithm="redq")["missing"] == "2"
+
+
+def test_the_three_forms_of_a_table() -> None:
+    columns = (Column("run_1 & more"), Column("return", 1))
+    table = Table(
+        "a_b", "100%", "Of $ and | {all}.", columns, (("a|b_c\n^~\\", -0.04), ("x,y", float("nan")), ('"', None))
+    )
+    assert table.to_csv() == 'run_1 & more,return\n"a|b_c\n^~\\",-0.04\n"x,y",\n"""",\n'
+    markdown = table.to_markdown().splitlines()
+    assert markdown[2:7] == [
+        "| run_1 & more | return |",
+        "| --- | ---: |",
+        "| a\\|b\\_c ^\\~\\\\ | 0.0 |",
+        "| x,y | - |",
+        '| " | - |',
+    ]
+    latex = table.to_latex().splitlines()
+    assert r"\caption{100\%. Of \$ and \textbar{} \{all\}.}" in latex
+    assert r"a\textbar{}b\_c \textasciicircum{}\textasciitilde{}\textbackslash{} & 0.0 \\" in latex
+    assert latex[-3:] == [r"\bottomrule", r"\end{tabular}", r"\end{table}"]
+    long = Table("a", "b", "c", columns, (("x", 1.0),) * (PAGE + 1))
+    assert long.to_latex().splitlines()[-1] == r"\end{longtable}"
