@@ -127,7 +127,7 @@ def report(
         Path | None, typer.Option("--output", help="Where to; report/ in the first directory otherwise.")
     ] = None,
 ) -> None:
-    """Write figures and tables of the runs below directories, and say what is missing."""
+    """Write a page, figures and tables of the runs below directories, and say what is missing."""
     from droq_exp.cli.report import report as write_report
 
     write_report(directories, compare, output)

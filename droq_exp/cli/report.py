@@ -1,4 +1,4 @@
-"""``droq-exp report``: figures and tables of the runs below directories, and what is missing in them."""
+"""``droq-exp report``: a page, figures and tables of the runs below directories, and what is missing in them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from droq_exp.cli.errors import Refusal
 from droq_exp.cli.status import STYLES, WORDS
 from droq_exp.report.build import Report, build
 from droq_exp.report.data import Sweep, load
-from droq_exp.report.files import write_report
+from droq_exp.report.files import PAGE, write_report
 
 SHOWN = 20  # lines of what is missing; all are in the tables
 
@@ -66,3 +66,4 @@ def _print(sweep: Sweep, made: Report, place: Path, written: Sequence[Path]) -> 
         print(f"missing: {len(made.missing) - SHOWN:,} things more")
     kinds = Counter(path.suffix.removeprefix(".") for path in written)
     print(f"written to {place}: {', '.join(f'{count} {kind}' for kind, count in sorted(kinds.items()))}")
+    print(f"open {place / PAGE}")

@@ -10,28 +10,32 @@ from droq_exp.files import write_atomically
 from droq_exp.report.build import Report
 from droq_exp.report.data import Sweep
 from droq_exp.report.figures import rendered_figures
+from droq_exp.report.page import write_page
 
+PAGE = "index.html"
 CONTENTS = "report.json"  # which files are the report's, so that the next one removes those it no longer has
 
 
 def write_report(sweep: Sweep, report: Report, directory: Path) -> list[Path]:
-    """Write tables and figures into ``directory``, made where it is missing, in place of an earlier report's.
+    """Write tables, figures and the page into ``directory``, made where it is missing, in place of an earlier report's.
 
     Returns:
         The files, in the order in which they were written.
     """
     earlier = _earlier(directory)
+    directory.mkdir(parents=True, exist_ok=True)
     written = []
     for path, content in _contents(sweep, report):
         place = directory / path
         place.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(place, content)
         written.append(place)
-    kept = [path.relative_to(directory).as_posix() for path in written]
+    kept = [*(path.relative_to(directory).as_posix() for path in written), PAGE]
     write_atomically(directory / CONTENTS, json.dumps(kept, indent=2) + "\n")
     for name in earlier - {*kept}:
         (directory / name).unlink(missing_ok=True)
-    return written
+    write_page(sweep, report, directory / PAGE)  # links what lies beside it now
+    return [*written, directory / PAGE]
 
 
 def _contents(sweep: Sweep, report: Report) -> Iterable[tuple[Path, bytes | str]]:

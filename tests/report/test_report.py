@@ -17,7 +17,12 @@ def test_what_is_written(partial_report: Path) -> None:
     assert {"final_performance_redq.png", "aggregates_redq.png", "run_time.png", "bias_mean_redq.png"} <= figures
     assert {path.suffix for path in (partial_report / "tables").iterdir()} == {".csv", ".md", ".tex"}
     listed = json.loads((partial_report / "report.json").read_text())
-    assert sorted(listed) == sorted(str(path.relative_to(partial_report)) for path in partial_report.glob("*/*"))
+    assert listed[-1] == "index.html"
+    lie_there = {str(path.relative_to(partial_report)) for path in partial_report.rglob("*") if path.is_file()}
+    assert {*listed} == lie_there - {"report.json"}
+    page = (partial_report / "index.html").read_text()
+    assert "figures/return_redq.pdf" in page
+    assert "tables/final_performance.tex" in page
 
 
 def test_figures_are_what_their_endings_say(partial_report: Path) -> None:
@@ -33,14 +38,15 @@ def test_a_report_is_no_run_and_repeats_itself(
 ) -> None:
     again = tmp_path / "again"
     assert make_report(partial, "--output", again) == 0
-    for path in partial_report.rglob("*.*"):
+    for path in partial_report.rglob("*/*.*"):  # the page tells when it was written
         assert (again / path.relative_to(partial_report)).read_bytes() == path.read_bytes(), path.name
     printed = capsys.readouterr().out.splitlines()
     assert printed[0] == "6 runs: 4 done, 1 interrupted, 1 failed"
     assert "missing: redq/hopper/redq: no seed 2" in printed
     assert any("redq/hopper/droq, seed 2 (interrupted, at step 12,000)" in line for line in printed)
     assert any("redq/hopper/redq, seed 1 (failed, at step 0)" in line for line in printed)
-    assert printed[-1].startswith(f"written to {again}: ")
+    assert printed[-2].startswith(f"written to {again}: ")
+    assert printed[-1] == f"open {again / 'index.html'}"
 
 
 def test_special_characters_in_tables(partial_report: Path) -> None:
