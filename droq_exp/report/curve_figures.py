@@ -33,7 +33,7 @@ def learning_curves(sweep: Sweep, report: Report, codebase: str, metric: Metric)
         for (style, env), cells in sweep.panels.items()
         if style == codebase
     }
-    lines = _lines(panels.values())
+    lines = drawn_lines(cell for cells in panels.values() for cell in cells)
     left_out = len({cell.line for cells in panels.values() for cell in cells}) - len(lines)
     panels = {env: [cell for cell in cells if cell.line in lines] for env, cells in panels.items()}
     panels = {env: cells for env, cells in panels.items() if cells}
@@ -58,11 +58,11 @@ def learning_curves(sweep: Sweep, report: Report, codebase: str, metric: Metric)
     return figure
 
 
-def _lines(panels: Iterable[Sequence[Cell]]) -> list[str]:
+def drawn_lines(cells: Iterable[Cell]) -> list[str]:
     """The lines to draw: where they are too many to be told apart, without variants."""
-    cells = [cell for cells in panels for cell in cells]
-    lines = sorted({cell.line for cell in cells})
-    recipes = sorted({cell.line for cell in cells if not cell.variant})
+    variants = {cell.line: cell.variant for cell in cells}
+    lines = sorted(variants)
+    recipes = [line for line in lines if not variants[line]]
     return lines if len(lines) <= MOST else (recipes or lines)[:MOST]
 
 

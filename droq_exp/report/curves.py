@@ -82,7 +82,10 @@ def _curve(matrix: tuple[np.ndarray, np.ndarray], statistic: Statistic) -> Curve
     known = np.isfinite(values)
     steps, values, known = (array[..., known.any(axis=0)] for array in (steps, values, known))
     center, low, high = (np.full(len(steps), np.nan) for _ in range(3))
-    patterns, belongs = np.unique(known, axis=1, return_inverse=True)
+    if known.all():  # as most often; finding out by sorting takes longer than the rest
+        patterns, belongs = known[:, :1], np.zeros(len(steps), dtype=np.intp)
+    else:
+        patterns, belongs = np.unique(known, axis=1, return_inverse=True)
     for number, pattern in enumerate(patterns.T):
         at = belongs.reshape(-1) == number
         present = values[pattern][:, at]

@@ -35,7 +35,7 @@ def _figures(sweep: Sweep, report: Report) -> Iterator[tuple[str, Figure | None]
         for metric in METRICS.values():
             yield f"{metric.name}_{codebase}", learning_curves(sweep, report, codebase, metric)
         yield f"final_performance_{codebase}", score_figures.final_performance(report, codebase)
-        yield f"aggregates_{codebase}", score_figures.aggregates(report, codebase)
+        yield f"aggregates_{codebase}", score_figures.aggregates(sweep, report, codebase)
         yield f"probability_of_improvement_{codebase}", score_figures.improvement(report, codebase)
     yield "dropout_sensitivity", score_figures.dropout_sensitivity(report)
     yield "run_time", score_figures.run_time(report)

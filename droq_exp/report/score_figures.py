@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 
 from droq_exp.report.bootstrap import mean_interval
 from droq_exp.report.build import Report
-from droq_exp.report.curve_figures import head, panel_grid, thousands
+from droq_exp.report.curve_figures import drawn_lines, head, panel_grid, thousands
+from droq_exp.report.data import Sweep
 from droq_exp.report.render import WIDTH, look
 from droq_exp.report.run_tables import PARTS
 from droq_exp.report.table import Value
@@ -28,11 +29,13 @@ def final_performance(report: Report, codebase: str) -> Figure | None:
     panels = {env: found for (style, env), found in report.comparisons.items() if style == codebase and found.scores}
     if not panels:
         return None
-    longest = max(len(found.scores) for found in panels.values())
+    everything = {cell.line for found in panels.values() for cell in found.scores}
+    lines = drawn_lines(cell for found in panels.values() for cell in found.scores)
+    longest = max(sum(cell.line in lines for cell in found.scores) for found in panels.values())
     with look():
         figure, axes = panel_grid(len(panels), ROW * longest + 0.75)
         for place, (env, found) in zip(axes, panels.items(), strict=True):
-            cells = sorted(found.scores, reverse=True)
+            cells = sorted((cell for cell in found.scores if cell.line in lines), reverse=True)
             place.set_title(f"{env}, at {found.step:,} steps")
             place.set_xlabel("return")
             place.xaxis.set_major_formatter(thousands)
@@ -46,14 +49,16 @@ def final_performance(report: Report, codebase: str) -> Figure | None:
         head(
             figure,
             f"Performance at the last common step, code style {codebase}",
-            "mean over seeds, 95% bootstrap interval, and single seeds",
+            f"mean over seeds, 95% bootstrap interval, and single seeds{_more(len(everything) - len(lines))}",
         )
     return figure
 
 
-def aggregates(report: Report, codebase: str) -> Figure | None:
+def aggregates(sweep: Sweep, report: Report, codebase: str) -> Figure | None:
     """A pair of axes for each aggregate, a row for each algorithm."""
-    rows = [row for row in _rows_of(report, "aggregates") if row[0] == codebase]
+    drawn = drawn_lines(cell for cell in sweep.cells if cell.codebase == codebase)
+    every = [row for row in _rows_of(report, "aggregates") if row[0] == codebase]
+    rows = [row for row in every if row[1] in drawn]
     if not rows:
         return None
     names = list(dict.fromkeys(str(row[2]) for row in rows))
@@ -69,6 +74,7 @@ def aggregates(report: Report, codebase: str) -> Figure | None:
             )
             _rows(place, lines)
         text = "returns divided by the papers' last return of REDQ; 95% stratified-bootstrap intervals"
+        text += _more((len(every) - len(rows)) // len(names))
         if any(row[8] for row in rows):
             text += "\nnot all rows are of the same environments, see the table"
         head(figure, f"Aggregates over environments, code style {codebase}", text)
@@ -114,8 +120,9 @@ def dropout_sensitivity(report: Report) -> Figure | None:
             place.set_xlabel("dropout rate")
             place.set_ylabel("return")
             place.yaxis.set_major_formatter(thousands)
-            if len(lines) > 1:
-                place.legend(loc="upper left", bbox_to_anchor=(1, 1))
+        if any(len(lines) > 1 for lines in panels.values()):
+            labelled = {str(line.get_label()): line for place in axes for line in place.lines}
+            figure.legend([*labelled.values()], [*labelled], loc="outside lower left", ncols=4)
         head(figure, "Sensitivity to the dropout rate", "mean over seeds and 95% bootstrap interval")
     return figure
 
@@ -138,8 +145,7 @@ def run_time(report: Report) -> Figure | None:
         _rows(axes, [f"{row[0]}/{row[1]}/{row[2]}, n = {row[4]}" for row in rows])
         axes.set_xlabel("seconds for 1,000 environment steps")
         figure.legend(loc="outside upper right", ncols=len(names))
-        more = f"; {left_out} rows more are in the table" if left_out > 0 else ""
-        head(figure, "Where the time goes", f"mean over seeds{more}")
+        head(figure, "Where the time goes", f"mean over seeds{_more(left_out)}")
     return figure
 
 
@@ -162,6 +168,10 @@ def differences(report: Report) -> Figure | None:
             _rows(place, [f"{row[2]}: {row[4]} less {row[3]}" for row in rows])
         head(figure, "The directories compared", "mean over seeds of the second less the first, 95% bootstrap interval")
     return figure
+
+
+def _more(left_out: int) -> str:
+    return f"; {left_out} rows more are in the table" if left_out > 0 else ""
 
 
 def _rows_of(report: Report, name: str) -> Sequence[Row]:
