@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,7 @@ def write_run(
 ) -> Path:
     """A run evaluated every 1,000 steps with these mean returns; ``changed`` are values that differ from the recipe."""
     changed = changed or {}
-    digest = f"-{abs(hash(json.dumps(changed, sort_keys=True))) % 16**8:08x}" if changed else ""
+    digest = f"-{zlib.crc32(json.dumps(changed, sort_keys=True).encode()):08x}" if changed else ""
     directory = root / experiment / codebase / algo / f"{env}{digest}" / f"seed_{seed}"
     directory.mkdir(parents=True)
     steps = 1_000 * len(returns)
