@@ -14,6 +14,7 @@ import pytest
 import torch
 import wandb
 import yaml
+from logged import read_wandb
 from omegaconf import OmegaConf
 from real_runs import (
     LITTLE_BIAS,
@@ -33,7 +34,6 @@ from real_runs import (
     weights,
 )
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from test_loggers import read_wandb
 
 from droq_exp.config import compose
 from droq_exp.config.validation import to_config

@@ -1,0 +1,186 @@
+"""wandb's run files and requests: offline, online, and where it breaks."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from logged import GROUP, make_info, parse_wandb, read_wandb, warnings_of
+from wandb_server import FakeServer, QuietServer, log_in
+
+from droq_exp.loggers.wandb import Mode, WandbLogger
+
+
+def test_wandb_offline_is_one_run_per_seed(tmp_path: Path, wandb_session: pytest.MonkeyPatch) -> None:
+    wandb_session.setenv("WANDB_RUN_ID", "the-same-for-all")
+    infos = [make_info(tmp_path, seed) for seed in (0, 1)]
+    loggers = [WandbLogger(info, project="project", entity="entity") for info in infos]  # both at once
+    for step in (1000, 2000):
+        for seed, logger in enumerate(loggers):
+            logger.log(step, {"eval/return_mean": step + seed})
+            logger.log(step, {"train/critic_loss": 0.5})
+    for logger, state in zip(loggers, ("finished", "failed"), strict=True):
+        logger.close(state)
+    for seed, info in enumerate(infos):
+        found = read_wandb(info)
+        run = found["run"]
+        assert (run.project, run.entity, run.run_group) == ("project", "entity", GROUP)
+        assert run.display_name == f"{GROUP}/seed_{seed}"
+        assert list(run.tags) == ["runs", "redq", "droq", "hopper"]
+        assert found["config"]["algo"] == info.config["algo"]
+        assert found["config"]["seed"] == seed
+        assert found["history"] == [
+            {"_step": step, "eval/return_mean": step + seed, "train/critic_loss": 0.5} for step in (1000, 2000)
+        ]
+        assert found["exit"] == seed  # 0 finished, 1 failed
+        assert not warnings_of(info)
+    assert len({read_wandb(info)["run"].run_id for info in infos}) == 2
+
+
+def test_wandb_resumed_keeps_its_id_and_leaves_out_what_it_has(
+    tmp_path: Path, wandb_session: pytest.MonkeyPatch
+) -> None:
+    import wandb
+
+    info = make_info(tmp_path)
+    first = WandbLogger(info)
+    for step in (1000, 2000):
+        first.log(step, {"eval/return_mean": step})
+    first.close("interrupted")
+    (before,) = info.directory.glob("wandb/offline-run-*")
+    while time.strftime("%Y%m%d_%H%M%S") in before.name:  # wandb names its directories by the second
+        time.sleep(0.05)
+    second = WandbLogger(replace(info, resumed_at=1000))
+    for step in (2000, 3000):
+        second.log(step, {"eval/return_mean": step})
+    second.close("finished")
+    wandb.teardown()
+    parts = [parse_wandb(path) for path in sorted(info.directory.glob("wandb/offline-run-*/run-*.wandb"))]
+    assert len({part["run"].run_id for part in parts}) == 1
+    assert [row["_step"] for part in parts for row in part["history"]] == [1000, 2000, 3000]
+
+
+def test_wandb_marks_an_interrupted_run(tmp_path: Path, wandb_session: pytest.MonkeyPatch) -> None:
+    logger = WandbLogger(info := make_info(tmp_path))
+    logger.close("interrupted")
+    assert read_wandb(info)["exit"] == 130
+
+
+def test_wandb_without_a_login_goes_on_offline(tmp_path: Path, wandb_session: pytest.MonkeyPatch) -> None:
+    logger = WandbLogger(info := make_info(tmp_path), mode="online")
+    logger.log(10, {"eval/return_mean": 1.0})
+    logger.close("finished")
+    (message,) = warnings_of(info)
+    assert "not logged in" in message
+    assert read_wandb(info)["history"] == [{"_step": 10, "eval/return_mean": 1.0}]
+
+
+def test_wandb_that_nobody_answers_goes_on_offline_and_waits_once(
+    tmp_path: Path, wandb_session: pytest.MonkeyPatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log_in(wandb_session)
+    tries: list[str] = []
+    attempt = WandbLogger._init
+
+    def count(self: WandbLogger, mode: Mode) -> Any:
+        tries.append(mode)
+        return attempt(self, mode)
+
+    monkeypatch.setattr(WandbLogger, "_init", count)
+    for seed in (0, 1):
+        logger = WandbLogger(info := make_info(tmp_path, seed), mode="online", init_timeout=1.0)
+        logger.log(10, {"eval/return_mean": 1.0})
+        logger.close("finished")
+        (message,) = warnings_of(info)
+        assert "cannot go online" in message
+        assert read_wandb(info)["history"] == [{"_step": 10, "eval/return_mean": 1.0}]
+        assert read_wandb(info)["exit"] == 0
+        assert not list(info.directory.glob("wandb/run-*"))  # of the attempt: `wandb sync` would upload it too
+    assert tries == ["online", "offline", "offline"]
+
+
+def test_wandb_that_cannot_start_at_all_stops_nothing(
+    tmp_path: Path, wandb_session: pytest.MonkeyPatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import wandb
+
+    def refuse(**_: Any) -> None:
+        raise PermissionError("no room")
+
+    monkeypatch.setattr(wandb, "init", refuse)
+    logger = WandbLogger(info := make_info(tmp_path))
+    logger.log(10, {"eval/return_mean": 1.0})
+    logger.close("finished")
+    (message,) = warnings_of(info)
+    assert "going on without it" in message
+    assert "no room" in message
+
+
+def test_wandb_that_breaks_later_is_said_once(tmp_path: Path, wandb_session: pytest.MonkeyPatch) -> None:
+    logger = WandbLogger(info := make_info(tmp_path))
+    run = logger._run
+    assert run is not None
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise BrokenPipeError("gone")
+
+    wandb_session.setattr(run, "log", fail)
+    logger.log(10, {"eval/return_mean": 1.0})
+    logger.log(20, {"eval/return_mean": 1.0})
+    logger.close("finished")
+    (message,) = warnings_of(info)
+    assert "no more metrics" in message
+
+
+def test_wandb_online_sends_every_seeds_run(
+    tmp_path: Path, wandb_session: pytest.MonkeyPatch, server: QuietServer
+) -> None:
+    log_in(wandb_session, f"http://127.0.0.1:{server.server_port}")
+    infos = [make_info(tmp_path, seed) for seed in (0, 1)]
+    loggers = [WandbLogger(info, mode="online", init_timeout=20.0) for info in infos]
+    for seed, logger in enumerate(loggers):
+        logger.log(1000, {"eval/return_mean": 1.5 + seed})
+        logger.close("finished")
+    assert [warnings_of(info) for info in infos] == [[], []]
+    starts = [body["variables"] for _, body in FakeServer.requests if body.get("variables", {}).get("groupName")]
+    assert {start["displayName"] for start in starts} == {info.name for info in infos}
+    assert {start["groupName"] for start in starts} == {GROUP}
+    streams = [json.dumps(body) for path, body in FakeServer.requests if path.endswith("/file_stream")]
+    for seed in (0, 1):
+        assert any(f'\\"eval/return_mean\\":{1.5 + seed}' in stream for stream in streams)
+    assert sum('"exitcode": 0' in stream for stream in streams) == 2
+    assert server.connections > 0
+
+
+def test_wandb_offline_touches_no_network(
+    tmp_path: Path, wandb_session: pytest.MonkeyPatch, server: QuietServer
+) -> None:
+    url = f"http://127.0.0.1:{server.server_port}"
+    log_in(wandb_session, url)
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        for spelling in (name, name.lower()):
+            wandb_session.setenv(spelling, url)
+    logger = WandbLogger(info := make_info(tmp_path))
+    logger.log(1000, {"eval/return_mean": 1.5})
+    logger.close("finished")
+    assert read_wandb(info)["exit"] == 0
+    assert server.connections == 0
+
+
+def test_wandb_whose_server_dies_does_not_hold_up_the_end(
+    tmp_path: Path, wandb_session: pytest.MonkeyPatch, server: QuietServer
+) -> None:
+    log_in(wandb_session, f"http://127.0.0.1:{server.server_port}")
+    logger = WandbLogger(info := make_info(tmp_path), mode="online", init_timeout=3.0)
+    assert not warnings_of(info)
+    server.shutdown()
+    server.server_close()
+    logger.log(1000, {"eval/return_mean": 1.5})
+    logger.close("finished")
+    (message,) = warnings_of(info)
+    assert "did not upload everything" in message
+    assert read_wandb(info, "run-*")["history"] == [{"_step": 1000, "eval/return_mean": 1.5}]
