@@ -1,4 +1,4 @@
-"""How many threads this process can use well."""
+"""What the CPU offers this process: cores, and bf16."""
 
 from __future__ import annotations
 
@@ -27,6 +27,13 @@ def physical_cores(cpus: Iterable[int], tree: Path) -> int:
         except OSError:
             cores.add(str(cpu))
     return len(cores)
+
+
+def has_bf16() -> bool:
+    """Whether the CPU multiplies bf16 matrices by instructions of its own (AVX512-BF16, AMX); slower without."""
+    import torch  # not at the top: counting cores must not take seconds
+
+    return torch.cpu._is_avx512_bf16_supported()
 
 
 def quota(tree: Path) -> int:

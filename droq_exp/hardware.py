@@ -14,10 +14,13 @@ from pathlib import Path
 import torch
 
 from droq_exp.config.schema import HardwareConfig
-from droq_exp.cores import usable_cores
+from droq_exp.cores import has_bf16, usable_cores
 
 # glibc's mallopt parameters (malloc.h)
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+
+# By hardware.precision, of float32 matrix multiplications: oneDNN rounds the factors to bf16 and sums in float32.
+MATMUL_PRECISION = {"fp32": "highest", "tf32": "high", "bf16": "medium"}
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ def set_up(config: HardwareConfig) -> Hardware:
     """Apply the thread, precision and memory settings to this process and resolve the device.
 
     Raises:
-        RuntimeError: a CUDA device is asked for and there is none.
+        RuntimeError: a CUDA device or bf16 instructions are asked for and there are none.
 
     """
     device = config.device
@@ -41,9 +44,11 @@ def set_up(config: HardwareConfig) -> Hardware:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device != "cpu" and not torch.cuda.is_available():
         raise RuntimeError(f"hardware.device={device}: no CUDA device here")
+    if config.precision == "bf16" and not has_bf16():
+        raise RuntimeError("hardware.precision=bf16: this CPU has no bf16 instructions")
     threads = config.threads or usable_cores()
     torch.set_num_threads(threads)
-    torch.set_float32_matmul_precision("high" if config.precision == "tf32" else "highest")
+    torch.set_float32_matmul_precision(MATMUL_PRECISION[config.precision])
     _keep_freed_memory()
     compile_updates = config.compile and _can_compile(device)
     words = f"cpu, {threads} threads" if device == "cpu" else f"{device} ({torch.cuda.get_device_name(device)})"

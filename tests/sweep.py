@@ -55,6 +55,7 @@ class Sweep:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            preexec_fn=heed_ctrl_c,
         )
         self._started.append(process)
         return process
@@ -116,6 +117,11 @@ class Sweep:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.communicate(timeout=SECONDS)
+
+
+def heed_ctrl_c() -> None:
+    """For a process that is started: what runs in the background of a shell ignores SIGINT, and its children do too."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def broken(seed: int) -> list[str]:

@@ -17,6 +17,7 @@ from droq_exp.config.errors import ConfigError, nearest
 from droq_exp.config.keys import CODEBASES, FREE, LAUNCHERS, check_key, is_block, known_keys
 from droq_exp.config.rules import RELATIONS, RULES
 from droq_exp.config.schema import Config
+from droq_exp.cores import has_bf16
 
 TARGET_PACKAGES = ("droq_exp", "gymnasium")
 
@@ -175,11 +176,17 @@ def _own_targets() -> set[str]:
 def _check_device(config: Config) -> None:
     device, precision = config.hardware.device, config.hardware.precision
     if device == "cpu" and precision == "tf32":
-        raise ConfigError("hardware.precision", "tf32 is of CUDA only; it must be fp32 with hardware.device=cpu")
-    if not device.startswith("cuda") and precision != "tf32":
+        raise ConfigError("hardware.precision", "tf32 is of CUDA only; fp32 and bf16 go with hardware.device=cpu")
+    if device != "cpu" and precision == "bf16":
+        raise ConfigError("hardware.precision", f"bf16 is of CPUs only; it needs hardware.device=cpu, not {device}")
+    if not device.startswith("cuda") and precision == "fp32":
         return
     if config.hardware.launcher == "slurm":
         return  # the job looks, on its own node
+    if precision == "bf16":
+        if not has_bf16():
+            raise ConfigError("hardware.precision", "this CPU has no bf16 instructions (AVX512-BF16); it must be fp32")
+        return
     import torch  # only where a GPU is asked for: importing it takes seconds
 
     with warnings.catch_warnings():
