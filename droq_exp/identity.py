@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -53,16 +53,23 @@ def group_parts(config: Config, recipe: Config) -> list[str]:
     changed = {key: run for key, (_, run) in differences(config, recipe).items()}
     environment = environment_name(config)
     if changed:
-        digest = hashlib.sha256(_canonical(changed).encode()).hexdigest()
-        environment = f"{environment}-{digest[:8]}"
+        environment = f"{environment}-{short_hash(changed)}"
     return [config.experiment_name, config.codebase.name, config.algo.name, environment]
 
 
 def environment_name(config: Config) -> str:
     """Folder name of the task: its name in ``conf/env``, or the Gymnasium id where it is chosen by that."""
-    # Neither "+" nor "=" may occur in a Gymnasium id, so different ids stay different.
-    by_id = config.env.id.replace("/", "+").replace(":", "=")
-    return by_id if config.env.name == "gym" else config.env.name
+    return folder_of_id(config.env.id) if config.env.name == "gym" else config.env.name
+
+
+def folder_of_id(task: str) -> str:
+    """A Gymnasium id as a folder name: neither "+" nor "=" may occur in an id, so different ones stay different."""
+    return task.replace("/", "+").replace(":", "=")
+
+
+def short_hash(changed: Mapping[str, Any]) -> str:
+    """Eight hex digits over the values that differ from the recipe, {key: run's value}."""
+    return hashlib.sha256(_canonical(changed).encode()).hexdigest()[:8]
 
 
 def run_directory(config: Config, recipe: Config, seed: int) -> Path:

@@ -178,7 +178,7 @@ def _last_rows(path: Path) -> list[dict[str, float]]:
             start = max(first, file.seek(0, os.SEEK_END) - TAIL_BYTES)
             file.seek(start)
             lines = file.read().decode(errors="replace").split("\n")[:-1]
-    except FileNotFoundError:
+    except OSError:  # not there yet, or not to be read
         return []
     rows = [_numbers(line) for line in (lines[1:] if start > first else lines)]
     whole = [row for row in rows if len(row) == len(names)]

@@ -41,13 +41,15 @@ class JobRecord:
         """The record in a run ``directory``; None where no job was submitted for it.
 
         Raises:
-            ValueError: the file is not a record.
+            ValueError: the file is not a record, or cannot be read.
         """
         path = directory / FILE
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError):
             return None
+        except OSError as error:
+            raise ValueError(f"{path} cannot be read: {error.strerror}") from error
         except ValueError as error:
             raise ValueError(f"{path} is damaged ({error}); remove it") from error
         if not _is_record(content):

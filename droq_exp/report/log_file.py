@@ -11,6 +11,8 @@ import pandas as pd
 
 from droq_exp.loggers.csv import COLUMNS
 
+MOST_STEPS = 2**53  # beyond, a float is no count any more
+
 
 def read_log(path: Path) -> tuple[pd.DataFrame, list[str]]:
     """The rows of a run's ``eval.csv`` or ``train.csv``, and what is wrong with the file, a line each.
@@ -28,6 +30,8 @@ def read_log(path: Path) -> tuple[pd.DataFrame, list[str]]:
         text = path.read_bytes().decode("utf-8", errors="replace")
     except FileNotFoundError:
         return _frame(known, known, np.empty((0, len(known)))), []
+    except OSError as error:
+        return _frame(known, known, np.empty((0, len(known)))), [f"{path.name}: cannot be read: {error.strerror}"]
     header, *lines = text.split("\n")
     names = header.rstrip("\r").split(",")
     if not lines or "step" not in names or len({*names}) < len(names):
@@ -80,7 +84,7 @@ def _in_order(values: np.ndarray, column: int) -> tuple[np.ndarray, list[str]]:
     """Rows with a step, each step once, in order; and what was done about the others."""
     problems = []
     steps = values[:, column]
-    counts = (steps >= 0) & (steps == np.floor(steps))
+    counts = (steps >= 0) & (steps == np.floor(steps)) & (steps < MOST_STEPS)
     if not counts.all():
         problems.append(f"{_lines(int((~counts).sum()))} left out, without a step")
         values, steps = values[counts], steps[counts]

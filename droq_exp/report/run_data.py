@@ -13,6 +13,7 @@ import pandas as pd
 import yaml
 
 from droq_exp.cli.runs import RunView
+from droq_exp.identity import folder_of_id, short_hash
 from droq_exp.report.log_file import read_log
 from droq_exp.status import read_status
 
@@ -110,6 +111,8 @@ def _config(directory: Path) -> tuple[dict[str, Any], list[str]]:
         content = yaml.load((directory / "config.yaml").read_bytes(), Loader=LOADER)
     except FileNotFoundError:
         return {}, []
+    except OSError as error:
+        return {}, [f"config.yaml: cannot be read: {error.strerror}"]
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         return {}, [f"config.yaml: damaged: {' '.join(str(error).split())}"]
     return (content, []) if isinstance(content, dict) else ({}, ["config.yaml: damaged: not a mapping"])
@@ -157,6 +160,11 @@ def _names_in(config: dict[str, Any]) -> dict[str, Any]:
         name = config[group].get("name") if isinstance(config.get(group), dict) else None
         if isinstance(name, str) and (group, name) != ("env", "gym"):
             told[group] = name
+    env = config.get("env")
+    if isinstance(env, dict) and env.get("name") == "gym" and isinstance(env.get("id"), str):
+        told["env"] = folder_of_id(env["id"])
     if isinstance(config.get("seed"), int):
         told["seed"] = config["seed"]
+    if differences := _differences(config):
+        told["hash"] = short_hash({key: value for key, (_, value) in differences.items()})
     return told

@@ -96,8 +96,14 @@ def _compare(sweep: Sweep, cells: Sequence[Cell], ends: Mapping[Cell, int]) -> C
             scores[cell] = returns
             left_out += [f"{cell}, {told(run)}" for run in behind]
         else:
-            left_out.append(f"{cell}: {'at step ' + format(ends[cell], ',') if cell in ends else 'no evaluation'}")
+            left_out.append(f"{cell}: {_why(ends.get(cell), step)}")
     return Comparison(step, scores, tuple(left_out))
+
+
+def _why(end: int | None, step: int) -> str:
+    if end is None:
+        return "no evaluation"
+    return f"at step {end:,}" if end < step else "no return that is a number"
 
 
 def told(run: RunData) -> str:

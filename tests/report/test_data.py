@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from made_up import write_run
-from reports import only, rows
+from reports import make_report, only, rows, written
 
 from droq_exp.cli.errors import Refusal
+from droq_exp.report.build import build
 from droq_exp.report.data import load
 from droq_exp.report.run_data import RunData
 
@@ -38,7 +42,7 @@ def test_what_a_run_is(tmp_path: Path) -> None:
         (["1000,1", "what,ever", "\x00\xff,3", "3000,2,7"], [1000], "3 lines left out, damaged"),
         (["1000,1", "2000,2", "1000,3"], [1000, 2000], "1 line left out, of a step told again"),
         (["3000,1", "2000,2"], [2000, 3000], "steps are not in order"),
-        ([",1", "-5,2", "2.5,2", "4000,1"], [4000], "3 lines left out, without a step"),
+        ([",1", "-5,2", "2.5,2", "4000,1", "1e30,2"], [4000], "4 lines left out, without a step"),
     ],
 )
 def test_damaged_lines_are_left_out_and_told(tmp_path: Path, lines: list[str], steps: list[int], problem: str) -> None:
@@ -77,6 +81,50 @@ def test_any_file_may_be_missing_or_damaged(tmp_path: Path, name: str, content: 
         (broken / name).write_bytes(content)
     assert [run.seed for run in load([tmp_path]).runs] == [0, 1]
     assert only(rows(tmp_path, "final_performance"))["of"] == 2
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "job.json", "eval.csv", "train.csv"])
+def test_a_file_that_cannot_be_read_is_told(tmp_path: Path, name: str) -> None:
+    run = write_run(tmp_path)
+    (run / name).unlink(missing_ok=True)
+    (run / name).mkdir()  # fails for every user, as a file of somebody else's does
+    (told,) = rows(tmp_path, "unfinished_runs")
+    assert "cannot be read" in str(told["what is wrong"])
+
+
+@pytest.mark.parametrize(
+    "told", [{"state": 5}, {"step": None}, {"total_steps": "many"}, {"error": "text"}, {"step": "x"}]
+)
+def test_a_status_of_other_kinds_is_damaged(tmp_path: Path, told: dict[str, Any]) -> None:
+    run = write_run(tmp_path)
+    status = json.loads((run / "status.json").read_text())
+    (run / "status.json").write_text(json.dumps(status | told))
+    assert make_report(tmp_path) == 0
+    assert f"is damaged ({next(iter(told))} is " in written(tmp_path / "report", "unfinished_runs")[0]["what is wrong"]
+
+
+def test_evaluations_without_returns_are_told(tmp_path: Path) -> None:
+    (write_run(tmp_path) / "eval.csv").write_text("step,return_mean\n1000,\n")
+    missing = build(load([tmp_path])).missing
+    assert missing == (
+        "redq/hopper/droq: no return that is a number: not in the comparison at step 1,000 of redq/hopper",
+    )
+
+
+def test_copies_of_variants_stay_variants_wherever_they_lie(tmp_path: Path) -> None:
+    for number, rate in enumerate((0.1, 0.2)):
+        run = write_run(tmp_path / "outputs", returns=[100.0 * number] * 5, changed={"algo.dropout_rate": rate})
+        shutil.copytree(run, tmp_path / "copies" / f"copy_{number}")
+    copied = load([tmp_path / "copies"])
+    assert [cell.line for cell in copied.cells] == ["droq (dropout_rate=0.1)", "droq (dropout_rate=0.2)"]
+    assert not copied.repeated
+    assert [row["return"] for row in rows(tmp_path / "copies", "final_performance")] == [0, 100]
+
+
+def test_a_copy_of_a_run_of_any_task_knows_the_task(tmp_path: Path) -> None:
+    changed = {"env.name": "gym", "env.id": "ALE/Pong-v5"}
+    shutil.copytree(write_run(tmp_path / "outputs", env="gym", changed=changed), tmp_path / "copy")
+    assert _only(tmp_path / "copy").env == "ALE+Pong-v5"
 
 
 def test_cells_hold_the_seeds_of_one_thing(tmp_path: Path) -> None:
