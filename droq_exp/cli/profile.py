@@ -7,12 +7,14 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import starmap
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from droq_exp.cli.errors import Refusal
+from droq_exp.cli.errors import Refusal, check_place
 from droq_exp.config import compose_points, readable, sweep_points
 from droq_exp.config.files import choices
 from droq_exp.files import write_atomically
@@ -21,6 +23,8 @@ from droq_exp.provenance import child_environment, versions
 
 COLUMNS = ("algo", "env", "ms per loop", "ms in Q updates", "ms per Q update", "critics", "actor", "peak MB")
 TEXTS = 2  # columns that are aligned to the left
+WIDE = 200  # characters of a line that nobody's terminal bounds
+Measured = tuple[Cost, list[str]]  # and what else of the sweep it is of
 
 
 def profile(overrides: Sequence[str], all_cells: bool, steps: int, json_file: Path | None, markdown: bool) -> None:
@@ -31,28 +35,36 @@ def profile(overrides: Sequence[str], all_cells: bool, steps: int, json_file: Pa
         Refusal: ``json_file`` cannot be written.
         SystemExit: with code 1 where a cell could not be measured; the others are told.
     """
-    if json_file is not None and not json_file.absolute().parent.is_dir():
-        raise Refusal(f"--json: {json_file.parent} is not a directory")
+    if json_file is not None:
+        check_place("--json", json_file)
     points = sweep_points([*(_everything(overrides) if all_cells else []), *overrides])
     compose_points(points)  # what is wrong shows before anything is measured
-    costs, failed = [], False
+    measured: list[Measured] = []
+    failed = False
     for number, point in enumerate(points, 1):
         print(f"[{number}/{len(points)}] {readable(point) or 'as configured'}", file=sys.stderr, flush=True)
         try:
-            costs.append(_measure(point, steps))
+            measured.append((_measure(point, steps), _otherwise(point, points)))
         except RuntimeError as error:
             print(f"not measured: {readable(point)}: {error}", file=sys.stderr, flush=True)
             failed = True
-    if costs and markdown:
-        print(_markdown(costs))
-    elif costs:
-        Console(highlight=False).print(_table(costs))
+    if measured and markdown:
+        print(_markdown(measured))
+    elif measured:
+        terminal = Console(highlight=False)
+        # Cells are cut off where they do not fit; a file or a pipe has room.
+        (terminal if terminal.is_terminal else Console(highlight=False, width=WIDE)).print(_table(measured))
     if json_file is not None:
         content = {
             "versions": versions(),
-            "cells": [asdict(cost) | {"q_update_ms": cost.q_update_ms} for cost in costs],
+            "cells": [
+                asdict(cost) | {"q_update_ms": cost.q_update_ms, "otherwise": otherwise} for cost, otherwise in measured
+            ],
         }
-        write_atomically(json_file, json.dumps(content, indent=2) + "\n")
+        try:
+            write_atomically(json_file, json.dumps(content, indent=2) + "\n")
+        except OSError as error:
+            raise Refusal(f"--json: {json_file}: {error.strerror}") from error
     if failed:
         sys.exit(1)
 
@@ -78,10 +90,16 @@ def _measure(point: Sequence[str], steps: int) -> Cost:
     return Cost(**json.loads(done.stdout.splitlines()[-1]))
 
 
-def _row(cost: Cost) -> list[str]:
-    name = cost.algo if cost.seeds == 1 else f"{cost.algo} ({cost.seeds} seeds)"
+def _otherwise(point: Sequence[str], points: Sequence[Sequence[str]]) -> list[str]:
+    """What of the sweep a row must tell beside algorithm and environment, so that it is told apart."""
+    shared = set(point).intersection(*points)
+    return [line for line in point if line not in shared and line.partition("=")[0] not in ("algo", "env", "env.id")]
+
+
+def _row(cost: Cost, otherwise: Sequence[str]) -> list[str]:
+    details = ", ".join([*([f"{cost.seeds} seeds"] if cost.seeds > 1 else []), *otherwise])
     return [
-        name,
+        f"{cost.algo} ({details})" if details else cost.algo,
         cost.env,
         f"{cost.loop_ms:,.1f}",
         f"{cost.q_updates_ms:,.1f}",
@@ -92,21 +110,22 @@ def _row(cost: Cost) -> list[str]:
     ]
 
 
-def _caption(costs: Sequence[Cost]) -> str:
+def _caption(measured: Sequence[Measured]) -> str:
+    costs = [cost for cost, _ in measured]
     devices, styles = sorted({cost.device for cost in costs}), sorted({cost.codebase for cost in costs})
     return f"{'; '.join(devices)}; codebase {', '.join(styles)}; medians of {costs[0].steps} environment steps"
 
 
-def _table(costs: Sequence[Cost]) -> Table:
-    table = Table(caption=_caption(costs))
+def _table(measured: Sequence[Measured]) -> Table:
+    table = Table(caption=_caption(measured))
     for number, name in enumerate(COLUMNS):
-        table.add_column(name, justify="left" if number < TEXTS else "right")
-    for cost in costs:
-        table.add_row(*_row(cost))
+        table.add_column(name, justify="left" if number < TEXTS else "right", overflow="fold")
+    for each in measured:
+        table.add_row(*map(escape, _row(*each)))
     return table
 
 
-def _markdown(costs: Sequence[Cost]) -> str:
+def _markdown(measured: Sequence[Measured]) -> str:
     rule = ["---"] * TEXTS + ["---:"] * (len(COLUMNS) - TEXTS)
-    lines = [f"| {' | '.join(cells)} |" for cells in (COLUMNS, rule, *map(_row, costs))]
-    return "\n".join([*lines, "", f"{_caption(costs)}."])
+    lines = [f"| {' | '.join(cells)} |" for cells in (COLUMNS, rule, *starmap(_row, measured))]
+    return "\n".join([*lines, "", f"{_caption(measured)}."])

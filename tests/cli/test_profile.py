@@ -27,7 +27,7 @@ def test_a_table_for_each_algorithm_and_environment(tmp_path: Path, capsys: pyte
     content = json.loads(path.read_text())
     for line, cell in zip((sac, redq), content["cells"], strict=True):
         _, algo, env, loop, updates, update, critics, *_ = [part.strip() for part in line.split("|")]
-        assert (algo, env) == (cell["algo"], cell["env"])
+        assert (algo, env, cell["otherwise"]) == (cell["algo"], cell["env"], [])
         assert (loop, updates) == (f"{cell['loop_ms']:,.1f}", f"{cell['q_updates_ms']:,.1f}")
         assert update == f"{cell['q_update_ms']:,.2f}"
         assert critics == f"{cell['critic_parameters']:,}"
@@ -44,7 +44,8 @@ def test_a_cell_that_cannot_be_measured_is_told_and_the_others_are_shown(
     memory = "training.replay_size=1000,1000000000000000"  # a petabyte
     assert droq_exp("profile", *TINY, "env=inverted_pendulum", memory) == 1
     out, error = capsys.readouterr()
-    assert out.count("droq") == 1
+    assert "droq (training.replay_size=1000) " in out  # what the sweep is over tells rows apart
+    assert "inverted_pendulum" in out  # whole, where there is no terminal that it would not fit
     assert "not measured: " in error
     assert "memory" in error
     assert list(tmp_path.iterdir()) == []
@@ -58,6 +59,7 @@ def test_a_cell_that_cannot_be_measured_is_told_and_the_others_are_shown(
         (["--all", "env=hopper", "algo.utd_ratio=0"], "sweep point: algo=droq env=hopper"),
         (["--steps", "0"], "--steps"),
         (["--json", "no/file"], "--json: no is not a directory"),
+        (["--json", "/"], "--json: / is a directory"),
     ],
 )
 def test_a_wrong_command_is_told_in_one_line(
