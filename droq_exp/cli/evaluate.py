@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import track
 
 from droq_exp.checkpoint import CheckpointError
-from droq_exp.cli.errors import Refusal
+from droq_exp.cli.errors import Refusal, check_place
 from droq_exp.cli.runs import only
 from droq_exp.evaluation import Trajectory, summary
 from droq_exp.files import write_atomically
@@ -26,8 +26,8 @@ def evaluate(directory: Path, episodes: int, seed: int, stochastic: bool, output
         Refusal: there is not exactly one run, its weights cannot be used, or ``output`` cannot be written.
         ConfigError: its config.yaml cannot be used, or its task cannot be made here.
     """
-    if output is not None and not output.absolute().parent.is_dir():
-        raise Refusal(f"--output: {output.parent} is not a directory")
+    if output is not None:
+        check_place("--output", output)
     run = open_run(directory)
     env = run.make_env()
     console = Console(stderr=True)

@@ -12,7 +12,7 @@ import gymnasium
 import numpy as np
 from rich.console import Console
 
-from droq_exp.cli.errors import Refusal
+from droq_exp.cli.errors import Refusal, check_place
 from droq_exp.rendering import NoRendering, use_offscreen, use_window
 from droq_exp.video import SUFFIXES, Filmed, frame_rate, writing
 
@@ -53,8 +53,7 @@ class Picture:
             raise Refusal("--video does not go with --window; give one of them")
         if self.video.suffix.lower() not in SUFFIXES:
             raise Refusal(f"--video: {self.video.name} is no file that ends in {' or '.join(SUFFIXES)}")
-        if not self.video.absolute().parent.is_dir():
-            raise Refusal(f"--video: {self.video.parent} is not a directory")
+        check_place("--video", self.video)
         odd = [name for name in ("width", "height") if (getattr(self, name) or 0) % 2]
         if odd and self.video.suffix.lower() == ".mp4":
             raise Refusal(f"--{odd[0]}: {getattr(self, odd[0])} is odd; MP4 has even sizes only")

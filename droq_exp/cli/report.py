@@ -26,17 +26,22 @@ def report(directories: Sequence[Path], compared: bool, output: Path | None) -> 
         output: made where it is missing; files of an earlier report in it are replaced.
 
     Raises:
-        Refusal: there is no run, the directories do not go together, or the output is a file.
+        Refusal: there is no run, the directories do not go together, or the output cannot be written.
     """
     if compared and len(directories) < 2:
         raise Refusal("--compare needs two directories or more; see droq-exp --help")
     place = output if output is not None else directories[0] / "report"
-    if any(path.exists() and not path.is_dir() for path in (place, *place.parents)):
+    given = output is not None or directories[0].is_dir()  # else what is given is wrong, not what follows from it
+    if given and any(path.exists() and not path.is_dir() for path in (place, *place.parents)):
         raise Refusal(f"{place} cannot be made a directory: there is a file; give another --output")
     with _without_collector():
         sweep = load(directories, compared)
         made = build(sweep)
-        written = write_report(sweep, made, place)
+        try:
+            written = write_report(sweep, made, place)
+        except OSError as error:
+            what = f"{error.filename or place} cannot be written: {error.strerror}"
+            raise Refusal(f"{what}; give another --output") from error
     _print(sweep, made, place, written)
 
 

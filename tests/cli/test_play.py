@@ -110,6 +110,7 @@ def test_a_task_that_cannot_be_drawn(tmp_path: Path, capsys: pytest.CaptureFixtu
     [
         (["--video", "a.avi"], "--video: a.avi is no file that ends in .mp4 or .gif"),
         (["--video", "no/a.mp4"], "--video: no is not a directory"),
+        (["--video", "taken.mp4"], "--video: taken.mp4 is a directory"),
         (["--video", "a.mp4", "--window"], "--video does not go with --window"),
         (["--video", "a.mp4", "--width", "101"], "--width: 101 is odd"),
         (["--video", "a.mp4", "--camera", "trak"], "--camera: Hopper-v5 has no camera 'trak'; it has track; did you"),
@@ -128,10 +129,11 @@ def test_what_does_not_go_is_told_in_one_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken.mp4").mkdir()
     assert droq_exp("play", str(hopper), *arguments) == 2
     out, error = capsys.readouterr()
     assert out == ""
     assert error.startswith("error: ")
     assert words in error
     assert error.count("\n") == 1
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.rglob("*")) == [tmp_path / "taken.mp4"]

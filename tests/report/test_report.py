@@ -101,6 +101,8 @@ def test_runs_without_any_evaluation(tmp_path: Path, capsys: pytest.CaptureFixtu
         (["empty"], "holds no run"),
         (["outputs", "--compare"], "--compare needs two directories or more"),
         (["outputs", "--output", "file/report"], "there is a file"),
+        (["outputs", "--output", "taken"], "taken/tables cannot be written: File exists"),
+        (["file"], "file is not a directory"),
         ([], "Missing argument"),
     ],
 )
@@ -110,8 +112,10 @@ def test_what_is_refused(
     write_run(tmp_path / "outputs")
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("")
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "tables").write_text("")
     monkeypatch.chdir(tmp_path)
     assert make_report(*arguments) == 2
     printed = capsys.readouterr().err
     assert (printed.count("\n"), told in printed) == (1, True)
-    assert sorted(os.listdir()) == ["empty", "file", "outputs"]
+    assert sorted(os.listdir()) == ["empty", "file", "outputs", "taken"]
