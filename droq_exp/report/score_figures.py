@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -17,7 +18,9 @@ from droq_exp.report.render import WIDTH, look
 from droq_exp.report.run_tables import PARTS
 from droq_exp.report.table import Value
 
-ROW = 0.24  # inches of a line of text
+ROW = 0.24  # inches of a row
+LINE = 0.13  # of each further line of its label
+LABEL, WIDE_LABEL = 30, 44  # characters of a label's line, where axes are side by side and where they are not
 PART_COLOURS = ("#4477aa", "#66ccee", "#228833", "#ccbb44", "#bbbbbb")  # Tol's bright ones, in the order of the parts
 ACCENT = "#0072b2"  # where no algorithm gives a colour
 MOST_BARS = 40  # that can be read
@@ -31,11 +34,19 @@ def final_performance(report: Report, codebase: str) -> Figure | None:
         return None
     everything = {cell.line for found in panels.values() for cell in found.scores}
     lines = drawn_lines(cell for found in panels.values() for cell in found.scores)
-    longest = max(sum(cell.line in lines for cell in found.scores) for found in panels.values())
+    drawn = {
+        env: sorted((cell for cell in found.scores if cell.line in lines), reverse=True)
+        for env, found in panels.items()
+        if any(cell.line in lines for cell in found.scores)
+    }
+    labels = {
+        env: _wrapped((f"{cell.line}, n = {len(panels[env].scores[cell])}" for cell in cells), LABEL)
+        for env, cells in drawn.items()
+    }
     with look():
-        figure, axes = panel_grid(len(panels), ROW * longest + 0.75)
-        for place, (env, found) in zip(axes, panels.items(), strict=True):
-            cells = sorted((cell for cell in found.scores if cell.line in lines), reverse=True)
+        figure, axes = panel_grid(len(drawn), max(map(_height, labels.values())) + 0.75)
+        for place, (env, cells) in zip(axes, drawn.items(), strict=True):
+            found = panels[env]
             place.set_title(f"{env}, at {found.step:,} steps")
             place.set_xlabel("return")
             place.xaxis.set_major_formatter(thousands)
@@ -45,7 +56,7 @@ def final_performance(report: Report, codebase: str) -> Figure | None:
             heights = np.repeat(range(len(cells)), sizes)
             place.scatter(np.concatenate(scores), heights, s=9, c=np.repeat(colours, sizes), alpha=0.5, linewidth=0)
             _intervals(place, [(float(each.mean()), *mean_interval(each)) for each in scores], colours)
-            _rows(place, [f"{cell.line}, n = {len(found.scores[cell])}" for cell in cells])
+            _rows(place, labels[env])
         head(
             figure,
             f"Performance at the last common step, code style {codebase}",
@@ -62,9 +73,9 @@ def aggregates(sweep: Sweep, report: Report, codebase: str) -> Figure | None:
     if not rows:
         return None
     names = list(dict.fromkeys(str(row[2]) for row in rows))
-    lines = list(dict.fromkeys(str(row[1]) for row in reversed(rows)))
+    labels = _wrapped(dict.fromkeys(str(row[1]) for row in reversed(rows)), LABEL)
     with look():
-        figure = Figure(figsize=(WIDTH, ROW * len(lines) + 1.3), layout="constrained")
+        figure = Figure(figsize=(WIDTH, _height(labels) + 1.3), layout="constrained")
         for place, name in zip(figure.subplots(1, len(names), sharey=True, squeeze=False)[0], names, strict=True):
             place.set_title(name)
             place.set_xlabel(f"{'less' if 'gap' in name else 'more'} is better")
@@ -72,7 +83,7 @@ def aggregates(sweep: Sweep, report: Report, codebase: str) -> Figure | None:
             _intervals(
                 place, [_floats(row[3:6]) for row in shown], [report.styles[str(row[1])].colour for row in shown]
             )
-            _rows(place, lines)
+            _rows(place, labels)
         text = "returns divided by the papers' last return of REDQ; 95% stratified-bootstrap intervals"
         text += _more((len(every) - len(rows)) // len(names))
         if any(row[8] for row in rows):
@@ -86,12 +97,13 @@ def improvement(report: Report, codebase: str) -> Figure | None:
     rows = [row for row in _rows_of(report, "probability_of_improvement") if row[0] == codebase][::-1]
     if not rows:
         return None
+    labels = _wrapped((f"{row[1]} over {row[2]}" for row in rows), WIDE_LABEL)
     with look():
-        figure = Figure(figsize=(0.75 * WIDTH, ROW * len(rows) + 1.1), layout="constrained")
+        figure = Figure(figsize=(0.75 * WIDTH, _height(labels) + 1.1), layout="constrained")
         axes = figure.subplots()
         axes.axvline(0.5, color="#666666", linewidth=0.8, zorder=1)
         _intervals(axes, [_floats(row[3:6]) for row in rows], [report.styles[str(row[1])].colour for row in rows])
-        _rows(axes, [f"{row[1]} over {row[2]}" for row in rows])
+        _rows(axes, labels)
         axes.set_xlim(-0.03, 1.03)
         axes.set_xlabel("probability")
         head(figure, f"Probability of improvement, code style {codebase}", "with 95% stratified-bootstrap intervals")
@@ -134,15 +146,16 @@ def run_time(report: Report) -> Figure | None:
         return None
     left_out, rows = len(rows) - MOST_BARS, rows[-MOST_BARS:]
     names = [*(name for name, _, _ in PARTS), "other"]
+    labels = _wrapped((f"{row[0]}/{row[1]}/{row[2]}, n = {row[4]}" for row in rows), WIDE_LABEL)
     with look():
-        figure = Figure(figsize=(WIDTH, ROW * len(rows) + 1.4), layout="constrained")
+        figure = Figure(figsize=(WIDTH, _height(labels) + 1.4), layout="constrained")
         axes = figure.subplots()
         left = np.zeros(len(rows))
         for number, (name, colour) in enumerate(zip(names, PART_COLOURS, strict=True)):
             width = np.array([_floats(row[6:11])[number] for row in rows])
             axes.barh(range(len(rows)), width, 0.65, left, color=colour, edgecolor="white", linewidth=0.5, label=name)
             left += width
-        _rows(axes, [f"{row[0]}/{row[1]}/{row[2]}, n = {row[4]}" for row in rows])
+        _rows(axes, labels)
         axes.set_xlabel("seconds for 1,000 environment steps")
         figure.legend(loc="outside upper right", ncols=len(names))
         head(figure, "Where the time goes", f"mean over seeds{_more(left_out)}")
@@ -156,16 +169,18 @@ def differences(report: Report) -> Figure | None:
         panels[f"{row[1]}, {row[0]}"].insert(0, row)
     if not panels:
         return None
-    longest = max(map(len, panels.values()))
+    labels = {
+        title: _wrapped((f"{row[2]}: {row[4]} less {row[3]}" for row in rows), LABEL) for title, rows in panels.items()
+    }
     with look():
-        figure, axes = panel_grid(len(panels), ROW * longest + 0.75)
+        figure, axes = panel_grid(len(panels), max(map(_height, labels.values())) + 0.75)
         for place, (title, rows) in zip(axes, panels.items(), strict=True):
             place.set_title(title)
             place.set_xlabel("difference of mean returns")
             place.xaxis.set_major_formatter(thousands)
             place.axvline(0, color="#666666", linewidth=0.8, zorder=1)
             _intervals(place, [_floats(row[8:11]) for row in rows], [ACCENT] * len(rows))
-            _rows(place, [f"{row[2]}: {row[4]} less {row[3]}" for row in rows])
+            _rows(place, labels[title])
         head(figure, "The directories compared", "mean over seeds of the second less the first, 95% bootstrap interval")
     return figure
 
@@ -188,6 +203,16 @@ def _intervals(axes: Axes, estimates: Sequence[Sequence[float]], colours: Sequen
     center, low, high = np.array(estimates, dtype=float).reshape(-1, 3).T
     axes.hlines(heights, low, high, colors=colours, linewidth=5, alpha=0.3)
     axes.scatter(center, heights, s=90, c=colours, marker="|", linewidth=2)
+
+
+def _wrapped(labels: Iterable[str], width: int) -> list[str]:
+    """Long names over several lines: they would leave no room for the axes."""
+    return ["\n".join(textwrap.wrap(label, width, break_on_hyphens=False)) for label in labels]
+
+
+def _height(labels: Sequence[str]) -> float:
+    """Inches of rows with these labels."""
+    return len(labels) * (ROW + LINE * max(label.count("\n") for label in labels))
 
 
 def _rows(axes: Axes, labels: Sequence[str]) -> None:

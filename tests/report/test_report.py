@@ -10,6 +10,11 @@ import pytest
 from made_up import write_run
 from reports import make_report, only, written
 
+from droq_exp.report import score_figures
+from droq_exp.report.build import build
+from droq_exp.report.data import load
+from droq_exp.report.render import render
+
 
 def test_what_is_written(partial_report: Path) -> None:
     figures = {path.name for path in (partial_report / "figures").iterdir()}
@@ -119,3 +124,35 @@ def test_what_is_refused(
     printed = capsys.readouterr().err
     assert (printed.count("\n"), told in printed) == (1, True)
     assert sorted(os.listdir()) == ["empty", "file", "outputs", "taken"]
+
+
+def test_long_names_leave_room_for_what_is_drawn(tmp_path: Path) -> None:
+    changed = {"algo.hidden_sizes": [16, 16], "algo.target_entropy": -2.5, "algo.critic_learning_rate": 0.001}
+    for root in (tmp_path / "first", tmp_path / "second"):
+        write_run(root, seed=0, changed=changed)
+        write_run(root, seed=0)
+    sweep = load([tmp_path / "first", tmp_path / "second"], compared=True)
+    report = build(sweep)
+    figures = [
+        score_figures.final_performance(report, "redq"),
+        score_figures.aggregates(sweep, report, "redq"),
+        score_figures.improvement(report, "redq"),
+        score_figures.run_time(report),
+        score_figures.differences(report),
+    ]
+    for figure in figures:
+        assert figure is not None
+        render(figure)
+        widths = [axes.get_position().width for axes in figure.axes]
+        assert sum(widths) > 0.35, widths
+
+
+def test_a_task_that_only_variants_have_is_left_out_of_a_figure_with_too_many_lines(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    for number in range(13):
+        write_run(tmp_path, env="ant", changed={"algo.dropout_rate": (number + 1) / 100})
+    report = build(load([tmp_path]))
+    figure = score_figures.final_performance(report, "redq")
+    assert figure is not None
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["hopper, at 5,000 steps"]
+    assert len(report.tables["final_performance"].rows) == 14
