@@ -72,8 +72,12 @@ def writing(path: Path, fps: float) -> Iterator[Video]:
     Args:
         path: ends in one of ``SUFFIXES``; the directory must exist.
         fps: frames a second. A GIF of more than ``GIF_FPS`` leaves frames out and plays as fast.
+
+    Raises:
+        OSError: it cannot be written there; at the beginning, where that is known.
     """
     aside = path.with_name(f".{path.stem}.{uuid.uuid4().hex}.tmp{path.suffix.lower()}")  # ffmpeg goes by the suffix
+    aside.touch()  # ffmpeg would say in lines of its own that it cannot
     video = Video(aside, fps)
     try:
         try:

@@ -75,3 +75,11 @@ def test_the_frame_rate_is_the_tasks() -> None:
     assert frame_rate(gymnasium.make("Hopper-v5", frame_skip=2)) == pytest.approx(250)
     assert frame_rate(gymnasium.make("Pendulum-v1")) == pytest.approx(20)  # its metadata say 30
     assert frame_rate(gymnasium.make("MountainCarContinuous-v0")) == 30
+
+
+def test_a_place_where_nothing_can_be_written_is_told_at_once(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(OSError, match="No such file"), writing(tmp_path / "no" / "a.mp4", 30):
+        pytest.fail("it was tried")
+    assert capfd.readouterr().err == ""

@@ -93,7 +93,7 @@ def _film(
 
             _episodes(run, Filmed(env, add), episodes, seed, stochastic)
     except OSError as error:
-        raise Refusal(f"--video: {path} cannot be written: {' '.join(str(error).split())}") from error
+        raise Refusal(f"--video: {path} cannot be written: {error.strerror or ' '.join(str(error).split())}") from error
     width, height = video.size
     print(f"{path}: {video.frames:,} frames of {width} x {height}, {video.fps:g} a second")
 
