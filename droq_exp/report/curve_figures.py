@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -22,6 +23,7 @@ COLUMNS = 2
 HEIGHT = 2.3  # inches of a row
 MOST = 12  # lines that can be told apart
 LONGEST_LABEL = 16  # characters that fit beside the axes
+CHARACTERS = 16  # to an inch, of the text above the axes
 LABELLED = 6  # lines that have their names beside them; more share a legend
 PUBLISHED: dict[str, Any] = {"linestyle": (0, (4, 2)), "linewidth": 1.0, "alpha": 0.75, "zorder": 1.5}
 
@@ -180,5 +182,7 @@ def _explanation(cells: Sequence[Cell], report: Report, metric: Metric) -> str:
 
 
 def head(figure: Figure, title: str, text: str) -> None:
-    """Title, and at the bottom what is drawn."""
-    figure.suptitle(f"{title}\n{text}", x=0.01, ha="left", fontsize=8, color="#444444")
+    """Title, and below it what is drawn, in lines as long as the figure is wide."""
+    room = int(CHARACTERS * figure.get_figwidth())
+    lines = [line for part in (title, *text.splitlines()) for line in textwrap.wrap(part, room)]
+    figure.suptitle("\n".join(lines), x=0.01, ha="left", fontsize=8, color="#444444")

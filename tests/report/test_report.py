@@ -12,8 +12,10 @@ from reports import make_report, only, written
 
 from droq_exp.report import score_figures
 from droq_exp.report.build import build
+from droq_exp.report.curve_figures import learning_curves
+from droq_exp.report.curves import METRICS
 from droq_exp.report.data import load
-from droq_exp.report.render import render
+from droq_exp.report.render import look, render
 
 
 def test_what_is_written(partial_report: Path) -> None:
@@ -52,6 +54,19 @@ def test_a_report_is_no_run_and_repeats_itself(
     assert any("redq/hopper/redq, seed 1 (failed, at step 0)" in line for line in printed)
     assert printed[-2].startswith(f"written to {again}: ")
     assert printed[-1] == f"open {again / 'index.html'}"
+
+
+def test_the_text_above_the_axes_is_as_wide_as_the_figure(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    sweep = load([tmp_path])
+    with look():
+        figure = learning_curves(sweep, build(sweep), "redq", METRICS["return"])
+        assert figure is not None
+        figure.draw_without_rendering()
+        title = figure.get_suptitle()
+        (text,) = (child for child in figure.get_children() if getattr(child, "get_text", str)() == title)
+        assert text.get_window_extent().x1 <= figure.bbox.x1
+        assert "published mean" in title.replace("\n", " ")
 
 
 def test_special_characters_in_tables(partial_report: Path) -> None:
