@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -36,10 +37,11 @@ def main(argv: list[str] | None = None) -> None:
 
     Raises:
         SystemExit: 0 done; 1 a run that ``retry`` waited for did not finish; 2 the command is wrong, or the queue does
-            not answer, told in one line; 130 interrupted.
+            not answer, told in one line; 130 or 143 interrupted.
     """
     from droq_exp.jobs.queue import QueueUnreachable
 
+    before = signal.signal(signal.SIGTERM, _leave)
     try:
         code = app(args=argv, prog_name="droq-exp", standalone_mode=False)
     except typer.TyperException as error:
@@ -52,7 +54,14 @@ def main(argv: list[str] | None = None) -> None:
         if isinstance(error, ConfigError):
             refuse(str(error))
         raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
     sys.exit(code)
+
+
+def _leave(number: int, _: object) -> None:
+    """Take back what is half made, as after Ctrl-C."""
+    sys.exit(128 + number)
 
 
 def _version(asked: bool) -> None:

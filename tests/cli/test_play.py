@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from real_runs import LITTLE_BIAS, train_in
 from run_files import ENVIRONMENT, PROGRAM, droq_exp
+from sweep import heed_ctrl_c
 from test_video import read
 
 NO_DISPLAY = {name: value for name, value in ENVIRONMENT.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY")}
@@ -70,6 +72,21 @@ def test_mp4_of_another_simulator_without_a_display(other: Path, tmp_path: Path)
     refused = play(other, "--video", path, "--width", 100)
     assert refused.returncode == 2
     assert refused.stderr == "error: --width: Pendulum-v1 has a picture of its own; only MuJoCo's can be set\n"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_video_that_is_broken_off_leaves_nothing(other: Path, tmp_path: Path, number: int, code: int) -> None:
+    command = [*PROGRAM, "play", str(other), "--video", str(tmp_path / "pendulum.mp4"), "--episodes", "1000"]
+    process = subprocess.Popen(
+        command, env=NO_DISPLAY, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, preexec_fn=heed_ctrl_c
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("episode 1: ")
+    assert [path.suffix for path in tmp_path.iterdir()] == [".mp4"]
+    process.send_signal(number)
+    process.communicate(timeout=300)
+    assert process.returncode == code
+    assert not list(tmp_path.iterdir())
 
 
 def test_neither_backend_is_told_with_what_to_install(hopper: Path, tmp_path: Path) -> None:
