@@ -18,6 +18,14 @@ def pytest_configure() -> None:
     torch.set_num_threads(1)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Each module's tests stay in one of the two processes; those of SLURM come last, for their jobs need a core."""
+    items.sort(key=lambda item: "slurm" in item.path.parent.name)
+    for item in items:
+        group = "slurm" if "slurm" in item.path.parent.name else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty current directory, in which only ``outputs/`` may appear; torch's threads are put back afterwards."""
