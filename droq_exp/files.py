@@ -1,11 +1,30 @@
-"""Writing files so that a reader never sees half of one."""
+"""Writing files so that a reader never sees half of one, and reading them with an error that says what to do."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import uuid
 from pathlib import Path
+from typing import Any
+
+
+def read_json(path: Path, remedy: str) -> Any:
+    """Content of a JSON file; what is wrong with it is one line that ends with ``remedy``.
+
+    Raises:
+        FileNotFoundError, NotADirectoryError: it is not there.
+        ValueError: it cannot be read, or is no JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}); {remedy}") from error
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from droq_exp.config.schema import Config
 
+NOT_CONFIGURATION = ("differences", "identity")  # what a run's config.yaml tells beside its configuration
 ABSENT = "(absent)"  # stands for a key that only one of the two configurations has
 
 

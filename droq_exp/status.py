@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from pathlib import Path
 from types import NoneType
 from typing import Any
 
+from droq_exp.files import read_json
+
 FILE = "status.json"
+REMEDY = "remove it to start this run over"
 # Of those that others count on, where they are there.
 KINDS: dict[str, tuple[type, ...]] = {
     "state": (str,),
@@ -23,19 +25,15 @@ def read_status(directory: Path) -> dict[str, Any] | None:
     """Content of a run directory's ``status.json``; None where there is none, ValueError where it is none."""
     path = directory / FILE
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(content, dict):
-            raise ValueError("not a mapping")
-        wrong = [name for name, kinds in KINDS.items() if name in content and not isinstance(content[name], kinds)]
-        if wrong:
-            raise ValueError(f"{wrong[0]} is {content[wrong[0]]!r}")
-        return content
+        content = read_json(path, REMEDY)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged ({error}); remove it to start this run over") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} is damaged (not a mapping); {REMEDY}")
+    wrong = [name for name, kinds in KINDS.items() if name in content and not isinstance(content[name], kinds)]
+    if wrong:
+        raise ValueError(f"{path} is damaged ({wrong[0]} is {content[wrong[0]]!r}); {REMEDY}")
+    return content
 
 
 def now() -> str:

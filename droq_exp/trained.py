@@ -21,10 +21,10 @@ from droq_exp.config.task import action_dimensions
 from droq_exp.config.validation import to_config
 from droq_exp.evaluation import Act, Trajectory, rollout
 from droq_exp.hardware import Hardware
+from droq_exp.identity import NOT_CONFIGURATION
 from droq_exp.random_streams import Stream, derived_seed, generator
 from droq_exp.training import build_agent, make_environments
 
-NOT_CONFIGURATION = ("differences", "identity")  # what config.yaml tells beside the configuration
 HERE = Hardware(device="cpu", compile_updates=False, description="cpu")  # one observation at a time: no work for a GPU
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from droq_exp.files import write_atomically
+from droq_exp.files import read_json, write_atomically
 
 FILE = "job.json"
 SLURM, LOCAL = "slurm", "local"
@@ -45,13 +45,9 @@ class JobRecord:
         """
         path = directory / FILE
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = read_json(path, "remove it")
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except OSError as error:
-            raise ValueError(f"{path} cannot be read: {error.strerror}") from error
-        except ValueError as error:
-            raise ValueError(f"{path} is damaged ({error}); remove it") from error
         if not _is_record(content):
             raise ValueError(f"{path} is no job record; remove it")
         return cls(**{field.name: content[field.name] for field in fields(cls)})

@@ -13,7 +13,7 @@ import pandas as pd
 import yaml
 
 from droq_exp.cli.runs import RunView
-from droq_exp.identity import folder_of_id, short_hash
+from droq_exp.identity import NOT_CONFIGURATION, folder_of_id, short_hash
 from droq_exp.report.log_file import read_log
 from droq_exp.status import read_status
 
@@ -97,7 +97,7 @@ def read_run(view: RunView, source: str) -> RunData:
         total_steps=view.total_steps,
         error=view.error,
         log=view.log,
-        config={key: value for key, value in config.items() if key not in ("differences", "identity")},
+        config={key: value for key, value in config.items() if key not in NOT_CONFIGURATION},
         differences=_differences(config),
         status=_status(view.directory),
         eval=evaluations,
@@ -121,10 +121,9 @@ def _config(directory: Path) -> tuple[dict[str, Any], list[str]]:
 def _status(directory: Path) -> dict[str, Any]:
     """That it is damaged is told by the run's error already."""
     try:
-        content = read_status(directory)
+        return read_status(directory) or {}
     except ValueError:
         return {}
-    return content if isinstance(content, dict) else {}
 
 
 def _differences(config: dict[str, Any]) -> dict[str, tuple[Any, Any]]:

@@ -60,5 +60,14 @@ def droq_exp(*arguments: str) -> int:
     return leaving.value.code or 0  # type: ignore[return-value]
 
 
+def error_line(capsys: pytest.CaptureFixture[str]) -> str:
+    """What a refused command has printed: one line of error, and nothing else."""
+    out, error = capsys.readouterr()
+    assert out == ""
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    return error
+
+
 PROGRAM = [sys.executable, "-c", "from droq_exp.cli.app import main; main()"]
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parent.parent.parent)}

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from real_runs import LITTLE_BIAS, train_in
-from run_files import ENVIRONMENT, PROGRAM, droq_exp
+from run_files import ENVIRONMENT, PROGRAM, droq_exp, error_line
 
 
 @pytest.fixture(scope="module")
@@ -89,11 +89,7 @@ def test_what_cannot_be_evaluated_is_told_in_one_line(
     ]
     for arguments, words in cases:
         assert droq_exp("evaluate", *arguments, *([] if "--episodes" in arguments else ["--episodes", "1"])) == 2
-        out, error = capsys.readouterr()
-        assert out == ""
-        assert error.startswith("error: ")
-        assert error.count("\n") == 1
-        assert words in error
+        assert words in error_line(capsys)
 
 
 def test_the_compiler_is_not_even_imported(run: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from real_runs import LITTLE_BIAS, train_in
-from run_files import ENVIRONMENT, PROGRAM, droq_exp
+from run_files import ENVIRONMENT, PROGRAM, droq_exp, error_line
 from sweep import heed_ctrl_c
 from test_video import read
 
@@ -148,9 +148,5 @@ def test_what_does_not_go_is_told_in_one_line(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "taken.mp4").mkdir()
     assert droq_exp("play", str(hopper), *arguments) == 2
-    out, error = capsys.readouterr()
-    assert out == ""
-    assert error.startswith("error: ")
-    assert words in error
-    assert error.count("\n") == 1
+    assert words in error_line(capsys)
     assert list(tmp_path.rglob("*")) == [tmp_path / "taken.mp4"]

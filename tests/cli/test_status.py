@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from run_files import ENVIRONMENT, PROGRAM, droq_exp, stand_in, write_job, write_run
+from run_files import ENVIRONMENT, PROGRAM, droq_exp, error_line, stand_in, write_job, write_run
 
 
 @pytest.fixture
@@ -171,11 +171,7 @@ def test_a_wrong_command_is_one_line_and_code_2(
     (tmp_path / "outputs").mkdir()
     monkeypatch.chdir(tmp_path)
     assert droq_exp(*arguments) == 2
-    out, error = capsys.readouterr()
-    assert out == ""
-    assert error.startswith("error: ")
-    assert error.count("\n") == 1
-    assert words in error
+    assert words in error_line(capsys)
 
 
 def test_help_and_status_import_nothing_heavy(tmp_path: Path) -> None:
