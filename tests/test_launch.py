@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import resource
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -184,6 +185,16 @@ def test_cfg_prints_what_would_run(trained: Trained, capsys: pytest.CaptureFixtu
     assert trained == []
 
 
+@pytest.fixture
+def own_logging() -> Iterator[None]:
+    """Put the root logger back: ``--info`` and ``--cfg`` let Hydra open its log, on an output closed after the test."""
+    handlers, level = logging.root.handlers.copy(), logging.root.level
+    yield
+    logging.root.handlers[:] = handlers
+    logging.root.setLevel(level)
+
+
+@pytest.mark.usefixtures("own_logging")
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
