@@ -69,6 +69,7 @@ class Agent:
         action_high: np.ndarray,
         device: str = "cpu",
         compile_updates: bool = True,
+        native: bool = False,
     ) -> None:
         """Draw the initial parameters; nothing is compiled before the first update."""
         self.name = name
@@ -101,7 +102,9 @@ class Agent:
         )
         action_map = torch.as_tensor(style.action_map(action_low, action_high), dtype=torch.float32)
         self.state = LearnerState.initial(self.spec, seeds, self.device)
-        self.learner = Learner(self.spec, self.state, action_map.to(self.device), compile_updates=compile_updates)
+        self.learner = Learner(
+            self.spec, self.state, action_map.to(self.device), compile_updates=compile_updates, native=native
+        )
         self._sampler = DrawSampler(
             self.spec, seeds, style.minibatches(utd_ratio), len(style.policy_updates(utd_ratio)), self.device
         )

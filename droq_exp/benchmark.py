@@ -129,6 +129,7 @@ def benchmark_learner(config: Config, steps: int) -> dict[str, object]:
         "seeds": len(seeds),
         "device": machine.description,
         "compiled": machine.compile_updates,
+        "native": machine.native,
         "torch": torch.__version__,
         "steps": steps,
         "first_update_seconds": round(times.first_update_seconds, 2),

@@ -46,6 +46,7 @@ def conditions(seeds: Sequence[int], machine: Hardware) -> dict[str, Any]:
         "cpu": _cpu(),
         "device": machine.device,
         "compiled": machine.compile_updates,
+        "native": machine.native,
         "versions": ", ".join(f"{name} {version}" for name, version in sorted(provenance.versions().items())),
     }
 
@@ -53,7 +54,7 @@ def conditions(seeds: Sequence[int], machine: Hardware) -> dict[str, Any]:
 def report_changes(run: Run, state: State, now: dict[str, Any]) -> None:
     """Warn of conditions that differ from those of the checkpoint."""
     stored = state["conditions"]
-    changed = [f"{key}: {stored[key]} before, {now[key]} now" for key in now if stored[key] != now[key]]
+    changed = [f"{key}: {stored.get(key)} before, {now[key]} now" for key in now if stored.get(key) != now[key]]
     if changed:
         run.log.warning(
             "resumed under other conditions, so digits may differ from a run in one go (%s)", "; ".join(changed)

@@ -25,7 +25,8 @@ from droq_exp.identity import NOT_CONFIGURATION
 from droq_exp.random_streams import Stream, derived_seed, generator
 from droq_exp.training import build_agent, make_environments
 
-HERE = Hardware(device="cpu", compile_updates=False, description="cpu")  # one observation at a time: no work for a GPU
+# One observation at a time: no work for a GPU, nor for compilers.
+HERE = Hardware(device="cpu", compile_updates=False, native=False, description="cpu")
 
 
 @dataclass(frozen=True)

@@ -162,6 +162,7 @@ def build_agent(config: Config, seeds: list[int], env: gymnasium.Env, machine: h
         action_high=high,
         device=machine.device,
         compile_updates=machine.compile_updates,
+        native=machine.native,
     )
 
 

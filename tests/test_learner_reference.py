@@ -72,7 +72,7 @@ def default_dtype(dtype: torch.dtype) -> Iterator[None]:
 
 
 class Comparison:
-    """The learner and one reference a seed, side by side."""
+    """The learner, by the torch functions and with the C++ of the critics' updates, and one reference a seed."""
 
     def __init__(
         self,
@@ -97,23 +97,27 @@ class Comparison:
         self.sampler = sampler_of(spec, settings, SEEDS)
         low, high = (settings.action_bias + sign * settings.action_scale for sign in (-1, 1))
         action_map = torch.as_tensor(self.style.action_map(low.numpy(), high.numpy()))
-        state = state_of(self.slows, spec)
         kind = ObservedLearner if observed else Learner
-        self.learner = kind(spec, state, action_map, compile_updates=compile_updates)
+        self.learners = [
+            kind(spec, state_of(self.slows, spec), action_map, compile_updates=compile_updates, native=native)
+            for native in (False, True)
+        ]
 
     def step(self) -> None:
-        """One environment step on both sides; raises AssertionError with the first quantity that differs."""
+        """One environment step on all sides; raises AssertionError with the first quantity that differs."""
         draws = self.sampler.draw(self.replay.size)
         rows = self.replay.gather(draws.indices).unflatten(1, (-1, BATCH_SIZE)).to(self.tolerance.dtype)
-        if isinstance(self.learner, ObservedLearner):
-            self.learner.observed = Observed()
-        with torch.no_grad(), default_dtype(self.tolerance.dtype):
-            self.style.update(self.learner, rows, draws)
+        for learner in self.learners:
+            if isinstance(learner, ObservedLearner):
+                learner.observed = Observed()
+            with torch.no_grad(), default_dtype(self.tolerance.dtype):
+                self.style.update(learner, rows, draws)
         for member, (slow, transitions) in enumerate(zip(self.slows, self.transitions, strict=True)):
             record = slow.update(*slow_draws(draws, member, transitions, self.algorithm, self.settings))
-            if isinstance(self.learner, ObservedLearner):
-                self._compare_updates(self.learner.observed, record, member)
-            self._compare_state(member)
+            for learner in self.learners:
+                if isinstance(learner, ObservedLearner):
+                    self._compare_updates(learner.observed, record, member)
+                self._compare_state(learner, member)
 
     def _compare_updates(self, seen: Observed, record: StepRecord, member: int) -> None:
         view = self.views[member]
@@ -134,9 +138,9 @@ class Comparison:
                 gradient = policy.temperature_gradient.reshape(1)
                 self._close(seen.temperature_gradients[i][member], gradient, f"temperature gradient {i}")
 
-    def _compare_state(self, member: int) -> None:
+    def _compare_state(self, learner: Learner, member: int) -> None:
         for name, value in self.views[member].state().items():
-            self._close(getattr(self.learner.state, name)[member], value, name)
+            self._close(getattr(learner.state, name)[member], value, name)
 
     def _close(self, actual: Tensor, expected: Tensor, what: str) -> None:
         torch.testing.assert_close(
@@ -176,9 +180,9 @@ def test_policy_update_delay(name: str, delay: int) -> None:
 @pytest.mark.parametrize("style", ["redq", "ku"])
 def test_fixed_temperature(style: str) -> None:
     comparison = Comparison(SAC, settings_of(SAC, style, learn_temperature=False), FLOAT64)
-    before = comparison.learner.state.log_alpha.clone()
+    before = comparison.learners[0].state.log_alpha.clone()
     comparison.step()
-    assert torch.equal(comparison.learner.state.log_alpha, before)
+    assert all(torch.equal(learner.state.log_alpha, before) for learner in comparison.learners)
 
 
 @pytest.mark.parametrize("rate", [0.0001, 0.5])

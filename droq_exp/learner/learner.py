@@ -11,6 +11,7 @@ from torch import Tensor
 
 from droq_exp.learner import updates
 from droq_exp.learner.draws import Draws
+from droq_exp.learner.native.critic_updates import CriticUpdates
 from droq_exp.learner.optimiser import adam_coefficients
 from droq_exp.learner.spec import LearnerSpec
 from droq_exp.learner.state import LearnerState
@@ -35,20 +36,28 @@ class Learner:
         action_map: Tensor,
         *,
         compile_updates: bool,
+        native: bool = False,
         updates_at_once: int | None = None,
     ) -> None:
         """``action_map`` is ``[2, act]``: scale and offset from [-1, 1] to what critics and environment see.
 
-        ``updates_at_once`` is None (see :func:`updates_per_graph`) but where a test watches every update.
+        ``native`` runs the critic updates by this project's C++ (on CPU, in full precision), all of a step in a call.
+        ``updates_at_once`` is None but where a test watches every update.
+
+        Raises:
+            BuildError: ``native``, and the C++ cannot be compiled here.
+
         """
         self.spec = spec
         self.state = state
         self.action_map = action_map.to(spec.dtype)
         self.critic_before_last = state.critic.clone()
-        self._updates_at_once = updates_at_once or updates_per_graph(spec)
+        self._updates_at_once = updates_at_once or (spec.utd_ratio if native else updates_per_graph(spec))
         self._prepare, self._critic_updates, self._policy_update = _bind_spec(
             spec, state.critic.device, compile_updates
         )
+        if native:
+            self._critic_updates = CriticUpdates(spec)
 
     def critic_updates(self, rows: Tensor, draws: Draws, start: int, stop: int) -> None:
         """Run the critic updates ``start`` to ``stop`` (exclusive) of an environment step, the policy standing still.

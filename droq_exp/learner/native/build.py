@@ -1,0 +1,107 @@
+"""Compile this project's C++ on the machine where it runs, once per user, and load it."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import subprocess
+import tempfile
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+SOURCES = Path(__file__).parent
+# As fast as -ffast-math on these sums, but infinities and NaN stay what they are (a diverged run must show), and the
+# process's treatment of denormal numbers is left alone.
+FLAGS = [
+    "-std=c++20",
+    "-O3",
+    "-march=native",
+    "-mprefer-vector-width=512",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-fno-signed-zeros",
+    "-fassociative-math",
+    "-freciprocal-math",
+    "-fopenmp",
+    "-shared",
+    "-fPIC",
+]
+SCALARS = {torch.float32: "float", torch.float64: "double"}
+
+
+class BuildError(Exception):
+    """Why this machine cannot run the C++ part, in a line."""
+
+
+@lru_cache
+def library(name: str, dtype: torch.dtype) -> ctypes.CDLL:
+    """Load ``<name>.cpp``, compiled for numbers of ``dtype``.
+
+    The result is kept in torch.compile's cache directory, under a name that depends on the source, the compiler, its
+    flags and the CPU.
+
+    Raises:
+        BuildError: it cannot be compiled here, or does not share torch's threads.
+
+    """
+    from torch._inductor.cpp_builder import get_cpp_compiler
+    from torch._inductor.exc import InvalidCxxCompiler
+    from torch._inductor.runtime.cache_dir_utils import cache_dir
+
+    try:
+        compiler = get_cpp_compiler()
+    except InvalidCxxCompiler as error:
+        raise BuildError("no C++ compiler found") from error
+    source = (SOURCES / f"{name}.cpp").read_bytes()
+    command = [compiler, *FLAGS, f"-DSCALAR={SCALARS[dtype]}"]
+    key = hashlib.sha256(b"\0".join([source, " ".join(command).encode(), _version(compiler), _cpu()])).hexdigest()[:16]
+    path = Path(cache_dir(), "droq_exp", f"{name}-{key}.so")
+    if not path.exists():
+        _compile([*command, str(SOURCES / f"{name}.cpp")], path)
+    try:
+        loaded = ctypes.CDLL(str(path))
+    except OSError as error:
+        raise BuildError(f"{path} cannot be loaded: {error}") from error
+    if loaded.max_threads() != torch.get_num_threads():
+        raise BuildError("the C++ compiler's OpenMP is not torch's")
+    return loaded
+
+
+@lru_cache
+def gemm_address(dtype: torch.dtype) -> int:
+    """Return the address of ``sgemm_`` or ``dgemm_`` in the BLAS that torch carries.
+
+    Raises:
+        BuildError: torch shows none.
+
+    """
+    name = {torch.float32: "sgemm_", torch.float64: "dgemm_"}[dtype]
+    try:
+        blas = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
+        return ctypes.cast(getattr(blas, name), ctypes.c_void_p).value or 0
+    except (OSError, AttributeError) as error:
+        raise BuildError(f"torch shows no {name}") from error
+
+
+def _compile(command: list[str], path: Path) -> None:
+    """Compile aside and rename, for several processes may want the same library at once."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".building_") as directory:
+        built = Path(directory, path.name)
+        done = subprocess.run([*command, "-o", str(built)], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise BuildError(f"{command[0]} failed: {(done.stderr.strip().splitlines() or ['no message'])[0]}")
+        os.replace(built, path)
+
+
+def _version(compiler: str) -> bytes:
+    return subprocess.run([compiler, "--version"], capture_output=True, check=False).stdout
+
+
+def _cpu() -> bytes:
+    """Return what tells this CPU's instructions from another's: a home directory may be shared by many machines."""
+    lines = Path("/proc/cpuinfo").read_bytes().splitlines() if Path("/proc/cpuinfo").exists() else []
+    return next((line for line in lines if line.startswith((b"flags", b"Features"))), b"")
