@@ -106,8 +106,14 @@ class Agent:
             self.spec, self.state, action_map.to(self.device), compile_updates=compile_updates, native=native
         )
         self._sampler = DrawSampler(
-            self.spec, seeds, style.minibatches(utd_ratio), len(style.policy_updates(utd_ratio)), self.device
+            self.spec,
+            seeds,
+            style.minibatches(utd_ratio),
+            len(style.policy_updates(utd_ratio)),
+            self.device,
+            native=native,
         )
+        self._native = native
         self._exploration = [generator(seed, Stream.EXPLORATION) for seed in seeds]
         self._action_low, self._action_high = action_low, action_high
 
@@ -214,7 +220,7 @@ class Agent:
     def _fresh_keep(self, pairs: int, rng: np.random.Generator) -> list[Tensor]:
         shapes = [(self.spec.num_critics, pairs, width) for width in self.spec.hidden_sizes]
         flat = np.empty(sum(int(np.prod(shape)) for shape in shapes), dtype=np.uint8)
-        KeepMask(flat, self.spec.dropout_rate).redraw(rng)
+        KeepMask(flat, self.spec.dropout_rate, native=self._native).redraw(rng)
         return unflatten(torch.from_numpy(flat[None]).to(self.device), shapes)
 
     def _tensor(self, array: np.ndarray) -> Tensor:

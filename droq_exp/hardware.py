@@ -15,6 +15,8 @@ import torch
 
 from droq_exp.config.schema import HardwareConfig
 from droq_exp.cores import has_bf16, usable_cores
+from droq_exp.learner import dropout
+from droq_exp.learner.native import critic_updates
 from droq_exp.learner.native.build import BuildError, gemm_address, library
 
 # glibc's mallopt parameters (malloc.h)
@@ -30,7 +32,7 @@ class Hardware:
 
     device: str
     compile_updates: bool
-    native: bool  # the critics' updates by this project's C++
+    native: bool  # this project's C++ is there to be used
     description: str  # for people: device, threads, and whether updates run eagerly
 
 
@@ -53,7 +55,7 @@ def set_up(config: HardwareConfig) -> Hardware:
     torch.set_float32_matmul_precision(MATMUL_PRECISION[config.precision])
     _keep_freed_memory()
     compile_updates = config.compile and _can_compile(device)
-    native = compile_updates and config.native and device == "cpu" and config.precision == "fp32" and _can_build()
+    native = compile_updates and config.native and _can_build()
     words = f"cpu, {threads} threads" if device == "cpu" else f"{device} ({torch.cuda.get_device_name(device)})"
     return Hardware(device, compile_updates, native, words if compile_updates else f"{words}, eager")
 
@@ -71,10 +73,11 @@ def _can_compile(device: str) -> bool:
 def _can_build() -> bool:
     """Whether this project's C++ can be compiled here; where it cannot, say so once in this process."""
     try:
-        library("critic_updates", torch.float32)
+        for source in (critic_updates.SOURCE, dropout.SOURCE):
+            library(source, torch.float32)
         gemm_address(torch.float32)
     except BuildError as error:
-        print(f"warning: {error}: critics are updated by torch.compile, more slowly", file=sys.stderr, flush=True)
+        print(f"warning: {error}: updates run without this project's C++, more slowly", file=sys.stderr, flush=True)
         return False
     return True
 

@@ -82,43 +82,64 @@ def test_gaps_between_dropped_elements_are_geometric(rate: float) -> None:
     assert_binomial(counts, len(gaps), survival[:-1] - survival[1:])
 
 
+def splitmix64(key: int, index: int) -> int:
+    """Word ``index`` of the generator's stream, as its authors write it."""
+    x = (key + (index + 1) * 0x9E3779B97F4A7C15) % 2**64
+    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+    x = (x ^ (x >> 27)) * 0x94D049BB133111EB % 2**64
+    return x ^ (x >> 31)
+
+
+class Keys:
+    """Stands for a generator that gives these two keys."""
+
+    def __init__(self, key: int, tie_key: int) -> None:
+        self.keys = np.array([key, tie_key], dtype=np.uint64)
+
+    def integers(self, low: int, high: int, size: int, dtype: type) -> np.ndarray:
+        assert (low, high, size, dtype) == (0, 2**64, 2, np.uint64)
+        return self.keys
+
+
+def test_the_reference_generator() -> None:
+    published = [6457827717110365317, 3203168211198807973, 9817491932198370423]
+    assert [splitmix64(1234567, i) for i in range(3)] == published
+
+
+@pytest.mark.parametrize("native", [False, True])
 @pytest.mark.parametrize("rate", RATES)
-def test_rate_is_exact_by_construction(rate: float) -> None:
-    """No feasible sample tells 0.1 from 0.100006 (it takes 6e10 elements), so look at what the gaps are drawn with."""
-
-    class Recorder:
-        def __init__(self) -> None:
-            self.rng = np.random.default_rng(5)
-            self.gaps: list[np.ndarray] = []
-
-        def geometric(self, p: float, size: int) -> np.ndarray:
-            assert p == rate
-            self.gaps.append(self.rng.geometric(p, size))
-            return self.gaps[-1]
-
-    recorder, out = Recorder(), np.empty(100_000, dtype=np.uint8)
-    KeepMask(out, rate).redraw(recorder)  # type: ignore[arg-type]
-    positions = np.cumsum(np.concatenate(recorder.gaps)) - 1  # a geometric variable counts trials up to the first event
-    assert positions[-1] >= out.size, "the mask's end is not reached"
-    assert np.array_equal(np.flatnonzero(out == 0), positions[positions < out.size])
+def test_rate_is_exact_by_construction(rate: float, native: bool) -> None:
+    """No feasible sample tells 0.1 from 0.100006 (it takes 6e10 elements), so look at what decides each element."""
+    size, keys = 200_001, (2**64 - 3, 77)
+    out = np.empty(size, dtype=np.uint8)
+    KeepMask(out, rate, native=native).redraw(Keys(*keys))  # type: ignore[arg-type]
+    ties = 0
+    for i in range(size):
+        bits = splitmix64(keys[0], i // 4) >> 16 * (i % 4) & 0xFFFF
+        dropped = bits < math.floor(rate * 65536)
+        if bits == math.floor(rate * 65536):
+            ties += 1
+            dropped = splitmix64(keys[1], i) / 2**64 < rate * 65536 % 1
+        assert out[i] == 1 - dropped, f"element {i}"
+    assert ties, "no element was decided by its second draw"
 
 
-def test_a_mask_that_needs_more_gaps_than_expected_is_still_complete() -> None:
-    """When the first chunk of gaps ends early, more are drawn; without it the tail would never be dropped."""
-
-    class Short:
-        def __init__(self) -> None:
-            self.calls = 0
-
-        def geometric(self, p: float, size: int) -> np.ndarray:
-            self.calls += 1
-            return np.full(size, 2)
-
-    short, out = Short(), np.empty(5_000, dtype=np.uint8)
-    KeepMask(out, 0.01).redraw(short)  # type: ignore[arg-type]
-    assert short.calls > 1
-    assert out[::2].all()
-    assert not out[1::2].any()
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("size", [1, 4095, 4098, 300_000])
+def test_cpp_draws_the_same_bits_in_any_number_of_threads(size: int, threads: int) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        masks = [np.empty(size, dtype=np.uint8) for _ in range(2)]
+        rngs = [np.random.default_rng(4) for _ in range(2)]
+        for mask, rng, native in zip(masks, rngs, [False, True], strict=True):
+            drawn = KeepMask(mask, 0.1, native=native)
+            drawn.redraw(rng)
+            drawn.redraw(rng)
+    finally:
+        torch.set_num_threads(before)
+    assert np.array_equal(*masks)
+    assert rngs[0].bit_generator.state == rngs[1].bit_generator.state
 
 
 def spec(seeds: int, **changes: Any) -> LearnerSpec:

@@ -109,7 +109,7 @@ class HardwareConfig:
     device: str = "auto"  # auto | cpu | cuda | cuda:<index>
     threads: int | None = None  # None: the physical cores that this process may use
     compile: bool = True
-    native: bool = True  # on CPU: the critics' updates by this project's C++
+    native: bool = True  # this project's C++, where it can be compiled
     precision: str = "fp32"  # fp32 | tf32 (CUDA only) | bf16 (CPU only): of matrix multiplications
     detect_anomaly: bool = False  # look for infinities and NaN after every environment step, not at evaluations only
     launcher: str = "here"  # here | slurm | parallel: who starts the training; given by the choice of hardware

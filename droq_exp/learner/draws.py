@@ -37,9 +37,19 @@ class DrawSampler:
     """Draws :class:`Draws` for S seeds, each seed from its own generators, whatever the pack."""
 
     def __init__(
-        self, spec: LearnerSpec, seeds: list[int], minibatches: int, policy_updates: int, device: torch.device
+        self,
+        spec: LearnerSpec,
+        seeds: list[int],
+        minibatches: int,
+        policy_updates: int,
+        device: torch.device,
+        *,
+        native: bool = False,
     ) -> None:
-        """``minibatches`` and ``policy_updates`` are those of one environment step (``G`` or ``G + 1``, and P)."""
+        """``minibatches`` and ``policy_updates`` are those of one environment step (``G`` or ``G + 1``, and P).
+
+        ``native`` draws the masks by C++, the same ones.
+        """
         self._spec = spec
         self._rngs = [{stream: generator(seed, stream) for stream in Stream} for seed in seeds]
         self._rows = minibatches * spec.batch_size
@@ -49,7 +59,9 @@ class DrawSampler:
         policy = sum(math.prod(s) for s in spec.keep_shapes(spec.num_critics))
         self._critic_bits = spec.utd_ratio * critic
         self._keep = np.ones((len(seeds), self._critic_bits + policy_updates * policy), dtype=np.uint8)
-        self._masks = [KeepMask(row, spec.dropout_rate) for row in self._keep] if spec.dropout_rate else []
+        self._masks = (
+            [KeepMask(row, spec.dropout_rate, native=native) for row in self._keep] if spec.dropout_rate else []
+        )
 
     def draw(self, replay_size: int) -> Draws:
         """Draw for one environment step, minibatches uniform with replacement over ``replay_size`` transitions."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from droq_exp.learner import updates
 from droq_exp.learner.draws import Draws
-from droq_exp.learner.native.critic_updates import CriticUpdates
+from droq_exp.learner.native.critic_updates import CriticUpdates, applies
 from droq_exp.learner.optimiser import adam_coefficients
 from droq_exp.learner.spec import LearnerSpec
 from droq_exp.learner.state import LearnerState
@@ -41,7 +41,7 @@ class Learner:
     ) -> None:
         """``action_map`` is ``[2, act]``: scale and offset from [-1, 1] to what critics and environment see.
 
-        ``native`` runs the critic updates by this project's C++ (on CPU, in full precision), all of a step in a call.
+        ``native`` runs the critic updates by this project's C++ where that applies, all of a step in a call.
         ``updates_at_once`` is None but where a test watches every update.
 
         Raises:
@@ -52,6 +52,7 @@ class Learner:
         self.state = state
         self.action_map = action_map.to(spec.dtype)
         self.critic_before_last = state.critic.clone()
+        native = native and applies(state.critic.device)
         self._updates_at_once = updates_at_once or (spec.utd_ratio if native else updates_per_graph(spec))
         self._prepare, self._critic_updates, self._policy_update = _bind_spec(
             spec, state.critic.device, compile_updates

@@ -1,1 +1,1 @@
-"""The critics' updates in C++, for CPUs: the functions of ``updates.py`` stay the definition, tests compare the two."""
+"""What CPUs do faster in C++. The functions in torch and NumPy stay the definition; tests compare the two."""

@@ -36,6 +36,11 @@ _DRAWN = ["keep", "subset", "valid", "mixture"]
 _BULK = ["inputs", "next_inputs", "reward", "discount"]
 
 
+def applies(device: torch.device) -> bool:
+    """Whether the C++ does what the process asks of matrix multiplications: on CPU, in full precision."""
+    return device.type == "cpu" and torch.get_float32_matmul_precision() == "highest"
+
+
 class Call(ctypes.Structure):
     """All that a call needs; mirrors the structure of the same name in the source, field by field."""
 
