@@ -1,11 +1,15 @@
 // Dropout masks, bit for bit those of droq_exp/learner/dropout.py, which says how they are made.
 
 #include <algorithm>
+#include <bit>
 #include <cstdint>
+#include <cstring>
 
 #include <omp.h>
 
 namespace {
+
+static_assert(std::endian::native == std::endian::little, "the lowest bits of a word decide its first element");
 
 constexpr int64_t BLOCK = 4096;  // elements that a thread draws at once; four a word
 
@@ -28,8 +32,7 @@ void draw_keep(uint8_t* keep, int64_t size, uint64_t key, uint64_t tie_key, uint
     alignas(64) uint16_t drawn[BLOCK];
     const int64_t count = std::min(BLOCK, size - start);
     for (int64_t i = 0; i < BLOCK / 4; i++) words[i] = word(key, uint64_t(start / 4 + i));
-    for (int64_t i = 0; i < BLOCK / 4; i++)
-      for (int part = 0; part < 4; part++) drawn[4 * i + part] = uint16_t(words[i] >> (16 * part));
+    std::memcpy(drawn, words, sizeof drawn);
     int ties = 0;
     for (int64_t j = 0; j < count; j++) {
       keep[start + j] = drawn[j] >= whole;

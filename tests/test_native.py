@@ -1,0 +1,167 @@
+"""The C++ of the critics' updates where the comparison with the slow reference does not look: threads, shapes, NaN,
+machines on which it cannot be built."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from droq_exp.learner import updates
+from droq_exp.learner.draws import Draws, DrawSampler
+from droq_exp.learner.native.critic_updates import CriticUpdates
+from droq_exp.learner.networks import critic_shapes
+from droq_exp.learner.optimiser import adam_coefficients
+from droq_exp.learner.spec import LearnerSpec
+
+UPDATES = 6
+STATE = ["critic", "before_last", "target", "moment1", "moment2", "sums"]
+
+
+@pytest.fixture
+def threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def spec(**changes: Any) -> LearnerSpec:
+    values: dict[str, Any] = {
+        "seeds": 2,
+        "obs_dim": 5,
+        "act_dim": 2,
+        "hidden_sizes": (64, 48),
+        "dropout_rate": 0.1,
+        "layer_norm": True,
+        "utd_ratio": UPDATES,
+        "batch_size": 37,
+        "dtype": torch.float64,
+    }
+    return LearnerSpec(**{**values, **changes})
+
+
+def state_of(spec: LearnerSpec) -> dict[str, torch.Tensor]:
+    """A used state: positive second moments, targets that differ from the online critics."""
+    size = sum(torch.Size(shape).numel() for shape in critic_shapes(spec).values())
+    generator = torch.Generator().manual_seed(1)
+    state = {
+        name: 0.3 * torch.randn(spec.seeds, size, generator=generator, dtype=torch.float64).to(spec.dtype)
+        for name in STATE[:5]
+    }
+    state["moment2"].square_()
+    state["sums"] = torch.zeros(spec.seeds, 3, dtype=spec.dtype)
+    return state
+
+
+def arguments_of(spec: LearnerSpec) -> list[torch.Tensor | None]:
+    """Everything after the state, as the learner passes it: views of the sampler's memory, more updates than wanted."""
+    draws: Draws = DrawSampler(spec, [4, 9][: spec.seeds], UPDATES, 1, torch.device("cpu")).draw(100)
+    generator = torch.Generator().manual_seed(2)
+    shape = (spec.seeds, UPDATES + 2, spec.batch_size)
+
+    def normal(*more: int) -> torch.Tensor:
+        drawn = torch.randn(*shape, *more, generator=generator, dtype=torch.float64)
+        return drawn.to(spec.dtype)[:, 1 : UPDATES + 1]
+
+    coefficients = torch.as_tensor(adam_coefficients(3, UPDATES, 1e-3), dtype=spec.dtype)
+    inputs = spec.obs_dim + spec.act_dim
+    drawn = [draws.critic_keep, draws.subset, draws.valid, draws.mixture]
+    return [normal(inputs), normal(inputs), normal(), normal().abs(), coefficients, *drawn]
+
+
+def assert_same(spec: LearnerSpec) -> None:
+    """The C++ and the torch function start from one state and end in one state, to rounding."""
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(spec.dtype)  # of a byte mask times a Python number
+    try:
+        expected, actual = state_of(spec), state_of(spec)
+        arguments = arguments_of(spec)
+        updates.critic_updates(spec, *expected.values(), *arguments)  # type: ignore[arg-type]
+        CriticUpdates(spec)(*actual.values(), *arguments)  # type: ignore[arg-type]
+    finally:
+        torch.set_default_dtype(default)
+    for name in STATE:
+        torch.testing.assert_close(actual[name], expected[name], rtol=1e-10, atol=1e-10, equal_nan=True)
+
+
+@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize("count", [1, 2, 3, 16])
+@pytest.mark.parametrize("critics", [1, 2, 5])
+def test_any_number_of_threads(count: int, critics: int) -> None:
+    torch.set_num_threads(count)
+    assert_same(spec(num_critics=critics, num_min=min(critics, 2)))
+
+
+@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize("hidden_sizes", [(1,), (33,), (20, 64), (64, 20, 33), (16, 16, 16, 16)])
+@pytest.mark.parametrize("layer_norm", [False, True])
+@pytest.mark.parametrize("dropout_rate", [0.0, 0.3])
+def test_any_hidden_layers(hidden_sizes: tuple[int, ...], layer_norm: bool, dropout_rate: float) -> None:
+    for count in (1, 3):
+        torch.set_num_threads(count)
+        assert_same(spec(hidden_sizes=hidden_sizes, layer_norm=layer_norm, dropout_rate=dropout_rate))
+
+
+@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize("mode", ["min", "ave", "rem"])
+def test_target_modes_of_several_passes(mode: str) -> None:
+    torch.set_num_threads(2)
+    assert_same(spec(target_mode=mode, target_passes=3, num_critics=4, num_min=2.5 if mode == "min" else 4))
+
+
+def test_the_same_twice() -> None:
+    once, again = state_of(spec(dtype=torch.float32)), state_of(spec(dtype=torch.float32))
+    for state in (once, again):
+        CriticUpdates(spec(dtype=torch.float32))(*state.values(), *arguments_of(spec(dtype=torch.float32)))  # type: ignore[arg-type]
+    assert all(torch.equal(once[name], again[name]) for name in STATE)
+
+
+@pytest.mark.parametrize("layer_norm", [False, True])
+@pytest.mark.parametrize("where", ["reward", "target", "critic"])
+def test_nan_shows(where: str, layer_norm: bool) -> None:
+    """A seed that diverges must be seen to, and must leave the other alone."""
+    small = spec(layer_norm=layer_norm)
+    state, arguments = state_of(small), arguments_of(small)
+    clean = {name: tensor.clone() for name, tensor in state.items()}
+    CriticUpdates(small)(*clean.values(), *arguments)  # type: ignore[arg-type]
+    broken = arguments[2] if where == "reward" else state[where]
+    assert broken is not None
+    broken[1] = torch.nan
+    CriticUpdates(small)(*state.values(), *arguments)  # type: ignore[arg-type]
+    assert state["sums"][1, 0].isnan()
+    assert state["critic"][1].isnan().any()
+    assert all(torch.equal(state[name][0], clean[name][0]) for name in STATE)
+
+
+def test_a_machine_where_it_cannot_be_built_says_so_and_trains(tmp_path: Path) -> None:
+    compiler = tmp_path / "g++"
+    compiler.write_text(
+        '#!/bin/sh\ncase "$*" in *critic_updates.cpp*) echo "no such thing" >&2; exit 1;; esac\nexec g++ "$@"\n'
+    )
+    compiler.chmod(0o755)
+    program = (
+        "import torch, torch._inductor.config as c; from droq_exp import hardware;"
+        f"c.cpp.cxx = (None, {str(compiler)!r});"
+        "from droq_exp.config.schema import HardwareConfig;"
+        "m = hardware.set_up(HardwareConfig(device='cpu')); hardware.set_up(HardwareConfig(device='cpu'));"
+        "print(m.compile_updates, m.native)"
+    )
+    environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout == "True False\n"
+    assert done.stderr.count("warning: ") == 1
+    assert f"{compiler} failed: no such thing: updates run without this project's C++, more slowly" in done.stderr
+
+
+def test_one_build_serves_all_processes(tmp_path: Path) -> None:
+    environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
+    program = "import torch; from droq_exp.learner.native.build import library; library('keep_masks', torch.float32)"
+    processes = [subprocess.Popen([sys.executable, "-c", program], env=environment) for _ in range(3)]
+    assert [process.wait() for process in processes] == [0, 0, 0]
+    assert len(list(Path(tmp_path, "droq_exp").iterdir())) == 1
