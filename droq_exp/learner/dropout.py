@@ -15,6 +15,8 @@ SOURCE = "keep_masks"
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 FACTORS = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 
+BLOCK = 2**16  # elements that NumPy draws at once, so that its intermediate results stay in the cache
+
 
 class KeepMask:
     """A 0/1 mask of ``size`` elements, each 0 with probability ``rate``, redrawn in place.
@@ -55,12 +57,14 @@ class KeepMask:
             )
 
     def _draw_by_numpy(self, key: np.uint64, tie_key: np.uint64) -> None:
-        size = self._out.size
-        bits = _words(key, np.arange((size + 3) // 4, dtype=np.uint64)).astype("<u8", copy=False).view("<u2")[:size]
-        np.greater_equal(bits, self._whole, out=self._out.view(bool))
-        ties = np.flatnonzero(bits == self._whole)
-        uniform = (_words(tie_key, ties.astype(np.uint64)) >> np.uint64(11)).astype(np.float64) * 2.0**-53
-        self._out[ties] = uniform >= self._rest
+        for start in range(0, self._out.size, BLOCK):
+            out = self._out[start : start + BLOCK]
+            words = _words(key, np.arange(start // 4, (start + out.size + 3) // 4, dtype=np.uint64))
+            bits = words.astype("<u8", copy=False).view("<u2")[: out.size]
+            np.greater_equal(bits, self._whole, out=out.view(bool))
+            ties = np.flatnonzero(bits == self._whole)
+            uniform = (_words(tie_key, (start + ties).astype(np.uint64)) >> np.uint64(11)) * 2.0**-53
+            out[ties] = uniform >= self._rest
 
 
 def _words(key: np.uint64, indices: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
+import platform
 import subprocess
 import tempfile
 from functools import lru_cache
@@ -19,7 +20,7 @@ FLAGS = [
     "-std=c++20",
     "-O3",
     "-march=native",
-    "-mprefer-vector-width=512",
+    *(["-mprefer-vector-width=512"] if platform.machine() in ("x86_64", "AMD64") else []),
     "-fno-math-errno",
     "-fno-trapping-math",
     "-fno-signed-zeros",
