@@ -57,6 +57,9 @@ class Tolerance:
 
 
 FLOAT64 = Tolerance(torch.float64, 1e-12, 1e-12)
+# The C++ has another tanh. One that differs by a rounding differs in log(1 - tanh(u)^2 + 1e-6) by up to a million such
+# roundings where it is nearly 1, as some actions of these references are.
+FLOAT64_OTHER_TANH = Tolerance(torch.float64, 1e-9, 1e-9)
 FLOAT32 = Tolerance(torch.float32, 1e-5, 1e-5)
 
 
@@ -102,6 +105,8 @@ class Comparison:
             kind(spec, state_of(self.slows, spec), action_map, compile_updates=compile_updates, native=native)
             for native in (False, True)
         ]
+        self.tolerances = [tolerance, FLOAT64_OTHER_TANH if tolerance is FLOAT64 else tolerance]
+        self.now = tolerance
 
     def step(self) -> None:
         """One environment step on all sides; raises AssertionError with the first quantity that differs."""
@@ -114,7 +119,8 @@ class Comparison:
                 self.style.update(learner, rows, draws)
         for member, (slow, transitions) in enumerate(zip(self.slows, self.transitions, strict=True)):
             record = slow.update(*slow_draws(draws, member, transitions, self.algorithm, self.settings))
-            for learner in self.learners:
+            for learner, tolerance in zip(self.learners, self.tolerances, strict=True):
+                self.now = tolerance
                 if isinstance(learner, ObservedLearner):
                     self._compare_updates(learner.observed, record, member)
                 self._compare_state(learner, member)
@@ -146,8 +152,8 @@ class Comparison:
         torch.testing.assert_close(
             actual.double(),
             expected.double(),
-            rtol=self.tolerance.relative,
-            atol=self.tolerance.absolute,
+            rtol=self.now.relative,
+            atol=self.now.absolute,
             msg=lambda text: f"{what} differs: {text}",
         )
 

@@ -11,7 +11,9 @@ from torch import Tensor
 
 from droq_exp.learner import updates
 from droq_exp.learner.draws import Draws
-from droq_exp.learner.native.critic_updates import CriticUpdates, applies
+from droq_exp.learner.native.actor import PolicyUpdate, Prepare
+from droq_exp.learner.native.build import applies
+from droq_exp.learner.native.critic_updates import CriticUpdates
 from droq_exp.learner.optimiser import adam_coefficients
 from droq_exp.learner.spec import LearnerSpec
 from droq_exp.learner.state import LearnerState
@@ -41,7 +43,7 @@ class Learner:
     ) -> None:
         """``action_map`` is ``[2, act]``: scale and offset from [-1, 1] to what critics and environment see.
 
-        ``native`` runs the critic updates by this project's C++ where that applies, all of a step in a call.
+        ``native`` runs all three by this project's C++ where that applies, any number of critic updates in a call.
         ``updates_at_once`` is None but where a test watches every update.
 
         Raises:
@@ -52,13 +54,18 @@ class Learner:
         self.state = state
         self.action_map = action_map.to(spec.dtype)
         self.critic_before_last = state.critic.clone()
-        native = native and applies(state.critic.device)
-        self._updates_at_once = updates_at_once or (spec.utd_ratio if native else updates_per_graph(spec))
-        self._prepare, self._critic_updates, self._policy_update = _bind_spec(
-            spec, state.critic.device, compile_updates
-        )
-        if native:
-            self._critic_updates = CriticUpdates(spec)
+        self._prepare: Callable[..., Any]
+        self._critic_updates: Callable[..., Any]
+        self._policy_update: Callable[..., Any]
+        if native and applies(state.critic.device):
+            self._updates_at_once = updates_at_once or spec.utd_ratio
+            self._prepare, self._critic_updates = Prepare(spec), CriticUpdates(spec)
+            self._policy_update = PolicyUpdate(spec)
+        else:
+            self._updates_at_once = updates_at_once or updates_per_graph(spec)
+            self._prepare, self._critic_updates, self._policy_update = _bind_spec(
+                spec, state.critic.device, compile_updates
+            )
 
     def critic_updates(self, rows: Tensor, draws: Draws, start: int, stop: int) -> None:
         """Run the critic updates ``start`` to ``stop`` (exclusive) of an environment step, the policy standing still.

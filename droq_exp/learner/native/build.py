@@ -33,6 +33,11 @@ FLAGS = [
 SCALARS = {torch.float32: "float", torch.float64: "double"}
 
 
+def applies(device: torch.device) -> bool:
+    """Whether the C++ does what the process asks of matrix multiplications: on CPU, in full precision."""
+    return device.type == "cpu" and torch.get_float32_matmul_precision() == "highest"
+
+
 class BuildError(Exception):
     """Why this machine cannot run the C++ part, in a line."""
 
@@ -56,7 +61,7 @@ def library(name: str, dtype: torch.dtype) -> ctypes.CDLL:
         compiler = get_cpp_compiler()
     except InvalidCxxCompiler as error:
         raise BuildError("no C++ compiler found") from error
-    source = (SOURCES / f"{name}.cpp").read_bytes()
+    source = b"".join(path.read_bytes() for path in (SOURCES / f"{name}.cpp", SOURCES / "layers.h"))
     command = [compiler, *FLAGS, f"-DSCALAR={SCALARS[dtype]}"]
     key = hashlib.sha256(b"\0".join([source, " ".join(command).encode(), _version(compiler), _cpu()])).hexdigest()[:16]
     path = Path(cache_dir(), "droq_exp", f"{name}-{key}.so")

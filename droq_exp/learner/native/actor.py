@@ -1,0 +1,136 @@
+"""Calls ``actor.cpp``: the same as :func:`droq_exp.learner.updates.prepare` and ``policy_update``, on CPU."""
+
+from __future__ import annotations
+
+import ctypes
+
+from torch import Tensor
+
+from droq_exp.learner.native.build import library
+from droq_exp.learner.native.geometry import Geometry, NativeCall, geometry
+from droq_exp.learner.networks import actor_shapes, critic_shapes
+from droq_exp.learner.spec import LearnerSpec
+
+SOURCE = "actor"
+OBJECTIVES = {"mean": 0, "min": 1}
+
+_POLICY_COUNTS = ["seeds", "batch", "obs_dim", "act_dim", "objective", "learn_temperature"]
+_POLICY_STATE = ["params", "moment1", "moment2", "log_alpha", "log_alpha_moment1", "log_alpha_moment2", "sums"]
+
+
+class PrepareCall(ctypes.Structure):
+    """What ``prepare`` needs; mirrors the structure in the source, field by field, as does the next."""
+
+    _fields_ = [
+        ("actor", Geometry),
+        *((name, ctypes.c_int64) for name in ["seeds", "updates", "batch", "obs_dim", "act_dim"]),
+        ("gamma", ctypes.c_double),
+        *((name, ctypes.c_void_p) for name in ["params", "log_alpha", "rows", "noise", "action_map"]),
+        *((name, ctypes.c_void_p) for name in ["inputs", "next_inputs", "reward", "discount"]),
+        *((name, ctypes.c_int64) for name in ["rows_stride", "noise_stride"]),
+        ("workspace", ctypes.c_void_p),
+    ]
+
+
+class PolicyCall(ctypes.Structure):
+    """What ``policy_update`` needs."""
+
+    _fields_ = [
+        *((name, Geometry) for name in ["actor", "critics"]),
+        *((name, ctypes.c_int64) for name in _POLICY_COUNTS),
+        ("target_entropy", ctypes.c_double),
+        *((name, ctypes.c_void_p) for name in _POLICY_STATE),
+        *((name, ctypes.c_void_p) for name in ["critic", "obs", "noise", "action_map", "coefficients", "keep"]),
+        *((name, ctypes.c_int64) for name in ["obs_stride", "noise_stride", "keep_stride"]),
+        ("workspace", ctypes.c_void_p),
+    ]
+
+
+class Prepare:
+    """``updates.prepare`` with the spec fixed."""
+
+    def __init__(self, spec: LearnerSpec) -> None:
+        """Compile and load the source.
+
+        Raises:
+            BuildError: that does not work here.
+
+        """
+        self._geometry = geometry(actor_shapes(spec), spec.dtype)
+        call = PrepareCall(
+            actor=self._geometry,
+            seeds=spec.seeds,
+            batch=spec.batch_size,
+            obs_dim=spec.obs_dim,
+            act_dim=spec.act_dim,
+            gamma=spec.gamma,
+        )
+        self._native = NativeCall(library(SOURCE, spec.dtype), "prepare", call, spec.dtype)
+        self._input_dim = spec.obs_dim + spec.act_dim
+
+    def __call__(
+        self, actor: Tensor, log_alpha: Tensor, rows: Tensor, noise: Tensor, action_map: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return what ``updates.prepare`` does."""
+        size = rows.shape[:3]
+        inputs, next_inputs = (rows.new_empty(*size, self._input_dim) for _ in range(2))
+        reward, discount = (rows.new_empty(size) for _ in range(2))
+        self._native.call.updates = size[1]
+        self._native.run(
+            {"inputs": inputs, "next_inputs": next_inputs, "reward": reward, "discount": discount},
+            {"rows": rows, "noise": noise},
+            {"params": actor, "log_alpha": log_alpha, "action_map": action_map},
+        )
+        return inputs, next_inputs, reward, discount
+
+
+class PolicyUpdate:
+    """``updates.policy_update`` with the spec fixed."""
+
+    def __init__(self, spec: LearnerSpec) -> None:
+        """Compile and load the source.
+
+        Raises:
+            BuildError: that does not work here.
+
+        """
+        self._geometries = [
+            geometry(actor_shapes(spec), spec.dtype),
+            geometry(critic_shapes(spec), spec.dtype, spec.dropout_rate),
+        ]
+        call = PolicyCall(
+            actor=self._geometries[0],
+            critics=self._geometries[1],
+            seeds=spec.seeds,
+            batch=spec.batch_size,
+            obs_dim=spec.obs_dim,
+            act_dim=spec.act_dim,
+            objective=OBJECTIVES[spec.policy_objective],
+            learn_temperature=spec.learn_temperature,
+            target_entropy=spec.target_entropy,
+        )
+        self._native = NativeCall(library(SOURCE, spec.dtype), "policy_update", call, spec.dtype)
+
+    def __call__(
+        self,
+        actor: Tensor,
+        moment1: Tensor,
+        moment2: Tensor,
+        log_alpha: Tensor,
+        log_alpha_moment1: Tensor,
+        log_alpha_moment2: Tensor,
+        sums: Tensor,
+        critic: Tensor,
+        obs: Tensor,
+        noise: Tensor,
+        action_map: Tensor,
+        coefficients: Tensor,
+        keep: Tensor | None,
+    ) -> None:
+        """Run one update, in place on the first seven tensors, as ``updates.policy_update`` does."""
+        state = [actor, moment1, moment2, log_alpha, log_alpha_moment1, log_alpha_moment2, sums]
+        self._native.run(
+            dict(zip(_POLICY_STATE, state, strict=True)),
+            {"obs": obs, "noise": noise, "keep": keep},
+            {"critic": critic, "action_map": action_map, "coefficients": coefficients},
+        )

@@ -1,0 +1,329 @@
+// What the critics' and the actor's updates share: networks of Linear, dropout, layer norm and ReLU, forward and backward
+// on some rows, and Adam.
+//
+// A matrix is row-major; `[a, b]` gives its shape.
+
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <numeric>
+#include <type_traits>
+#include <vector>
+
+#include <omp.h>
+
+#ifndef SCALAR
+#define SCALAR float  // or double
+#endif
+
+extern "C" {
+
+typedef void (*Gemm)(const char*, const char*, const int*, const int*, const int*, const void*, const void*,
+                     const int*, const void*, const int*, const void*, void*, const int*);
+
+// Mirrors class Geometry of geometry.py, field by field: where the tensors of `copies` networks lie in a flat vector.
+struct Geometry {
+  int64_t copies, in_dim, layers, out_dim;  // hidden layers
+  const int64_t* widths;                    // [layers]
+  const int64_t *weight, *bias;             // [layers + 1], where a layer's tensors start
+  const int64_t *norm_scale, *norm_shift;   // [layers]
+  int64_t parameters;                       // n, of one seed
+  int64_t layer_norm;
+  double keep_scale;                        // 1 / (1 - dropout rate)
+  Gemm gemm;                                // sgemm_ or dgemm_ of the BLAS that torch carries
+};
+
+int max_threads() { return omp_get_max_threads(); }
+
+}  // extern "C"
+
+namespace {
+
+constexpr double BETA1 = 0.9, BETA2 = 0.999, ADAM_EPS = 1e-8, LAYER_NORM_EPS = 1e-5;
+
+template <class T>
+const T* at(const void* data, int64_t offset) {
+  return static_cast<const T*>(data) + offset;
+}
+template <class T>
+T* at(void* data, int64_t offset) {
+  return static_cast<T*>(data) + offset;
+}
+
+// Hands out a workspace piece by piece, each at a multiple of 64 bytes; of a null workspace it only adds up the sizes.
+template <class T>
+struct Workspace {
+  T* start;
+  int64_t size = 0;
+  T* take(int64_t count) {
+    T* taken = start ? start + size : nullptr;
+    size += (count + 15) / 16 * 16;
+    return taken;
+  }
+};
+
+// Parts of each of some matrices of `rows` rows, so that the threads get equal shares.
+inline int share(int64_t matrices, int rows) {
+  const int threads = omp_get_max_threads();
+  return std::min(rows, threads / std::gcd(int(matrices), threads));
+}
+
+// f(0) + ... + f(width - 1) in four chains, for an addition takes longer to finish than to start. Inlined, or else what f
+// refers to is read from memory at every step.
+template <class F>
+[[gnu::always_inline]] inline auto sum(int width, F f) {
+  const int quarter = width / 4;
+  decltype(f(0)) a = 0, b = 0, c = 0, d = 0;
+#pragma omp simd reduction(+ : a, b, c, d)
+  for (int j = 0; j < quarter; j++) {
+    a += f(j), b += f(j + quarter), c += f(j + 2 * quarter), d += f(j + 3 * quarter);
+  }
+  for (int j = 4 * quarter; j < width; j++) a += f(j);
+  return (a + b) + (c + d);
+}
+
+// The parameters of one layer of one critic, and its masks on the rows at hand.
+template <class T>
+struct Layer {
+  int in, out;
+  const T *weight, *bias, *norm_scale, *norm_shift;
+  const uint8_t* keep;  // [rows, out], or null
+};
+
+// What a backward pass needs of a forward pass: for network k and layer i what layer norm gave and the ReLU's result,
+// [rows, width] each, and 1 / std, [rows].
+template <class T>
+struct Activations {
+  T *values, *inverse_stds;
+  int64_t rows, layers, columns;
+  const int64_t* widths;
+
+  T* normal(int k, int i) const {
+    int64_t before = 0;
+    for (int below = 0; below < i; below++) before += widths[below];
+    return values + (k * columns + before) * 2 * rows;
+  }
+  T* hidden(int k, int i) const { return normal(k, i) + rows * widths[i]; }
+  T* inverse_std(int k, int i) const { return inverse_stds + (k * layers + i) * rows; }
+};
+
+template <class T>
+class Network {
+ public:
+  const Geometry& geometry;
+  const int L;
+  int widest, columns = 0;  // the widest layer, input and output included, and the hidden widths together
+
+  explicit Network(const Geometry& g) : geometry(g), L(int(g.layers)), widest(int(std::max(g.in_dim, g.out_dim))) {
+    for (int i = 0; i < L; i++) widest = std::max(widest, width(i)), columns += width(i);
+  }
+
+  int width(int i) const { return int(i < L ? geometry.widths[i] : geometry.out_dim); }
+  int fan_in(int i) const { return i ? width(i - 1) : int(geometry.in_dim); }
+  int before(int i) const {
+    int total = 0;
+    for (int below = 0; below < i; below++) total += width(below);
+    return total;
+  }
+
+  // Where a tensor of network `n` of seed `s` starts in a flat vector; it has `size` elements a network.
+  int64_t where(int64_t offset, int s, int n, int64_t size) const { return s * geometry.parameters + offset + n * size; }
+  int64_t where_weight(int i, int s, int n) const { return where(geometry.weight[i], s, n, int64_t(fan_in(i)) * width(i)); }
+  int64_t where_bias(int i, int s, int n) const { return where(geometry.bias[i], s, n, width(i)); }
+
+  Layer<T> layer(const void* flat, int i, int s, int n, const uint8_t* keep = nullptr) const {
+    const bool norm = geometry.layer_norm && i < L;
+    return {fan_in(i),
+            width(i),
+            at<T>(flat, where_weight(i, s, n)),
+            at<T>(flat, where_bias(i, s, n)),
+            norm ? at<T>(flat, where(geometry.norm_scale[i], s, n, width(i))) : nullptr,
+            norm ? at<T>(flat, where(geometry.norm_shift[i], s, n, width(i))) : nullptr,
+            keep};
+  }
+
+  // out[m, n] = a[m, k] b[k, n]; a's rows are `stride` apart, here and below
+  void multiply(int m, int n, int k, const T* a, int stride, const T* b, T* out) const {
+    gemm("N", "N", n, m, k, b, n, a, stride, out, n);
+  }
+  // out[m, n] = a[m, k] b[n, k]^T
+  void multiply_transposed(int m, int n, int k, const T* a, const T* b, T* out) const {
+    gemm("T", "N", n, m, k, b, k, a, k, out, n);
+  }
+  // out[m, n] = a[k, m]^T b[k, n]
+  void transposed_multiply(int m, int n, int k, const T* a, int stride, const T* b, T* out) const {
+    gemm("N", "T", n, m, k, b, n, a, stride, out, n);
+  }
+
+  void gemm(const char* ta, const char* tb, int m, int n, int k, const T* a, int lda, const T* b, int ldb, T* out,
+            int ldc) const {
+    const T one = 1, zero = 0;
+    geometry.gemm(ta, tb, &m, &n, &k, &one, a, &lda, b, &ldb, &zero, out, &ldc);
+  }
+
+  // Linear's bias, dropout and layer norm of one row, in place; returns 1 / std.
+  template <bool KEEP, bool NORM>
+  [[gnu::always_inline]] static inline T normalise(const Layer<T>& l, const uint8_t* keep, T keep_scale, T* row) {
+    const T* bias = l.bias;
+    const T total = sum(l.out, [&](int j) {
+      T x = row[j] + bias[j];
+      if (KEEP) x *= T(keep[j]) * keep_scale;
+      return row[j] = x;
+    });
+    if (!NORM) return 1;
+    const T mean = total / l.out;
+    const T squares = sum(l.out, [&](int j) { return (row[j] - mean) * (row[j] - mean); });
+    const T r = 1 / std::sqrt(squares / l.out + T(LAYER_NORM_EPS));
+#pragma omp simd
+    for (int j = 0; j < l.out; j++) row[j] = (row[j] - mean) * r;
+    return r;
+  }
+
+  template <bool NORM>
+  static T activation(const Layer<T>& l, const T* row, int j) {
+    const T x = NORM ? row[j] * l.norm_scale[j] + l.norm_shift[j] : row[j];
+    return x < 0 ? T(0) : x;  // as torch.relu has it: NaN stays
+  }
+
+  // Finish a layer whose matrix product is in `x`: leave there what layer norm gives, and write the ReLU's result to
+  // `hidden` (which may be `x`).
+  template <bool KEEP, bool NORM>
+  void finish_layer(const Layer<T>& l, int rows, T* x, T* r, T* hidden) const {
+    for (int b = 0; b < rows; b++, x += l.out, hidden += l.out) {
+      const T inverse = normalise<KEEP, NORM>(l, KEEP ? l.keep + int64_t(b) * l.out : nullptr, T(geometry.keep_scale), x);
+      if (r) r[b] = inverse;
+#pragma omp simd
+      for (int j = 0; j < l.out; j++) hidden[j] = activation<NORM>(l, x, j);
+    }
+  }
+
+  // The same for the last hidden layer, with the output unit behind it: `values[b]`.
+  template <bool KEEP, bool NORM>
+  void finish_critic(const Layer<T>& l, const T* weight, T bias, int rows, T* x, T* r, T* values) const {
+    for (int b = 0; b < rows; b++, x += l.out) {
+      const T inverse = normalise<KEEP, NORM>(l, KEEP ? l.keep + int64_t(b) * l.out : nullptr, T(geometry.keep_scale), x);
+      if (r) r[b] = inverse;
+      values[b] = bias + sum(l.out, [&](int j) { return activation<NORM>(l, x, j) * weight[j]; });
+    }
+  }
+
+  // Gradient of a layer on some rows. `d` holds the gradient at the layer's result (null for the last hidden layer,
+  // where it is dq[b] * weight). `x` is what finish_layer left there, and receives the gradient at the matrix product.
+  // The column sums are added to bias, scale, shift and weight.
+  template <bool KEEP, bool NORM, bool LAST>
+  void layer_gradient(const Layer<T>& l, int rows, T* x, const T* r, const T* d, const T* dq, const T* weight, T* buffer,
+                      T* bias_sum, T* scale_sum, T* shift_sum, T* weight_sum) const {
+    const int W = l.out;
+    const T keep_scale = T(geometry.keep_scale);
+    const T *scale = l.norm_scale, *shift = l.norm_shift;
+    for (int b = 0; b < rows; b++) {
+      T* n = x + int64_t(b) * W;
+      const T* above = LAST ? nullptr : d + int64_t(b) * W;
+      const uint8_t* keep = KEEP ? l.keep + int64_t(b) * W : nullptr;
+      const T q = LAST ? dq[b] : T(0);
+      T mean = 0, product = 0;
+#pragma omp simd reduction(+ : mean, product)
+      for (int j = 0; j < W; j++) {
+        const T before = NORM ? n[j] * scale[j] + shift[j] : n[j];
+        T g = before <= 0 ? T(0) : LAST ? q * weight[j] : above[j];
+        if (LAST) weight_sum[j] += before <= 0 ? T(0) : q * before;
+        if (NORM) {
+          shift_sum[j] += g;
+          scale_sum[j] += g * n[j];
+          g *= scale[j];
+          mean += g;
+          product += g * n[j];
+        }
+        buffer[j] = g;
+      }
+      mean /= W, product /= W;
+      const T inverse = NORM ? r[b] : T(1);
+#pragma omp simd
+      for (int j = 0; j < W; j++) {
+        T g = NORM ? inverse * (buffer[j] - mean - n[j] * product) : buffer[j];
+        if (KEEP) g *= T(keep[j]) * keep_scale;
+        n[j] = g;
+        bias_sum[j] += g;
+      }
+    }
+  }
+
+  Activations<T> activations(Workspace<T>& free, int64_t networks, int64_t rows) const {
+    T* values = free.take(networks * rows * columns * 2);
+    return {values, free.take(networks * rows * L), rows, L, columns, geometry.widths};
+  }
+
+  // Carry `rows` rows from row `from` on through the hidden layers of network `n` of seed `s`, the k-th of all, keeping
+  // its activations. `keep(i)` is the mask of layer i from these rows on, or null. Where `values` is not null, it receives
+  // the output unit's.
+  template <class Keep>
+  void forward(const void* flat, int s, int n, int k, int from, int rows, const T* input, int stride, bool dropout,
+               Keep keep, const Activations<T>& kept, T* values) const {
+    with_flags(dropout, [&](auto drop, auto norm) {
+      for (int i = 0; i < L; i++) {
+        const Layer<T> l = layer(flat, i, s, n, keep(i));
+        const int64_t offset = int64_t(from) * l.out;
+        T *x = kept.normal(k, i) + offset, *hidden = kept.hidden(k, i) + offset, *r = kept.inverse_std(k, i) + from;
+        multiply(rows, l.out, l.in, input, stride, l.weight, x);
+        if (i == L - 1 && values) {
+          const Layer<T> top = layer(flat, L, s, n);
+          finish_critic<drop.value, norm.value>(l, top.weight, *top.bias, rows, x, r, values);
+        } else {
+          finish_layer<drop.value, norm.value>(l, rows, x, r, hidden);
+        }
+        input = hidden, stride = l.out;
+      }
+    });
+  }
+
+  // The way back, on the same rows: `dq` is the gradient at the output unit's values, or, where that is null, `d` that at
+  // the last hidden layer's result. Leaves the gradients at the matrix products in `kept.normal`, and adds column sums to
+  // `sums`: layer by layer those of bias, norm scale, norm shift and output weight. `scratch` is [rows + 1, widest].
+  template <class Keep>
+  void backward(const void* flat, int s, int n, int k, int from, int rows, bool dropout, Keep keep,
+                const Activations<T>& kept, const T* dq, T* d, T* scratch, T* sums) const {
+    T* buffer = scratch + int64_t(rows) * widest;
+    with_flags(dropout, [&](auto drop, auto norm) {
+      for (int i = L - 1; i >= 0; i--) {
+        const Layer<T> l = layer(flat, i, s, n, keep(i));
+        const int64_t offset = int64_t(from) * l.out;
+        T *x = kept.normal(k, i) + offset, *bias = sums + 4 * before(i);
+        const T* r = kept.inverse_std(k, i) + from;
+        T *scale = bias + l.out, *shift = scale + l.out, *weight = shift + l.out;
+        if (i == L - 1 && dq) {
+          const T* top = layer(flat, L, s, n).weight;
+          layer_gradient<drop.value, norm.value, true>(l, rows, x, r, nullptr, dq, top, buffer, bias, scale, shift, weight);
+          continue;
+        }
+        if (i < L - 1) {
+          const Layer<T> above = layer(flat, i + 1, s, n);
+          d = scratch;
+          multiply_transposed(rows, l.out, above.out, kept.normal(k, i + 1) + int64_t(from) * above.out, above.weight, d);
+        }
+        layer_gradient<drop.value, norm.value, false>(l, rows, x, r, d, nullptr, nullptr, buffer, bias, scale, shift, weight);
+      }
+    });
+  }
+
+  // Call f with whether the network has dropout and layer norm, as types: the loops over a row are made for each case.
+  template <class F>
+  void with_flags(bool dropout, F f) const {
+    auto norm = [&](auto keep) { geometry.layer_norm ? f(keep, std::true_type{}) : f(keep, std::false_type{}); };
+    dropout ? norm(std::true_type{}) : norm(std::false_type{});
+  }
+};
+
+// One Adam step of `count` parameters, as optimiser.py has it.
+template <class T>
+void adam(T* param, T* moment1, T* moment2, int64_t count, const T* gradient, T rate, T inverse) {
+#pragma omp simd
+  for (int64_t j = 0; j < count; j++) {
+    moment1[j] += T(1 - BETA1) * (gradient[j] - moment1[j]);
+    moment2[j] = T(BETA2) * moment2[j] + T(1 - BETA2) * gradient[j] * gradient[j];
+    param[j] -= rate * moment1[j] / (std::sqrt(moment2[j]) * inverse + T(ADAM_EPS));
+  }
+}
+
+}  // namespace
