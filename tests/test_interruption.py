@@ -77,13 +77,24 @@ def test_ctrl_c_during_compilation_is_an_interruption(directory: Path, tmp_path:
     cache = tmp_path / "inductor"
     # Trusting the processor's vector instructions saves the compilations that would try them.
     variables = {"TORCHINDUCTOR_CACHE_DIR": str(cache), "TORCHINDUCTOR_VEC_ISA_OK": "1"}
-    process = start(directory, *LONG, "hardware.compile=true", **variables)
+    process = start(directory, *LONG, "hardware.compile=true", "hardware.native=false", **variables)
     wait_for(lambda: list(cache.rglob("*.main.cpp")), process)
     os.killpg(process.pid, signal.SIGINT)
     returned, error = end(process)
     assert returned == 130, error
     assert "Traceback" not in error
     assert assert_interrupted(only_run(directory), "SIGINT") == 51  # the first update
+
+
+def test_ctrl_c_while_the_cpp_is_built_leaves_nothing_half_made(directory: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "inductor"
+    process = start(directory, *LONG, "hardware.compile=true", TORCHINDUCTOR_CACHE_DIR=str(cache))
+    wait_for(lambda: list(cache.glob("droq_exp/.building_*")), process)
+    os.killpg(process.pid, signal.SIGINT)
+    returned, error = end(process)
+    assert returned == 130, error
+    assert "Traceback" not in error
+    assert not list(cache.glob("droq_exp/.*"))
 
 
 def test_ctrl_c_ends_a_sweep(directory: Path) -> None:

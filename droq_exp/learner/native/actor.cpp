@@ -10,28 +10,28 @@ struct PrepareCall {
   Geometry actor;
   int64_t seeds, updates, batch, obs_dim, act_dim;
   double gamma;
-  const void *params, *log_alpha;        // [S, n], [S, 1]
-  const void *rows, *noise;              // [S, U, B, row], [S, U, B, act]
-  const void* action_map;                // [2, act]
-  void *inputs, *next_inputs;            // [S, U, B, obs + act]
-  void *reward, *discount;               // [S, U, B]
-  int64_t rows_stride, noise_stride;     // from seed to seed, in elements
+  const void *params, *log_alpha;     // [S, n], [S, 1]
+  const void *rows, *noise;           // [S, U, B, row], [S, U, B, act]
+  const void* action_map;             // [2, act]
+  void *inputs, *next_inputs;         // [S, U, B, obs + act]
+  void *reward, *discount;            // [S, U, B]
+  int64_t rows_stride, noise_stride;  // from seed to seed, in elements
   void* workspace;
 };
 
 struct PolicyCall {
   Geometry actor, critics;
   int64_t seeds, batch, obs_dim, act_dim;
-  int64_t objective;                     // 0 mean over the critics, 1 minimum
+  int64_t objective;  // 0 mean over the critics, 1 minimum
   int64_t learn_temperature;
   double target_entropy;
-  void *params, *moment1, *moment2;      // [S, n]
+  void *params, *moment1, *moment2;                         // [S, n]
   void *log_alpha, *log_alpha_moment1, *log_alpha_moment2;  // [S, 1]
-  void* sums;                            // [S, 4], policy loss, temperature loss, entropy, count
-  const void* critic;                    // [S, n]
-  const void *obs, *noise;               // [S, B, obs], [S, B, act]
-  const void *action_map, *coefficients; // [2, act], [2, 2]
-  const uint8_t* keep;                   // [S, mask], or null
+  void* sums;                                               // [S, 4], policy loss, temperature loss, entropy, count
+  const void* critic;                                       // [S, n]
+  const void *obs, *noise;                                  // [S, B, obs], [S, B, act]
+  const void *action_map, *coefficients;                    // [2, act], [2, 2]
+  const uint8_t* keep;                                      // [S, mask], or null
   int64_t obs_stride, noise_stride, keep_stride;
   void* workspace;
 };
@@ -49,7 +49,9 @@ template <class T>
 T sample(const T* output, const T* noise, int act_dim, T* action) {
   T log_prob = 0;
   for (int j = 0; j < act_dim; j++) {
-    const T raw = output[act_dim + j], log_std = raw < T(LOG_STD_MIN) ? T(LOG_STD_MIN) : raw > T(LOG_STD_MAX) ? T(LOG_STD_MAX) : raw;
+    const T raw = output[act_dim + j], log_std = raw < T(LOG_STD_MIN)   ? T(LOG_STD_MIN)
+                                                 : raw > T(LOG_STD_MAX) ? T(LOG_STD_MAX)
+                                                                        : raw;
     action[j] = std::tanh(output[j] + noise[j] * std::exp(log_std));
     const T log_normal = T(-0.5) * noise[j] * noise[j] - log_std - T(HALF_LOG_TWO_PI);
     log_prob += log_normal - std::log(1 - action[j] * action[j] + T(TANH_EPS));
@@ -70,7 +72,10 @@ template <class T>
 class Prepare {
  public:
   explicit Prepare(const PrepareCall& call)
-      : c(call), net(call.actor), B(int(call.batch)), parts(share(call.seeds * call.updates, B)),
+      : c(call),
+        net(call.actor),
+        B(int(call.batch)),
+        parts(share(call.seeds * call.updates, B)),
         free{static_cast<T*>(call.workspace)} {
     scratch = free.take(int64_t(omp_get_max_threads()) * scratch_size());
   }
@@ -96,7 +101,8 @@ class Prepare {
     const int obs = int(c.obs_dim), act = int(c.act_dim), row_size = 2 * obs + act + 2;
     const int64_t first = u * B + from, out = (s * c.updates + u) * B + from;
     const T* row = at<T>(c.rows, s * c.rows_stride + first * row_size);
-    T* const buffers[2] = {scratch + omp_get_thread_num() * scratch_size(), scratch + omp_get_thread_num() * scratch_size() + int64_t(B) * net.widest};
+    T* const buffers[2] = {scratch + omp_get_thread_num() * scratch_size(),
+                           scratch + omp_get_thread_num() * scratch_size() + int64_t(B) * net.widest};
     const T* hidden = row + obs + act + 1;
     int stride = row_size;
     for (int i = 0; i < net.L; i++) {
@@ -108,7 +114,8 @@ class Prepare {
     }
     T* output = buffers[net.L % 2];
     output_layer(net, c.params, int(s), count, hidden, output);
-    const T *noise = at<T>(c.noise, s * c.noise_stride + first * act), *scale = at<T>(c.action_map, 0), *offset = scale + act;
+    const T *noise = at<T>(c.noise, s * c.noise_stride + first * act), *scale = at<T>(c.action_map, 0),
+            *offset = scale + act;
     const T alpha = std::exp(*at<T>(c.log_alpha, s));
     T *input = at<T>(c.inputs, out * (obs + act)), *next = at<T>(c.next_inputs, out * (obs + act));
     for (int b = 0; b < count; b++, row += row_size, input += obs + act, next += obs + act) {
@@ -128,8 +135,15 @@ template <class T>
 class PolicyUpdate {
  public:
   explicit PolicyUpdate(const PolicyCall& call)
-      : c(call), actor(call.actor), critics(call.critics), B(int(call.batch)), N(int(call.critics.copies)), obs(int(call.obs_dim)),
-        act(int(call.act_dim)), parts(share(call.seeds, B)), free{static_cast<T*>(call.workspace)} {
+      : c(call),
+        actor(call.actor),
+        critics(call.critics),
+        B(int(call.batch)),
+        N(int(call.critics.copies)),
+        obs(int(call.obs_dim)),
+        act(int(call.act_dim)),
+        parts(share(call.seeds, B)),
+        free{static_cast<T*>(call.workspace)} {
     outputs = free.take(c.seeds * B * 2 * act);
     values = free.take(c.seeds * N * B);
     partial = free.take(c.seeds * parts * sums_size());
@@ -157,7 +171,8 @@ class PolicyUpdate {
   T *outputs, *values, *partial, *scratch;
   Activations<T> actor_kept, critics_kept;
 
-  // Of a part of a seed's rows: the column sums of Network::backward, those of the output layer's bias, loss, log-density.
+  // Of a part of a seed's rows: the column sums of Network::backward, those of the output layer's bias, loss,
+  // log-density.
   T* sums(int s, int part) const { return partial + (int64_t(s) * parts + part) * sums_size(); }
   int64_t sums_size() const { return (4 * actor.columns + 2 * act + 2 + 15) / 16 * 16; }
 
@@ -173,16 +188,20 @@ class PolicyUpdate {
   void rows(int s, int part) {
     const int from = B * part / parts, count = B * (part + 1) / parts - from, in_dim = obs + act;
     T *unwanted = own_scratch() + backward_size(), *input = unwanted + 4 * critics.columns;
-    T *action = input + int64_t(count) * in_dim, *gradient = action + int64_t(count) * act, *share_of = gradient + int64_t(count) * act;
-    const T *seen = at<T>(c.obs, s * c.obs_stride + int64_t(from) * obs), *noise = at<T>(c.noise, s * c.noise_stride + int64_t(from) * act);
+    T *action = input + int64_t(count) * in_dim, *gradient = action + int64_t(count) * act,
+      *share_of = gradient + int64_t(count) * act;
+    const T *seen = at<T>(c.obs, s * c.obs_stride + int64_t(from) * obs),
+            *noise = at<T>(c.noise, s * c.noise_stride + int64_t(from) * act);
     const T *scale = at<T>(c.action_map, 0), *offset = scale + act, alpha = std::exp(*at<T>(c.log_alpha, s));
-    T *total = sums(s, part), *bias_sum = total + 4 * actor.columns, *loss = bias_sum + 2 * act, *log_prob_sum = loss + 1;
+    T *total = sums(s, part), *bias_sum = total + 4 * actor.columns, *loss = bias_sum + 2 * act,
+      *log_prob_sum = loss + 1;
     std::fill(total, total + sums_size(), T(0));
     std::fill(gradient, gradient + int64_t(count) * act, T(0));
 
     actor.forward(c.params, s, 0, s, from, count, seen, obs, false, no_mask, actor_kept, static_cast<T*>(nullptr));
     T* output = outputs + (int64_t(s) * B + from) * 2 * act;
-    output_layer(actor, c.params, s, count, actor_kept.hidden(s, actor.L - 1) + int64_t(from) * actor.width(actor.L - 1), output);
+    output_layer(actor, c.params, s, count,
+                 actor_kept.hidden(s, actor.L - 1) + int64_t(from) * actor.width(actor.L - 1), output);
     for (int b = 0; b < count; b++) {
       T *a = action + int64_t(b) * act, *x = input + int64_t(b) * in_dim;
       const T log_prob = sample(output + int64_t(b) * 2 * act, noise + int64_t(b) * act, act, a);
@@ -194,14 +213,18 @@ class PolicyUpdate {
     auto q = [&](int n) { return values + (int64_t(s) * N + n) * B + from; };
     auto keep = [&](int n) {
       return [this, s, n, from](int i) {
-        return c.keep ? c.keep + s * c.keep_stride + (int64_t(N) * critics.before(i) + int64_t(n) * critics.width(i)) * B + int64_t(from) * critics.width(i) : nullptr;
+        return c.keep
+                   ? c.keep + s * c.keep_stride + (int64_t(N) * critics.before(i) + int64_t(n) * critics.width(i)) * B +
+                         int64_t(from) * critics.width(i)
+                   : nullptr;
       };
     };
     for (int n = 0; n < N; n++)
       critics.forward(c.critic, s, n, s * N + n, from, count, input, in_dim, c.keep, keep(n), critics_kept, q(n));
     for (int b = 0; b < count; b++) *loss -= value_and_gradient(q, b);
     for (int n = 0; n < N; n++) {
-      critics.backward(c.critic, s, n, s * N + n, from, count, c.keep, keep(n), critics_kept, q(n), nullptr, own_scratch(), unwanted);
+      critics.backward(c.critic, s, n, s * N + n, from, count, c.keep, keep(n), critics_kept, q(n), nullptr,
+                       own_scratch(), unwanted);
       const Layer<T> first = critics.layer(c.critic, 0, s, n);
       const T* product = critics_kept.normal(s * N + n, 0) + int64_t(from) * first.out;
       critics.multiply_transposed(count, act, first.out, product, first.weight + int64_t(obs) * first.out, share_of);
@@ -220,10 +243,12 @@ class PolicyUpdate {
       }
     const Layer<T> top = actor.layer(c.params, actor.L, s, 0);
     actor.multiply_transposed(count, top.in, top.out, output, top.weight, own_scratch());
-    actor.backward(c.params, s, 0, s, from, count, false, no_mask, actor_kept, static_cast<const T*>(nullptr), own_scratch(), own_scratch(), total);
+    actor.backward(c.params, s, 0, s, from, count, false, no_mask, actor_kept, static_cast<const T*>(nullptr),
+                   own_scratch(), own_scratch(), total);
   }
 
-  // The critics' value of row b by the style's objective; leaves minus its gradient, over B, in place of each critic's Q.
+  // The critics' value of row b by the style's objective; leaves minus its gradient, over B, in place of each critic's
+  // Q.
   template <class Q>
   T value_and_gradient(Q q, int b) const {
     T value = 0, ties = 0;
@@ -245,10 +270,12 @@ class PolicyUpdate {
     const T* in = at<T>(c.obs, s * c.obs_stride);
     const T* coefficients = at<T>(c.coefficients, 0);
     auto update = [&](int64_t offset, int64_t count, const T* gradient) {
-      adam(at<T>(c.params, offset), at<T>(c.moment1, offset), at<T>(c.moment2, offset), count, gradient, coefficients[0], coefficients[1]);
+      adam(at<T>(c.params, offset), at<T>(c.moment1, offset), at<T>(c.moment2, offset), count, gradient,
+           coefficients[0], coefficients[1]);
     };
     for (int i = 0; i <= actor.L; i++) {
-      const int fan_in = actor.fan_in(i), out = actor.width(i), from = fan_in * part / parts, count = fan_in * (part + 1) / parts - from;
+      const int fan_in = actor.fan_in(i), out = actor.width(i), from = fan_in * part / parts,
+                count = fan_in * (part + 1) / parts - from;
       const T* gradient = i < actor.L ? actor_kept.normal(s, i) : outputs + int64_t(s) * B * out;
       if (count) {
         actor.transposed_multiply(count, out, B, in + from, fan_in, gradient, own_scratch());
@@ -268,7 +295,8 @@ class PolicyUpdate {
     T *log_alpha = at<T>(c.log_alpha, s), *sum = at<T>(c.sums, 4 * s);
     sum[0] += loss[0] / B, sum[1] += *log_alpha * gradient, sum[2] -= log_prob, sum[3] += 1;
     if (c.learn_temperature)
-      adam(log_alpha, at<T>(c.log_alpha_moment1, s), at<T>(c.log_alpha_moment2, s), 1, &gradient, coefficients[2], coefficients[3]);
+      adam(log_alpha, at<T>(c.log_alpha_moment1, s), at<T>(c.log_alpha_moment2, s), 1, &gradient, coefficients[2],
+           coefficients[3]);
   }
 };
 

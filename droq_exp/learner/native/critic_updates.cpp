@@ -17,15 +17,15 @@ struct CriticCall {
   int64_t target_mode;                                   // 0 min, 1 ave, 2 rem
   int64_t keep_size;                                     // elements of one update's masks
   double tau;
-  void *critic, *before_last, *target, *moment1, *moment2;  // [S, n]
-  void* sums;                                               // [S, 3], loss, mean Q, count
-  const void *inputs, *next_inputs;                         // [S, U, B, in_dim]
-  const void *reward, *discount;                            // [S, U, B]
-  const void* coefficients;                                 // [U, 2]
-  const uint8_t* keep;                                      // [S, U, mask], or null
-  const int64_t* subset;                                    // [S, U, passes / target_passes], or null
-  const uint8_t* valid;                                     // [S, U, T], or null
-  const void* mixture;                                      // [S, U, N, B], or null
+  void *critic, *before_last, *target, *moment1, *moment2;                    // [S, n]
+  void* sums;                                                                 // [S, 3], loss, mean Q, count
+  const void *inputs, *next_inputs;                                           // [S, U, B, in_dim]
+  const void *reward, *discount;                                              // [S, U, B]
+  const void* coefficients;                                                   // [U, 2]
+  const uint8_t* keep;                                                        // [S, U, mask], or null
+  const int64_t* subset;                                                      // [S, U, passes / target_passes], or null
+  const uint8_t* valid;                                                       // [S, U, T], or null
+  const void* mixture;                                                        // [S, U, N, B], or null
   int64_t inputs_stride, next_inputs_stride, reward_stride, discount_stride;  // from seed to seed, in elements
   int64_t keep_stride, subset_stride, valid_stride, mixture_stride;
   void* workspace;  // critic_updates_workspace() elements, aligned to 64 bytes
@@ -39,8 +39,15 @@ template <class T>
 class CriticUpdates {
  public:
   explicit CriticUpdates(const CriticCall& call)
-      : c(call), net(call.network), N(int(call.network.copies)), K(int(call.seeds) * N), B(int(call.batch)), L(net.L),
-        parts(share(K, B)), target_parts(share(call.seeds * call.passes, B)), free{static_cast<T*>(call.workspace)} {
+      : c(call),
+        net(call.network),
+        N(int(call.network.copies)),
+        K(int(call.seeds) * N),
+        B(int(call.batch)),
+        L(net.L),
+        parts(share(K, B)),
+        target_parts(share(call.seeds * call.passes, B)),
+        free{static_cast<T*>(call.workspace)} {
     next_values = free.take(c.seeds * c.passes * B);
     td_target = free.take(c.seeds * B);
     partial = free.take(int64_t(K) * parts * sums_size());
@@ -78,8 +85,8 @@ class CriticUpdates {
   int64_t scratch_size() const { return int64_t(std::max(2 * B + 1, net.widest)) * net.widest; }
   T* own_scratch() const { return scratch + omp_get_thread_num() * scratch_size(); }
 
-  // Of a part of a critic's rows: the column sums of Network::backward, then the loss, the sum of Q and the gradient of the
-  // output bias.
+  // Of a part of a critic's rows: the column sums of Network::backward, then the loss, the sum of Q and the gradient of
+  // the output bias.
   T* sums(int k, int part) const { return partial + (int64_t(k) * parts + part) * sums_size(); }
   int64_t sums_size() const { return (4 * net.columns + 3 + 15) / 16 * 16; }
 
@@ -98,7 +105,8 @@ class CriticUpdates {
 
   // Phase 1: one target pass on some rows of the next states. Nothing is kept: two layers' rows take turns.
   void target_rows(int u, int task) {
-    const int pass = task / target_parts, part = task % target_parts, s = pass / int(c.passes), t = pass % int(c.passes);
+    const int pass = task / target_parts, part = task % target_parts, s = pass / int(c.passes),
+              t = pass % int(c.passes);
     const int from = B * part / target_parts, rows = B * (part + 1) / target_parts - from;
     const int drawn = t / int(c.target_passes), drawn_a_seed = int(c.passes / c.target_passes);
     const int n = c.subset ? int(c.subset[s * c.subset_stride + int64_t(u) * drawn_a_seed + drawn]) : drawn;

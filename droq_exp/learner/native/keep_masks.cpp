@@ -1,11 +1,11 @@
 // Dropout masks, bit for bit those of droq_exp/learner/dropout.py, which says how they are made.
 
+#include <omp.h>
+
 #include <algorithm>
 #include <bit>
 #include <cstdint>
 #include <cstring>
-
-#include <omp.h>
 
 namespace {
 

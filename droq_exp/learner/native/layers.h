@@ -1,9 +1,11 @@
-// What the critics' and the actor's updates share: networks of Linear, dropout, layer norm and ReLU, forward and backward
-// on some rows, and Adam.
+// What the critics' and the actor's updates share: networks of Linear, dropout, layer norm and ReLU, forward and
+// backward on some rows, and Adam.
 //
 // A matrix is row-major; `[a, b]` gives its shape.
 
 #pragma once
+
+#include <omp.h>
 
 #include <algorithm>
 #include <cmath>
@@ -12,16 +14,14 @@
 #include <type_traits>
 #include <vector>
 
-#include <omp.h>
-
 #ifndef SCALAR
 #define SCALAR float  // or double
 #endif
 
 extern "C" {
 
-typedef void (*Gemm)(const char*, const char*, const int*, const int*, const int*, const void*, const void*,
-                     const int*, const void*, const int*, const void*, void*, const int*);
+typedef void (*Gemm)(const char*, const char*, const int*, const int*, const int*, const void*, const void*, const int*,
+                     const void*, const int*, const void*, void*, const int*);
 
 // Mirrors class Geometry of geometry.py, field by field: where the tensors of `copies` networks lie in a flat vector.
 struct Geometry {
@@ -31,8 +31,8 @@ struct Geometry {
   const int64_t *norm_scale, *norm_shift;   // [layers]
   int64_t parameters;                       // n, of one seed
   int64_t layer_norm;
-  double keep_scale;                        // 1 / (1 - dropout rate)
-  Gemm gemm;                                // sgemm_ or dgemm_ of the BLAS that torch carries
+  double keep_scale;  // 1 / (1 - dropout rate)
+  Gemm gemm;          // sgemm_ or dgemm_ of the BLAS that torch carries
 };
 
 int max_threads() { return omp_get_max_threads(); }
@@ -70,8 +70,8 @@ inline int share(int64_t matrices, int rows) {
   return std::min(rows, threads / std::gcd(int(matrices), threads));
 }
 
-// f(0) + ... + f(width - 1) in four chains, for an addition takes longer to finish than to start. Inlined, or else what f
-// refers to is read from memory at every step.
+// f(0) + ... + f(width - 1) in four chains, for an addition takes longer to finish than to start. Inlined, or else what
+// f refers to is read from memory at every step.
 template <class F>
 [[gnu::always_inline]] inline auto sum(int width, F f) {
   const int quarter = width / 4;
@@ -129,8 +129,12 @@ class Network {
   }
 
   // Where a tensor of network `n` of seed `s` starts in a flat vector; it has `size` elements a network.
-  int64_t where(int64_t offset, int s, int n, int64_t size) const { return s * geometry.parameters + offset + n * size; }
-  int64_t where_weight(int i, int s, int n) const { return where(geometry.weight[i], s, n, int64_t(fan_in(i)) * width(i)); }
+  int64_t where(int64_t offset, int s, int n, int64_t size) const {
+    return s * geometry.parameters + offset + n * size;
+  }
+  int64_t where_weight(int i, int s, int n) const {
+    return where(geometry.weight[i], s, n, int64_t(fan_in(i)) * width(i));
+  }
   int64_t where_bias(int i, int s, int n) const { return where(geometry.bias[i], s, n, width(i)); }
 
   Layer<T> layer(const void* flat, int i, int s, int n, const uint8_t* keep = nullptr) const {
@@ -192,7 +196,8 @@ class Network {
   template <bool KEEP, bool NORM>
   void finish_layer(const Layer<T>& l, int rows, T* x, T* r, T* hidden) const {
     for (int b = 0; b < rows; b++, x += l.out, hidden += l.out) {
-      const T inverse = normalise<KEEP, NORM>(l, KEEP ? l.keep + int64_t(b) * l.out : nullptr, T(geometry.keep_scale), x);
+      const T inverse =
+          normalise<KEEP, NORM>(l, KEEP ? l.keep + int64_t(b) * l.out : nullptr, T(geometry.keep_scale), x);
       if (r) r[b] = inverse;
 #pragma omp simd
       for (int j = 0; j < l.out; j++) hidden[j] = activation<NORM>(l, x, j);
@@ -203,7 +208,8 @@ class Network {
   template <bool KEEP, bool NORM>
   void finish_critic(const Layer<T>& l, const T* weight, T bias, int rows, T* x, T* r, T* values) const {
     for (int b = 0; b < rows; b++, x += l.out) {
-      const T inverse = normalise<KEEP, NORM>(l, KEEP ? l.keep + int64_t(b) * l.out : nullptr, T(geometry.keep_scale), x);
+      const T inverse =
+          normalise<KEEP, NORM>(l, KEEP ? l.keep + int64_t(b) * l.out : nullptr, T(geometry.keep_scale), x);
       if (r) r[b] = inverse;
       values[b] = bias + sum(l.out, [&](int j) { return activation<NORM>(l, x, j) * weight[j]; });
     }
@@ -213,8 +219,8 @@ class Network {
   // where it is dq[b] * weight). `x` is what finish_layer left there, and receives the gradient at the matrix product.
   // The column sums are added to bias, scale, shift and weight.
   template <bool KEEP, bool NORM, bool LAST>
-  void layer_gradient(const Layer<T>& l, int rows, T* x, const T* r, const T* d, const T* dq, const T* weight, T* buffer,
-                      T* bias_sum, T* scale_sum, T* shift_sum, T* weight_sum) const {
+  void layer_gradient(const Layer<T>& l, int rows, T* x, const T* r, const T* d, const T* dq, const T* weight,
+                      T* buffer, T* bias_sum, T* scale_sum, T* shift_sum, T* weight_sum) const {
     const int W = l.out;
     const T keep_scale = T(geometry.keep_scale);
     const T *scale = l.norm_scale, *shift = l.norm_shift;
@@ -256,8 +262,8 @@ class Network {
   }
 
   // Carry `rows` rows from row `from` on through the hidden layers of network `n` of seed `s`, the k-th of all, keeping
-  // its activations. `keep(i)` is the mask of layer i from these rows on, or null. Where `values` is not null, it receives
-  // the output unit's.
+  // its activations. `keep(i)` is the mask of layer i from these rows on, or null. Where `values` is not null, it
+  // receives the output unit's.
   template <class Keep>
   void forward(const void* flat, int s, int n, int k, int from, int rows, const T* input, int stride, bool dropout,
                Keep keep, const Activations<T>& kept, T* values) const {
@@ -278,9 +284,10 @@ class Network {
     });
   }
 
-  // The way back, on the same rows: `dq` is the gradient at the output unit's values, or, where that is null, `d` that at
-  // the last hidden layer's result. Leaves the gradients at the matrix products in `kept.normal`, and adds column sums to
-  // `sums`: layer by layer those of bias, norm scale, norm shift and output weight. `scratch` is [rows + 1, widest].
+  // The way back, on the same rows: `dq` is the gradient at the output unit's values, or, where that is null, `d` that
+  // at the last hidden layer's result. Leaves the gradients at the matrix products in `kept.normal`, and adds column
+  // sums to `sums`: layer by layer those of bias, norm scale, norm shift and output weight. `scratch` is [rows + 1,
+  // widest].
   template <class Keep>
   void backward(const void* flat, int s, int n, int k, int from, int rows, bool dropout, Keep keep,
                 const Activations<T>& kept, const T* dq, T* d, T* scratch, T* sums) const {
@@ -294,15 +301,18 @@ class Network {
         T *scale = bias + l.out, *shift = scale + l.out, *weight = shift + l.out;
         if (i == L - 1 && dq) {
           const T* top = layer(flat, L, s, n).weight;
-          layer_gradient<drop.value, norm.value, true>(l, rows, x, r, nullptr, dq, top, buffer, bias, scale, shift, weight);
+          layer_gradient<drop.value, norm.value, true>(l, rows, x, r, nullptr, dq, top, buffer, bias, scale, shift,
+                                                       weight);
           continue;
         }
         if (i < L - 1) {
           const Layer<T> above = layer(flat, i + 1, s, n);
           d = scratch;
-          multiply_transposed(rows, l.out, above.out, kept.normal(k, i + 1) + int64_t(from) * above.out, above.weight, d);
+          multiply_transposed(rows, l.out, above.out, kept.normal(k, i + 1) + int64_t(from) * above.out, above.weight,
+                              d);
         }
-        layer_gradient<drop.value, norm.value, false>(l, rows, x, r, d, nullptr, nullptr, buffer, bias, scale, shift, weight);
+        layer_gradient<drop.value, norm.value, false>(l, rows, x, r, d, nullptr, nullptr, buffer, bias, scale, shift,
+                                                      weight);
       }
     });
   }
