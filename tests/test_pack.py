@@ -31,7 +31,7 @@ ALGORITHMS: dict[str, dict[str, Any]] = {
 }
 
 
-def agent_of(seeds: list[int], algorithm: str, style: Style, *, compile_updates: bool = False) -> Agent:
+def agent_of(seeds: list[int], algorithm: str, style: Style, *, native: bool = False) -> Agent:
     values: dict[str, Any] = {
         "name": algorithm,
         "num_critics": 2,
@@ -59,13 +59,14 @@ def agent_of(seeds: list[int], algorithm: str, style: Style, *, compile_updates:
         obs_dim=OBS_DIM,
         action_low=np.array([-0.4, -1.0], dtype=np.float32),
         action_high=np.array([0.4, 3.0], dtype=np.float32),
-        compile_updates=compile_updates,
+        compile_updates=False,
+        native=native,
     )
 
 
-def trained(seeds: list[int], algorithm: str, style: Style, steps: int = 10, *, compile_updates: bool = False) -> Agent:
+def trained(seeds: list[int], algorithm: str, style: Style, steps: int = 10, *, native: bool = False) -> Agent:
     """An agent after ``steps`` environment steps (of 20 updates) in which each seed also explores and stores."""
-    agent = agent_of(seeds, algorithm, style, compile_updates=compile_updates)
+    agent = agent_of(seeds, algorithm, style, native=native)
     replay = Replay(len(seeds), 300, 2 * OBS_DIM + ACT_DIM + 2, torch.device("cpu"))
     worlds = [np.random.default_rng(1000 + seed) for seed in seeds]
     obs = np.zeros((len(seeds), OBS_DIM), dtype=np.float32)
@@ -84,18 +85,20 @@ def trained(seeds: list[int], algorithm: str, style: Style, steps: int = 10, *, 
 
 @pytest.mark.parametrize("style", [RedqStyle(), KuStyle()], ids=["redq", "ku"])
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_a_seed_learns_the_same_alone_and_in_a_pack(algorithm: str, style: Style) -> None:
-    pack = trained(PACK, algorithm, style)
+@pytest.mark.parametrize("native", [False, True])
+def test_a_seed_learns_the_same_alone_and_in_a_pack(algorithm: str, style: Style, native: bool) -> None:
+    pack = trained(PACK, algorithm, style, native=native)
     assert pack.state.critic_updates == 200
     for member in (0, 2):
-        expected = trained([PACK[member]], algorithm, style).state.member(0)
+        expected = trained([PACK[member]], algorithm, style, native=native).state.member(0)
         for name, value in pack.state.member(member).items():
             torch.testing.assert_close(value, expected[name], rtol=RELATIVE, atol=ABSOLUTE)
 
 
 @pytest.mark.parametrize("algorithm", ["droq", "redq"])
-def test_the_same_seed_twice_is_the_same_to_the_bit(algorithm: str) -> None:
-    first, second = (trained([7], algorithm, RedqStyle()).state.member(0) for _ in range(2))
+@pytest.mark.parametrize("native", [False, True])
+def test_the_same_seed_twice_is_the_same_to_the_bit(algorithm: str, native: bool) -> None:
+    first, second = (trained([7], algorithm, RedqStyle(), native=native).state.member(0) for _ in range(2))
     for name, value in first.items():
         assert torch.equal(value, second[name]), name
 
