@@ -103,10 +103,12 @@ def _compile(command: list[str], path: Path) -> None:
         os.replace(built, path)
 
 
+@lru_cache
 def _version(compiler: str) -> bytes:
     return subprocess.run([compiler, "--version"], capture_output=True, check=False).stdout
 
 
+@lru_cache
 def _cpu() -> bytes:
     """Return what tells this CPU's instructions from another's: a home directory may be shared by many machines."""
     lines = Path("/proc/cpuinfo").read_bytes().splitlines() if Path("/proc/cpuinfo").exists() else []
