@@ -112,6 +112,7 @@ class Agent:
             len(style.policy_updates(utd_ratio)),
             self.device,
             native=native,
+            keyed=self.learner.native,
         )
         self._native = native
         self._exploration = [generator(seed, Stream.EXPLORATION) for seed in seeds]

@@ -97,7 +97,8 @@ class Comparison:
         self.views = [FlatView(slow, spec) for slow in self.slows]
         self.transitions = [random_transitions(settings, 100 + seed, 200) for seed in SEEDS]
         self.replay = replay_of(self.transitions)
-        self.sampler = sampler_of(spec, settings, SEEDS)
+        # The same draws twice: the C++ draws its masks itself, from their keys.
+        self.samplers = [sampler_of(spec, settings, SEEDS, keyed=keyed) for keyed in (False, True)]
         low, high = (settings.action_bias + sign * settings.action_scale for sign in (-1, 1))
         action_map = torch.as_tensor(self.style.action_map(low.numpy(), high.numpy()))
         kind = ObservedLearner if observed else Learner
@@ -110,13 +111,13 @@ class Comparison:
 
     def step(self) -> None:
         """One environment step on all sides; raises AssertionError with the first quantity that differs."""
-        draws = self.sampler.draw(self.replay.size)
+        draws, keyed = (sampler.draw(self.replay.size) for sampler in self.samplers)
         rows = self.replay.gather(draws.indices).unflatten(1, (-1, BATCH_SIZE)).to(self.tolerance.dtype)
         for learner in self.learners:
             if isinstance(learner, ObservedLearner):
                 learner.observed = Observed()
             with torch.no_grad(), default_dtype(self.tolerance.dtype):
-                self.style.update(learner, rows, draws)
+                self.style.update(learner, rows, keyed if learner.native else draws)
         for member, (slow, transitions) in enumerate(zip(self.slows, self.transitions, strict=True)):
             record = slow.update(*slow_draws(draws, member, transitions, self.algorithm, self.settings))
             for learner, tolerance in zip(self.learners, self.tolerances, strict=True):

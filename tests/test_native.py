@@ -15,6 +15,7 @@ import torch
 
 from droq_exp.learner import updates
 from droq_exp.learner.draws import Draws, DrawSampler
+from droq_exp.learner.dropout import KeyedMasks
 from droq_exp.learner.native.critic_updates import CriticUpdates
 from droq_exp.learner.networks import critic_shapes
 from droq_exp.learner.optimiser import adam_coefficients
@@ -59,9 +60,9 @@ def state_of(spec: LearnerSpec) -> dict[str, torch.Tensor]:
     return state
 
 
-def arguments_of(spec: LearnerSpec) -> list[torch.Tensor | None]:
+def arguments_of(spec: LearnerSpec, *, keyed: bool = True) -> list[torch.Tensor | KeyedMasks | None]:
     """Everything after the state, as the learner passes it: views of the sampler's memory, more updates than wanted."""
-    draws: Draws = DrawSampler(spec, [4, 9][: spec.seeds], UPDATES, 1, torch.device("cpu")).draw(100)
+    draws: Draws = DrawSampler(spec, [4, 9][: spec.seeds], UPDATES, 1, torch.device("cpu"), keyed=keyed).draw(100)
     generator = torch.Generator().manual_seed(2)
     shape = (spec.seeds, UPDATES + 2, spec.batch_size)
 
@@ -81,9 +82,8 @@ def assert_same(spec: LearnerSpec) -> None:
     torch.set_default_dtype(spec.dtype)  # of a byte mask times a Python number
     try:
         expected, actual = state_of(spec), state_of(spec)
-        arguments = arguments_of(spec)
-        updates.critic_updates(spec, *expected.values(), *arguments)  # type: ignore[arg-type]
-        CriticUpdates(spec)(*actual.values(), *arguments)  # type: ignore[arg-type]
+        updates.critic_updates(spec, *expected.values(), *arguments_of(spec, keyed=False))  # type: ignore[arg-type]
+        CriticUpdates(spec)(*actual.values(), *arguments_of(spec))  # type: ignore[arg-type]
     finally:
         torch.set_default_dtype(default)
     for name in STATE:
@@ -131,12 +131,27 @@ def test_nan_shows(where: str, layer_norm: bool) -> None:
     clean = {name: tensor.clone() for name, tensor in state.items()}
     CriticUpdates(small)(*clean.values(), *arguments)  # type: ignore[arg-type]
     broken = arguments[2] if where == "reward" else state[where]
-    assert broken is not None
+    assert isinstance(broken, torch.Tensor)
     broken[1] = torch.nan
     CriticUpdates(small)(*state.values(), *arguments)  # type: ignore[arg-type]
     assert state["sums"][1, 0].isnan()
     assert state["critic"][1].isnan().any()
     assert all(torch.equal(state[name][0], clean[name][0]) for name in STATE)
+
+
+@pytest.mark.usefixtures("threads")
+def test_moments_of_dead_units_end_at_zero_and_only_there() -> None:
+    """Numbers below 1e-38 would make every Adam step ten times as slow; elsewhere in the process they stay."""
+    torch.set_num_threads(2)
+    small = spec(dtype=torch.float32, dropout_rate=0.0, layer_norm=False)
+    state = state_of(small)
+    for name in ("critic", "target", "moment1", "moment2"):
+        state[name].zero_()
+    state["moment1"].fill_(1e-40)  # with all weights 0, only the output bias has a gradient
+    CriticUpdates(small)(*state.values(), *arguments_of(small))  # type: ignore[arg-type]
+    assert (state["moment1"] == 0).sum() == state["moment1"].numel() - small.seeds * small.num_critics
+    assert torch.tensor(1e-40) * 0.5 != 0
+    assert (torch.full((100_000,), 1e-40) * 0.5 != 0).all()  # in the other threads
 
 
 def test_a_machine_where_it_cannot_be_built_says_so_and_trains(tmp_path: Path) -> None:

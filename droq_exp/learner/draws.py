@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from droq_exp.learner.dropout import KeepMask
+from droq_exp.learner.dropout import KeepMask, KeyedMasks, draw_keys
 from droq_exp.learner.spec import LearnerSpec
 from droq_exp.random_streams import Stream, generator, generator_state, set_generator_state
 
@@ -20,14 +20,14 @@ class Draws:
     """What the ``G`` critic updates and ``P`` policy updates of one environment step draw.
 
     The masks lie flat, one after the other as ``LearnerSpec.keep_shapes`` lists them, and are None without dropout. On
-    CPU they are views of the sampler's memory, valid until its next draw.
+    CPU they are views of the sampler's memory, valid until its next draw, or keys where the updates draw them.
     """
 
     indices: Tensor  # [S, rows] positions in the replay buffer, one minibatch after the other
     next_noise: Tensor  # [S, G, B, act] standard normal
     policy_noise: Tensor  # [S, P, B, act] standard normal
-    critic_keep: Tensor | None  # [S, G, target masks, then online masks] uint8
-    policy_keep: Tensor | None  # [S, P, masks] uint8
+    critic_keep: Tensor | KeyedMasks | None  # [S, G, target masks, then online masks] uint8
+    policy_keep: Tensor | KeyedMasks | None  # [S, P, masks] uint8
     subset: Tensor | None  # [S, G, num_min rounded up] critics that the target looks at
     valid: Tensor | None  # [S, G, T] booleans: which of them count, for a fractional num_min
     mixture: Tensor | None  # [S, G, N, B] weights that sum to 1 over N, for target mode rem
@@ -45,10 +45,11 @@ class DrawSampler:
         device: torch.device,
         *,
         native: bool = False,
+        keyed: bool = False,
     ) -> None:
         """``minibatches`` and ``policy_updates`` are those of one environment step (``G`` or ``G + 1``, and P).
 
-        ``native`` draws the masks by C++, the same ones.
+        ``native`` draws the masks by C++, ``keyed`` leaves them to the updates; they are the same.
         """
         self._spec = spec
         self._rngs = [{stream: generator(seed, stream) for stream in Stream} for seed in seeds]
@@ -57,23 +58,16 @@ class DrawSampler:
         self._device = device
         critic = sum(math.prod(s) for s in spec.keep_shapes(spec.target_forwards) + spec.keep_shapes(spec.num_critics))
         policy = sum(math.prod(s) for s in spec.keep_shapes(spec.num_critics))
-        self._critic_bits = spec.utd_ratio * critic
-        self._keep = np.ones((len(seeds), self._critic_bits + policy_updates * policy), dtype=np.uint8)
-        self._masks = (
-            [KeepMask(row, spec.dropout_rate, native=native) for row in self._keep] if spec.dropout_rate else []
-        )
+        self._keep_sizes = critic, policy  # elements an update
+        elements = 0 if keyed else spec.utd_ratio * critic + policy_updates * policy
+        self._keep = np.ones((len(seeds), elements), dtype=np.uint8)
+        self._masks = [KeepMask(row, spec.dropout_rate, native=native) for row in self._keep] if elements else []
 
     def draw(self, replay_size: int) -> Draws:
         """Draw for one environment step, minibatches uniform with replacement over ``replay_size`` transitions."""
         spec, updates = self._spec, self._spec.utd_ratio
         action = (spec.batch_size, spec.act_dim)
-        critic_keep = policy_keep = None
-        if self._masks:
-            for mask, rngs in zip(self._masks, self._rngs, strict=True):
-                mask.redraw(rngs[Stream.DROPOUT])
-            keep = torch.from_numpy(self._keep).to(self._device)
-            critic_keep = keep[:, : self._critic_bits].unflatten(1, (updates, -1))
-            policy_keep = keep[:, self._critic_bits :].unflatten(1, (self._policy_updates, -1))
+        critic_keep, policy_keep = self._draw_masks() if spec.dropout_rate else (None, None)
         subset, valid, mixture = self._target_draws()
         return Draws(
             indices=self._stack([rngs[Stream.MINIBATCH].integers(0, replay_size, self._rows) for rngs in self._rngs]),
@@ -94,6 +88,22 @@ class DrawSampler:
         """Put the generators of one seed where :meth:`member_state` found them."""
         for name, where in state.items():
             set_generator_state(self._rngs[index][Stream[name]], where)
+
+    def _draw_masks(self) -> tuple[Tensor | KeyedMasks, Tensor | KeyedMasks]:
+        """Masks of all critic updates, and of all policy updates behind them."""
+        critic, policy = self._keep_sizes
+        first = self._spec.utd_ratio * critic
+        rngs = [rngs[Stream.DROPOUT] for rngs in self._rngs]
+        if not self._masks:
+            keys = torch.from_numpy(np.stack([draw_keys(rng) for rng in rngs]).view(np.int64))
+            return KeyedMasks(keys, 0, critic), KeyedMasks(keys, first, policy)
+        for mask, rng in zip(self._masks, rngs, strict=True):
+            mask.redraw(rng)
+        keep = torch.from_numpy(self._keep).to(self._device)
+        return (
+            keep[:, :first].unflatten(1, (self._spec.utd_ratio, critic)),
+            keep[:, first:].unflatten(1, (self._policy_updates, policy)),
+        )
 
     def _target_draws(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         spec, updates = self._spec, self._spec.utd_ratio

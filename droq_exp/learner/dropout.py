@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from droq_exp.learner.native.build import library
 
@@ -16,6 +18,24 @@ GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 FACTORS = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 
 BLOCK = 2**16  # elements that NumPy draws at once, so that its intermediate results stay in the cache
+
+
+def draw_keys(rng: np.random.Generator) -> np.ndarray:
+    """Draw the two keys of a mask, uint64 ``[2]``."""
+    return rng.integers(0, 2**64, 2, dtype=np.uint64)
+
+
+@dataclass(frozen=True)
+class KeyedMasks:
+    """Masks of consecutive updates that are drawn where they are used, the same as :class:`KeepMask` draws."""
+
+    keys: Tensor  # [S, 2] int64, the bits of each seed's keys
+    first: int  # element of its stream at which a seed's masks begin
+    size: int  # elements an update
+
+    def from_update(self, update: int) -> KeyedMasks:
+        """Return the masks from an update on, counted from these."""
+        return replace(self, first=self.first + update * self.size)
 
 
 class KeepMask:
@@ -35,7 +55,7 @@ class KeepMask:
             BuildError: ``native``, and the C++ cannot be compiled here.
 
         """
-        self._out = out
+        self._out, self._rate = out, rate
         self._whole = int(rate * 2**16)
         self._rest = rate * 2**16 - self._whole
         self._draw = library(SOURCE, torch.float32).draw_keep if native else None
@@ -43,17 +63,15 @@ class KeepMask:
 
     def redraw(self, rng: np.random.Generator) -> None:
         """Draw a fresh mask; ``rng`` gives its two keys."""
-        key, tie_key = rng.integers(0, 2**64, 2, dtype=np.uint64)
+        keys = draw_keys(rng)
         if self._draw is None:
-            self._draw_by_numpy(key, tie_key)
+            self._draw_by_numpy(*keys)
         else:
             self._draw(
                 ctypes.c_void_p(self._out.ctypes.data),
                 ctypes.c_int64(self._out.size),
-                ctypes.c_uint64(key),
-                ctypes.c_uint64(tie_key),
-                ctypes.c_uint16(self._whole),
-                ctypes.c_double(self._rest),
+                ctypes.c_void_p(keys.ctypes.data),
+                ctypes.c_double(self._rate),
             )
 
     def _draw_by_numpy(self, key: np.uint64, tie_key: np.uint64) -> None:

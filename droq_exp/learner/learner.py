@@ -11,6 +11,7 @@ from torch import Tensor
 
 from droq_exp.learner import updates
 from droq_exp.learner.draws import Draws
+from droq_exp.learner.dropout import KeyedMasks
 from droq_exp.learner.native.actor import PolicyUpdate, Prepare
 from droq_exp.learner.native.build import applies
 from droq_exp.learner.native.critic_updates import CriticUpdates
@@ -57,7 +58,8 @@ class Learner:
         self._prepare: Callable[..., Any]
         self._critic_updates: Callable[..., Any]
         self._policy_update: Callable[..., Any]
-        if native and applies(state.critic.device):
+        self.native = native and applies(state.critic.device)  # then it draws its masks itself, from their keys
+        if self.native:
             self._updates_at_once = updates_at_once or spec.utd_ratio
             self._prepare, self._critic_updates = Prepare(spec), CriticUpdates(spec)
             self._policy_update = PolicyUpdate(spec)
@@ -91,7 +93,7 @@ class Learner:
             )
         state.critic_updates += count
 
-    def _critic_chunk(self, *tensors: Tensor | None) -> None:
+    def _critic_chunk(self, *tensors: Tensor | KeyedMasks | None) -> None:
         """Run consecutive critic updates as one graph; ``tensors`` from ``inputs`` on."""
         state = self.state
         self._critic_updates(
@@ -122,7 +124,7 @@ class Learner:
             draws.policy_noise[:, update],
             self.action_map,
             self._as_tensor(coefficients),
-            None if draws.policy_keep is None else draws.policy_keep[:, update],
+            _at(draws.policy_keep, update),
         )
         state.policy_updates += 1
 
@@ -130,8 +132,14 @@ class Learner:
         return torch.as_tensor(values, dtype=self.spec.dtype).to(self.state.critic.device)
 
 
-def _part(tensor: Tensor | None, updates: slice) -> Tensor | None:
-    return None if tensor is None else tensor[:, updates]
+def _part(drawn: Tensor | KeyedMasks | None, updates: slice) -> Tensor | KeyedMasks | None:
+    if isinstance(drawn, KeyedMasks):
+        return drawn.from_update(updates.start)
+    return None if drawn is None else drawn[:, updates]
+
+
+def _at(drawn: Tensor | KeyedMasks | None, update: int) -> Tensor | KeyedMasks | None:
+    return drawn[:, update] if isinstance(drawn, Tensor) else _part(drawn, slice(update, update + 1))
 
 
 def _bind_spec(spec: LearnerSpec, device: torch.device, compile_updates: bool) -> list[Callable[..., Any]]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from droq_exp.learner.draws import Draws, DrawSampler
+from droq_exp.learner.dropout import KeyedMasks
 from droq_exp.learner.learner import Learner
 from droq_exp.learner.networks import Shapes, actor_shapes, critic_shapes, named
 from droq_exp.learner.spec import LearnerSpec
@@ -147,7 +148,7 @@ class ObservedLearner(Learner):
         super().__init__(*args, updates_at_once=1, **kwargs)
         self.observed = Observed()
 
-    def _critic_chunk(self, *tensors: Tensor | None) -> None:
+    def _critic_chunk(self, *tensors: Tensor | KeyedMasks | None) -> None:
         state, seen = self.state, self.observed
         moment = state.critic_moment1.clone()
         state.critic_sums.zero_()
@@ -183,10 +184,10 @@ def replay_of(members: list[Batch]) -> Replay:
     return replay
 
 
-def sampler_of(spec: LearnerSpec, settings: Settings, seeds: list[int]) -> DrawSampler:
+def sampler_of(spec: LearnerSpec, settings: Settings, seeds: list[int], *, keyed: bool = False) -> DrawSampler:
     style = style_of(settings)
     updates = style.policy_updates(spec.utd_ratio)
-    return DrawSampler(spec, seeds, style.minibatches(spec.utd_ratio), len(updates), torch.device("cpu"))
+    return DrawSampler(spec, seeds, style.minibatches(spec.utd_ratio), len(updates), torch.device("cpu"), keyed=keyed)
 
 
 def slow_draws(
@@ -230,11 +231,12 @@ def slow_draws(
 
 
 def _masks(
-    keep: Tensor | None, member: int, update: int, groups: Iterable[int], hidden: tuple[int, ...]
+    keep: Tensor | KeyedMasks | None, member: int, update: int, groups: Iterable[int], hidden: tuple[int, ...]
 ) -> list[list[LayerMasks] | None]:
     """For each group of forward passes: a list over passes of a list over layers of ``[B, H]``."""
     if keep is None:
         return [None for _ in groups]
+    assert isinstance(keep, Tensor)
     flat, start = keep[member, update], 0
     result: list[list[LayerMasks] | None] = []
     for forwards in groups:

@@ -31,8 +31,9 @@ struct PolicyCall {
   const void* critic;                                       // [S, n]
   const void *obs, *noise;                                  // [S, B, obs], [S, B, act]
   const void *action_map, *coefficients;                    // [2, act], [2, 2]
-  const uint8_t* keep;                                      // [S, mask], or null
-  int64_t obs_stride, noise_stride, keep_stride;
+  const uint64_t* keep;                                     // [S, 2], keys of the masks, or null
+  int64_t first_keep;                                       // where these begin
+  int64_t obs_stride, noise_stride;
   void* workspace;
 };
 
@@ -42,7 +43,7 @@ namespace {
 
 constexpr double LOG_STD_MIN = -20, LOG_STD_MAX = 2, HALF_LOG_TWO_PI = 0.91893853320467274178, TANH_EPS = 1e-6;
 
-const uint8_t* no_mask(int) { return nullptr; }
+void no_mask(int, uint8_t*) {}
 
 // A Gaussian before tanh, sampled: the outputs [mean, log std] of one row to an action in [-1, 1] and its log-density.
 template <class T>
@@ -156,6 +157,7 @@ class PolicyUpdate {
   void run() {
 #pragma omp parallel
     {
+      const FlushDenormals flush;
 #pragma omp for schedule(static)
       for (int task = 0; task < c.seeds * parts; task++) rows(task / parts, task % parts);
 #pragma omp for schedule(static)
@@ -198,7 +200,7 @@ class PolicyUpdate {
     std::fill(total, total + sums_size(), T(0));
     std::fill(gradient, gradient + int64_t(count) * act, T(0));
 
-    actor.forward(c.params, s, 0, s, from, count, seen, obs, false, no_mask, actor_kept, static_cast<T*>(nullptr));
+    actor.forward(c.params, s, 0, s, from, count, seen, obs, no_mask, actor_kept, static_cast<T*>(nullptr));
     T* output = outputs + (int64_t(s) * B + from) * 2 * act;
     output_layer(actor, c.params, s, count,
                  actor_kept.hidden(s, actor.L - 1) + int64_t(from) * actor.width(actor.L - 1), output);
@@ -211,20 +213,18 @@ class PolicyUpdate {
       *log_prob_sum += log_prob;
     }
     auto q = [&](int n) { return values + (int64_t(s) * N + n) * B + from; };
-    auto keep = [&](int n) {
-      return [this, s, n, from](int i) {
-        return c.keep
-                   ? c.keep + s * c.keep_stride + (int64_t(N) * critics.before(i) + int64_t(n) * critics.width(i)) * B +
-                         int64_t(from) * critics.width(i)
-                   : nullptr;
+    auto draw = [&](int n) {
+      return [this, s, n, from, count](int i, uint8_t* keep) {
+        const int64_t start = c.first_keep + (int64_t(N) * critics.before(i) + int64_t(n) * critics.width(i)) * B +
+                              int64_t(from) * critics.width(i);
+        KeepMask(c.keep + 2 * s, c.critics.dropout_rate).draw(start, int64_t(count) * critics.width(i), keep);
       };
     };
     for (int n = 0; n < N; n++)
-      critics.forward(c.critic, s, n, s * N + n, from, count, input, in_dim, c.keep, keep(n), critics_kept, q(n));
+      critics.forward(c.critic, s, n, s * N + n, from, count, input, in_dim, draw(n), critics_kept, q(n));
     for (int b = 0; b < count; b++) *loss -= value_and_gradient(q, b);
     for (int n = 0; n < N; n++) {
-      critics.backward(c.critic, s, n, s * N + n, from, count, c.keep, keep(n), critics_kept, q(n), nullptr,
-                       own_scratch(), unwanted);
+      critics.backward(c.critic, s, n, s * N + n, from, count, critics_kept, q(n), nullptr, own_scratch(), unwanted);
       const Layer<T> first = critics.layer(c.critic, 0, s, n);
       const T* product = critics_kept.normal(s * N + n, 0) + int64_t(from) * first.out;
       critics.multiply_transposed(count, act, first.out, product, first.weight + int64_t(obs) * first.out, share_of);
@@ -243,8 +243,8 @@ class PolicyUpdate {
       }
     const Layer<T> top = actor.layer(c.params, actor.L, s, 0);
     actor.multiply_transposed(count, top.in, top.out, output, top.weight, own_scratch());
-    actor.backward(c.params, s, 0, s, from, count, false, no_mask, actor_kept, static_cast<const T*>(nullptr),
-                   own_scratch(), own_scratch(), total);
+    actor.backward(c.params, s, 0, s, from, count, actor_kept, static_cast<const T*>(nullptr), own_scratch(),
+                   own_scratch(), total);
   }
 
   // The critics' value of row b by the style's objective; leaves minus its gradient, over B, in place of each critic's

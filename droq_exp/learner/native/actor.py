@@ -6,6 +6,7 @@ import ctypes
 
 from torch import Tensor
 
+from droq_exp.learner.dropout import KeyedMasks
 from droq_exp.learner.native.build import library
 from droq_exp.learner.native.geometry import Geometry, NativeCall, geometry
 from droq_exp.learner.networks import actor_shapes, critic_shapes
@@ -41,7 +42,7 @@ class PolicyCall(ctypes.Structure):
         ("target_entropy", ctypes.c_double),
         *((name, ctypes.c_void_p) for name in _POLICY_STATE),
         *((name, ctypes.c_void_p) for name in ["critic", "obs", "noise", "action_map", "coefficients", "keep"]),
-        *((name, ctypes.c_int64) for name in ["obs_stride", "noise_stride", "keep_stride"]),
+        *((name, ctypes.c_int64) for name in ["first_keep", "obs_stride", "noise_stride"]),
         ("workspace", ctypes.c_void_p),
     ]
 
@@ -125,12 +126,18 @@ class PolicyUpdate:
         noise: Tensor,
         action_map: Tensor,
         coefficients: Tensor,
-        keep: Tensor | None,
+        keep: KeyedMasks | None,
     ) -> None:
         """Run one update, in place on the first seven tensors, as ``updates.policy_update`` does."""
+        self._native.call.first_keep = keep.first if keep else 0
         state = [actor, moment1, moment2, log_alpha, log_alpha_moment1, log_alpha_moment2, sums]
         self._native.run(
             dict(zip(_POLICY_STATE, state, strict=True)),
-            {"obs": obs, "noise": noise, "keep": keep},
-            {"critic": critic, "action_map": action_map, "coefficients": coefficients},
+            {"obs": obs, "noise": noise},
+            {
+                "critic": critic,
+                "action_map": action_map,
+                "coefficients": coefficients,
+                "keep": keep.keys if keep else None,
+            },
         )

@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 
 SOURCES = Path(__file__).parent
-# As fast as -ffast-math on these sums, but infinities and NaN stay what they are (a diverged run must show), and the
-# process's treatment of denormal numbers is left alone.
+# As fast as -ffast-math on these sums, but infinities and NaN stay what they are (a diverged run must show), and
+# loading the library does not change how the process treats denormal numbers (layers.h does, while an update runs).
 FLAGS = [
     "-std=c++20",
     "-O3",
@@ -61,7 +61,7 @@ def library(name: str, dtype: torch.dtype) -> ctypes.CDLL:
         compiler = get_cpp_compiler()
     except InvalidCxxCompiler as error:
         raise BuildError("no C++ compiler found") from error
-    source = b"".join(path.read_bytes() for path in (SOURCES / f"{name}.cpp", SOURCES / "layers.h"))
+    source = b"".join(path.read_bytes() for path in (SOURCES / f"{name}.cpp", *sorted(SOURCES.glob("*.h"))))
     command = [compiler, *FLAGS, f"-DSCALAR={SCALARS[dtype]}"]
     key = hashlib.sha256(b"\0".join([source, " ".join(command).encode(), _version(compiler), _cpu()])).hexdigest()[:16]
     path = Path(cache_dir(), "droq_exp", f"{name}-{key}.so")

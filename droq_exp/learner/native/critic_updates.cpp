@@ -15,19 +15,19 @@ struct CriticCall {
   Geometry network;
   int64_t seeds, passes, target_passes, updates, batch;  // T = passes, in all
   int64_t target_mode;                                   // 0 min, 1 ave, 2 rem
-  int64_t keep_size;                                     // elements of one update's masks
+  int64_t keep_size, first_keep;                         // elements of one update's masks; where the first's begin
   double tau;
   void *critic, *before_last, *target, *moment1, *moment2;                    // [S, n]
   void* sums;                                                                 // [S, 3], loss, mean Q, count
   const void *inputs, *next_inputs;                                           // [S, U, B, in_dim]
   const void *reward, *discount;                                              // [S, U, B]
   const void* coefficients;                                                   // [U, 2]
-  const uint8_t* keep;                                                        // [S, U, mask], or null
+  const uint64_t* keep;                                                       // [S, 2], keys of the masks, or null
   const int64_t* subset;                                                      // [S, U, passes / target_passes], or null
   const uint8_t* valid;                                                       // [S, U, T], or null
   const void* mixture;                                                        // [S, U, N, B], or null
   int64_t inputs_stride, next_inputs_stride, reward_stride, discount_stride;  // from seed to seed, in elements
-  int64_t keep_stride, subset_stride, valid_stride, mixture_stride;
+  int64_t subset_stride, valid_stride, mixture_stride;
   void* workspace;  // critic_updates_workspace() elements, aligned to 64 bytes
 };
 
@@ -53,23 +53,27 @@ class CriticUpdates {
     partial = free.take(int64_t(K) * parts * sums_size());
     kept = net.activations(free, K, B);
     scratch = free.take(int64_t(omp_get_max_threads()) * scratch_size());
+    masks = free.take_bytes(net.dropout() ? int64_t(omp_get_max_threads()) * mask_size() : 0);
   }
 
   int64_t workspace() const { return free.size; }
 
   void run() {
 #pragma omp parallel
-    for (int u = 0; u < c.updates; u++) {
+    {
+      const FlushDenormals flush;
+      for (int u = 0; u < c.updates; u++) {
 #pragma omp for schedule(static)
-      for (int task = 0; task < c.seeds * c.passes * target_parts; task++) target_rows(u, task);
+        for (int task = 0; task < c.seeds * c.passes * target_parts; task++) target_rows(u, task);
 #pragma omp single
-      combine_targets(u);
+        combine_targets(u);
 #pragma omp for schedule(static)
-      for (int task = 0; task < K * parts; task++) online_rows(u, task);
+        for (int task = 0; task < K * parts; task++) online_rows(u, task);
 #pragma omp for schedule(static)
-      for (int task = 0; task < K * parts; task++) step(u, task);
+        for (int task = 0; task < K * parts; task++) step(u, task);
 #pragma omp single
-      add_sums();
+        add_sums();
+      }
     }
   }
 
@@ -79,10 +83,12 @@ class CriticUpdates {
   const int N, K, B, L, parts, target_parts;  // K critics of all seeds; a critic's rows go in parts
   Workspace<T> free;
   T *next_values, *td_target, *partial, *scratch;
+  uint8_t* masks;
   Activations<T> kept;
 
   // A thread's own memory: two layers' rows of a target pass; rows of a gradient and one more; or a weight's gradient.
   int64_t scratch_size() const { return int64_t(std::max(2 * B + 1, net.widest)) * net.widest; }
+  int64_t mask_size() const { return (int64_t(B) * net.widest + 63) / 64 * 64; }  // a target pass's mask of a layer
   T* own_scratch() const { return scratch + omp_get_thread_num() * scratch_size(); }
 
   // Of a part of a critic's rows: the column sums of Network::backward, then the loss, the sum of Q and the gradient of
@@ -94,13 +100,13 @@ class CriticUpdates {
     return at<T>(data, s * stride + (int64_t(u) * B + row) * c.network.in_dim);
   }
 
-  // The mask of a layer on the rows from `row` on: first all target passes' masks, layer by layer, then the critics'.
-  const uint8_t* mask(int u, int s, bool online, int i, int index, int row) const {
-    if (!c.keep) return nullptr;
-    const uint8_t* start = c.keep + s * c.keep_stride + u * c.keep_size;
+  // Draw the mask of a layer on `rows` rows from `row` on. In the stream of masks an update has those of all target
+  // passes, layer by layer, then those of the critics.
+  void draw_mask(int u, int s, bool online, int i, int index, int row, int rows, uint8_t* keep) const {
+    int64_t start = c.first_keep + u * c.keep_size;
     if (online) start += c.passes * B * net.columns;
-    start += (online ? N : c.passes) * B * net.before(i);
-    return start + (int64_t(index) * B + row) * net.width(i);
+    start += (online ? N : c.passes) * B * net.before(i) + (int64_t(index) * B + row) * net.width(i);
+    KeepMask(c.keep + 2 * s, c.network.dropout_rate).draw(start, int64_t(rows) * net.width(i), keep);
   }
 
   // Phase 1: one target pass on some rows of the next states. Nothing is kept: two layers' rows take turns.
@@ -114,9 +120,11 @@ class CriticUpdates {
     const T* hidden = input(c.next_inputs, c.next_inputs_stride, s, u, from);
     T* values = next_values + int64_t(pass) * B + from;
     const Layer<T> top = net.layer(c.target, L, s, n);
-    net.with_flags(c.keep, [&](auto drop, auto norm) {
+    uint8_t* keep = net.dropout() ? masks + omp_get_thread_num() * mask_size() : nullptr;
+    net.with_flags([&](auto drop, auto norm) {
       for (int i = 0; i < L; i++) {
-        const Layer<T> l = net.layer(c.target, i, s, n, mask(u, s, false, i, t, from));
+        if (drop.value) draw_mask(u, s, false, i, t, from, rows, keep);
+        const Layer<T> l = net.layer(c.target, i, s, n, keep);
         T* x = buffers[i % 2];
         net.multiply(rows, l.out, l.in, hidden, l.in, l.weight, x);
         if (i < L - 1)
@@ -155,12 +163,12 @@ class CriticUpdates {
   void online_rows(int u, int task) {
     const int k = task / parts, part = task % parts, s = k / N, n = k % N;
     const int from = B * part / parts, rows = B * (part + 1) / parts - from;
-    auto keep = [&](int i) { return mask(u, s, true, i, n, from); };
+    auto draw = [&](int i, uint8_t* keep) { draw_mask(u, s, true, i, n, from, rows, keep); };
     std::vector<T> values(rows);
     T *total = sums(k, part), *loss = total + 4 * net.columns, *q_sum = loss + 1, *output_bias = loss + 2;
     std::fill(total, total + sums_size(), T(0));
     const T* in = input(c.inputs, c.inputs_stride, s, u, from);
-    net.forward(c.critic, s, n, k, from, rows, in, int(c.network.in_dim), c.keep, keep, kept, values.data());
+    net.forward(c.critic, s, n, k, from, rows, in, int(c.network.in_dim), draw, kept, values.data());
     for (int b = 0; b < rows; b++) {
       const T error = values[b] - td_target[int64_t(s) * B + from + b];
       *q_sum += values[b];
@@ -168,7 +176,7 @@ class CriticUpdates {
       values[b] = 2 * error / B;
       *output_bias += values[b];
     }
-    net.backward(c.critic, s, n, k, from, rows, c.keep, keep, kept, values.data(), nullptr, own_scratch(), total);
+    net.backward(c.critic, s, n, k, from, rows, kept, values.data(), nullptr, own_scratch(), total);
   }
 
   // Phase 3: weight gradients of a slice of a critic's inputs, and the step with them; the first slice takes the rest.

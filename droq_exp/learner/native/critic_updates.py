@@ -7,6 +7,7 @@ import math
 
 from torch import Tensor
 
+from droq_exp.learner.dropout import KeyedMasks
 from droq_exp.learner.native.build import library
 from droq_exp.learner.native.geometry import Geometry, NativeCall, geometry
 from droq_exp.learner.networks import critic_shapes
@@ -15,10 +16,10 @@ from droq_exp.learner.spec import LearnerSpec
 SOURCE = "critic_updates"
 TARGET_MODES = {"min": 0, "ave": 1, "rem": 2}
 
-_COUNTS = ["seeds", "passes", "target_passes", "updates", "batch", "target_mode", "keep_size"]
+_COUNTS = ["seeds", "passes", "target_passes", "updates", "batch", "target_mode", "keep_size", "first_keep"]
 _STATE = ["critic", "before_last", "target", "moment1", "moment2", "sums"]
 _BULK = ["inputs", "next_inputs", "reward", "discount"]
-_DRAWN = ["keep", "subset", "valid", "mixture"]
+_DRAWN = ["subset", "valid", "mixture"]
 
 
 class CriticCall(ctypes.Structure):
@@ -28,7 +29,7 @@ class CriticCall(ctypes.Structure):
         ("network", Geometry),
         *((name, ctypes.c_int64) for name in _COUNTS),
         ("tau", ctypes.c_double),
-        *((name, ctypes.c_void_p) for name in [*_STATE, *_BULK, "coefficients", *_DRAWN]),
+        *((name, ctypes.c_void_p) for name in [*_STATE, *_BULK, "coefficients", "keep", *_DRAWN]),
         *((f"{name}_stride", ctypes.c_int64) for name in [*_BULK, *_DRAWN]),
         ("workspace", ctypes.c_void_p),
     ]
@@ -71,17 +72,21 @@ class CriticUpdates:
         reward: Tensor,
         discount: Tensor,
         coefficients: Tensor,
-        keep: Tensor | None,
+        keep: KeyedMasks | None,
         subset: Tensor | None,
         valid: Tensor | None,
         mixture: Tensor | None,
     ) -> None:
-        """Run the updates, in place on the first six tensors, as ``updates.critic_updates`` does."""
+        """Run the updates, in place on the first six tensors, as ``updates.critic_updates`` does.
+
+        The masks of ``keep`` are drawn by the thread that needs them.
+        """
         self._native.call.updates = inputs.shape[1]
         state = [critic, critic_before_last, target, moment1, moment2, sums]
-        read = [inputs, next_inputs, reward, discount, keep, subset, valid, mixture]
+        self._native.call.first_keep = keep.first if keep else 0
+        read = [inputs, next_inputs, reward, discount, subset, valid, mixture]
         self._native.run(
             dict(zip(_STATE, state, strict=True)),
             dict(zip([*_BULK, *_DRAWN], read, strict=True)),
-            {"coefficients": coefficients},
+            {"coefficients": coefficients, "keep": keep.keys if keep else None},
         )

@@ -23,7 +23,7 @@ class Geometry(ctypes.Structure):
         *((name, ctypes.c_void_p) for name in TABLES),
         ("parameters", ctypes.c_int64),
         ("layer_norm", ctypes.c_int64),
-        ("keep_scale", ctypes.c_double),
+        ("dropout_rate", ctypes.c_double),
         ("gemm", ctypes.c_void_p),
     ]
 
@@ -46,7 +46,7 @@ def geometry(shapes: Shapes, dtype: torch.dtype, dropout_rate: float = 0.0) -> G
         out_dim=weights[-1][2],
         parameters=size,
         layer_norm="norm_scale0" in shapes,
-        keep_scale=1 / (1 - dropout_rate),
+        dropout_rate=dropout_rate,
         gemm=gemm_address(dtype),
         **{name: ctypes.addressof(array) for name, array in arrays.items()},
     )
@@ -65,18 +65,20 @@ class NativeCall:
         self._size.restype = ctypes.c_int64
         self._workspace = torch.empty(0, dtype=dtype)
 
-    def run(self, state: dict[str, Tensor], by_seed: dict[str, Tensor | None], shared: dict[str, Tensor]) -> None:
+    def run(
+        self, state: dict[str, Tensor], by_seed: dict[str, Tensor | None], shared: dict[str, Tensor | None]
+    ) -> None:
         """Run it on tensors, named as the structure's fields.
 
         Args:
             state: contiguous, changed in place.
             by_seed: read; seeds may lie apart, as ``<name>_stride`` then tells. What belongs to a seed is copied where
                 it does not lie in one piece.
-            shared: read, contiguous.
+            shared: read, contiguous where they are not None.
 
         """
         read = {name: None if tensor is None else _in_order(tensor) for name, tensor in by_seed.items()}
-        assert all(tensor.is_contiguous() for tensor in [*state.values(), *shared.values()])
+        assert all(tensor is None or tensor.is_contiguous() for tensor in [*state.values(), *shared.values()])
         for name, tensor in {**state, **read, **shared}.items():
             setattr(self.call, name, None if tensor is None else tensor.data_ptr())
         for name, tensor in read.items():

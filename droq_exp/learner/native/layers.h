@@ -14,6 +14,12 @@
 #include <type_traits>
 #include <vector>
 
+#if defined(__SSE__)
+#include <xmmintrin.h>
+#endif
+
+#include "keep_mask.h"
+
 #ifndef SCALAR
 #define SCALAR float  // or double
 #endif
@@ -31,8 +37,8 @@ struct Geometry {
   const int64_t *norm_scale, *norm_shift;   // [layers]
   int64_t parameters;                       // n, of one seed
   int64_t layer_norm;
-  double keep_scale;  // 1 / (1 - dropout rate)
-  Gemm gemm;          // sgemm_ or dgemm_ of the BLAS that torch carries
+  double dropout_rate;
+  Gemm gemm;  // sgemm_ or dgemm_ of the BLAS that torch carries
 };
 
 int max_threads() { return omp_get_max_threads(); }
@@ -52,6 +58,21 @@ T* at(void* data, int64_t offset) {
   return static_cast<T*>(data) + offset;
 }
 
+// While it lives, its thread takes numbers below 1e-38 for 0. The Adam moments of dead units sink there, a twentieth to
+// a tenth of all moments in a long run, and the CPU takes ten times as long for an Adam step over such numbers.
+class FlushDenormals {
+#if defined(__SSE__)
+  const unsigned before = _mm_getcsr();
+
+ public:
+  FlushDenormals() { _mm_setcsr(before | 0x8040); }
+  ~FlushDenormals() { _mm_setcsr(before); }
+#else
+ public:
+  FlushDenormals() {}
+#endif
+};
+
 // Hands out a workspace piece by piece, each at a multiple of 64 bytes; of a null workspace it only adds up the sizes.
 template <class T>
 struct Workspace {
@@ -61,6 +82,9 @@ struct Workspace {
     T* taken = start ? start + size : nullptr;
     size += (count + 15) / 16 * 16;
     return taken;
+  }
+  uint8_t* take_bytes(int64_t count) {
+    return reinterpret_cast<uint8_t*>(take((count + int64_t(sizeof(T)) - 1) / int64_t(sizeof(T))));
   }
 };
 
@@ -93,20 +117,23 @@ struct Layer {
 };
 
 // What a backward pass needs of a forward pass: for network k and layer i what layer norm gave and the ReLU's result,
-// [rows, width] each, and 1 / std, [rows].
+// [rows, width] each, 1 / std, [rows], and the dropout mask, [rows, width], or null.
 template <class T>
 struct Activations {
   T *values, *inverse_stds;
+  uint8_t* masks;
   int64_t rows, layers, columns;
   const int64_t* widths;
 
-  T* normal(int k, int i) const {
-    int64_t before = 0;
+  int64_t column(int k, int i) const {
+    int64_t before = k * columns;
     for (int below = 0; below < i; below++) before += widths[below];
-    return values + (k * columns + before) * 2 * rows;
+    return before;
   }
+  T* normal(int k, int i) const { return values + column(k, i) * 2 * rows; }
   T* hidden(int k, int i) const { return normal(k, i) + rows * widths[i]; }
   T* inverse_std(int k, int i) const { return inverse_stds + (k * layers + i) * rows; }
+  uint8_t* mask(int k, int i) const { return masks ? masks + column(k, i) * rows : nullptr; }
 };
 
 template <class T>
@@ -114,9 +141,14 @@ class Network {
  public:
   const Geometry& geometry;
   const int L;
+  const T keep_scale;
   int widest, columns = 0;  // the widest layer, input and output included, and the hidden widths together
 
-  explicit Network(const Geometry& g) : geometry(g), L(int(g.layers)), widest(int(std::max(g.in_dim, g.out_dim))) {
+  explicit Network(const Geometry& g)
+      : geometry(g),
+        L(int(g.layers)),
+        keep_scale(T(1 / (1 - g.dropout_rate))),
+        widest(int(std::max(g.in_dim, g.out_dim))) {
     for (int i = 0; i < L; i++) widest = std::max(widest, width(i)), columns += width(i);
   }
 
@@ -196,8 +228,7 @@ class Network {
   template <bool KEEP, bool NORM>
   void finish_layer(const Layer<T>& l, int rows, T* x, T* r, T* hidden) const {
     for (int b = 0; b < rows; b++, x += l.out, hidden += l.out) {
-      const T inverse =
-          normalise<KEEP, NORM>(l, KEEP ? l.keep + int64_t(b) * l.out : nullptr, T(geometry.keep_scale), x);
+      const T inverse = normalise<KEEP, NORM>(l, KEEP ? l.keep + int64_t(b) * l.out : nullptr, keep_scale, x);
       if (r) r[b] = inverse;
 #pragma omp simd
       for (int j = 0; j < l.out; j++) hidden[j] = activation<NORM>(l, x, j);
@@ -208,8 +239,7 @@ class Network {
   template <bool KEEP, bool NORM>
   void finish_critic(const Layer<T>& l, const T* weight, T bias, int rows, T* x, T* r, T* values) const {
     for (int b = 0; b < rows; b++, x += l.out) {
-      const T inverse =
-          normalise<KEEP, NORM>(l, KEEP ? l.keep + int64_t(b) * l.out : nullptr, T(geometry.keep_scale), x);
+      const T inverse = normalise<KEEP, NORM>(l, KEEP ? l.keep + int64_t(b) * l.out : nullptr, keep_scale, x);
       if (r) r[b] = inverse;
       values[b] = bias + sum(l.out, [&](int j) { return activation<NORM>(l, x, j) * weight[j]; });
     }
@@ -222,7 +252,7 @@ class Network {
   void layer_gradient(const Layer<T>& l, int rows, T* x, const T* r, const T* d, const T* dq, const T* weight,
                       T* buffer, T* bias_sum, T* scale_sum, T* shift_sum, T* weight_sum) const {
     const int W = l.out;
-    const T keep_scale = T(geometry.keep_scale);
+    const T kept_scale = keep_scale;
     const T *scale = l.norm_scale, *shift = l.norm_shift;
     for (int b = 0; b < rows; b++) {
       T* n = x + int64_t(b) * W;
@@ -249,28 +279,33 @@ class Network {
 #pragma omp simd
       for (int j = 0; j < W; j++) {
         T g = NORM ? inverse * (buffer[j] - mean - n[j] * product) : buffer[j];
-        if (KEEP) g *= T(keep[j]) * keep_scale;
+        if (KEEP) g *= T(keep[j]) * kept_scale;
         n[j] = g;
         bias_sum[j] += g;
       }
     }
   }
 
+  bool dropout() const { return geometry.dropout_rate > 0; }
+
   Activations<T> activations(Workspace<T>& free, int64_t networks, int64_t rows) const {
-    T* values = free.take(networks * rows * columns * 2);
-    return {values, free.take(networks * rows * L), rows, L, columns, geometry.widths};
+    T *values = free.take(networks * rows * columns * 2), *inverse_stds = free.take(networks * rows * L);
+    uint8_t* masks = dropout() ? free.take_bytes(networks * rows * columns) : nullptr;
+    return {values, inverse_stds, masks, rows, L, columns, geometry.widths};
   }
 
   // Carry `rows` rows from row `from` on through the hidden layers of network `n` of seed `s`, the k-th of all, keeping
-  // its activations. `keep(i)` is the mask of layer i from these rows on, or null. Where `values` is not null, it
-  // receives the output unit's.
-  template <class Keep>
-  void forward(const void* flat, int s, int n, int k, int from, int rows, const T* input, int stride, bool dropout,
-               Keep keep, const Activations<T>& kept, T* values) const {
-    with_flags(dropout, [&](auto drop, auto norm) {
+  // its activations. `draw(i, mask)` draws the masks of layer i on these rows. Where `values` is not null, it receives
+  // the output unit's.
+  template <class Draw>
+  void forward(const void* flat, int s, int n, int k, int from, int rows, const T* input, int stride, Draw draw,
+               const Activations<T>& kept, T* values) const {
+    with_flags([&](auto drop, auto norm) {
       for (int i = 0; i < L; i++) {
-        const Layer<T> l = layer(flat, i, s, n, keep(i));
-        const int64_t offset = int64_t(from) * l.out;
+        const int64_t offset = int64_t(from) * width(i);
+        uint8_t* keep = drop.value ? kept.mask(k, i) + offset : nullptr;
+        if (drop.value) draw(i, keep);
+        const Layer<T> l = layer(flat, i, s, n, keep);
         T *x = kept.normal(k, i) + offset, *hidden = kept.hidden(k, i) + offset, *r = kept.inverse_std(k, i) + from;
         multiply(rows, l.out, l.in, input, stride, l.weight, x);
         if (i == L - 1 && values) {
@@ -288,14 +323,13 @@ class Network {
   // at the last hidden layer's result. Leaves the gradients at the matrix products in `kept.normal`, and adds column
   // sums to `sums`: layer by layer those of bias, norm scale, norm shift and output weight. `scratch` is [rows + 1,
   // widest].
-  template <class Keep>
-  void backward(const void* flat, int s, int n, int k, int from, int rows, bool dropout, Keep keep,
-                const Activations<T>& kept, const T* dq, T* d, T* scratch, T* sums) const {
+  void backward(const void* flat, int s, int n, int k, int from, int rows, const Activations<T>& kept, const T* dq,
+                T* d, T* scratch, T* sums) const {
     T* buffer = scratch + int64_t(rows) * widest;
-    with_flags(dropout, [&](auto drop, auto norm) {
+    with_flags([&](auto drop, auto norm) {
       for (int i = L - 1; i >= 0; i--) {
-        const Layer<T> l = layer(flat, i, s, n, keep(i));
-        const int64_t offset = int64_t(from) * l.out;
+        const int64_t offset = int64_t(from) * width(i);
+        const Layer<T> l = layer(flat, i, s, n, drop.value ? kept.mask(k, i) + offset : nullptr);
         T *x = kept.normal(k, i) + offset, *bias = sums + 4 * before(i);
         const T* r = kept.inverse_std(k, i) + from;
         T *scale = bias + l.out, *shift = scale + l.out, *weight = shift + l.out;
@@ -319,9 +353,9 @@ class Network {
 
   // Call f with whether the network has dropout and layer norm, as types: the loops over a row are made for each case.
   template <class F>
-  void with_flags(bool dropout, F f) const {
+  void with_flags(F f) const {
     auto norm = [&](auto keep) { geometry.layer_norm ? f(keep, std::true_type{}) : f(keep, std::false_type{}); };
-    dropout ? norm(std::true_type{}) : norm(std::false_type{});
+    dropout() ? norm(std::true_type{}) : norm(std::false_type{});
   }
 };
 
