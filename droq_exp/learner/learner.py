@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,7 +14,7 @@ from droq_exp.learner.dropout import KeyedMasks
 from droq_exp.learner.native.actor import PolicyUpdate, Prepare
 from droq_exp.learner.native.build import applies
 from droq_exp.learner.native.critic_updates import CriticUpdates
-from droq_exp.learner.optimiser import adam_coefficients
+from droq_exp.learner.optimiser import AdamSchedule
 from droq_exp.learner.spec import LearnerSpec
 from droq_exp.learner.state import LearnerState
 
@@ -55,19 +54,22 @@ class Learner:
         self.state = state
         self.action_map = action_map.to(spec.dtype)
         self.critic_before_last = state.critic.clone()
+        device = state.critic.device
+        self._critic_schedule = AdamSchedule([spec.critic_learning_rate], spec.dtype, device)
+        self._policy_schedule = AdamSchedule(
+            [spec.actor_learning_rate, spec.temperature_learning_rate], spec.dtype, device
+        )
         self._prepare: Callable[..., Any]
         self._critic_updates: Callable[..., Any]
         self._policy_update: Callable[..., Any]
-        self.native = native and applies(state.critic.device)  # then it draws its masks itself, from their keys
+        self.native = native and applies(device)  # then it draws its masks itself, from their keys
         if self.native:
             self._updates_at_once = updates_at_once or spec.utd_ratio
             self._prepare, self._critic_updates = Prepare(spec), CriticUpdates(spec)
             self._policy_update = PolicyUpdate(spec)
         else:
             self._updates_at_once = updates_at_once or updates_per_graph(spec)
-            self._prepare, self._critic_updates, self._policy_update = _bind_spec(
-                spec, state.critic.device, compile_updates
-            )
+            self._prepare, self._critic_updates, self._policy_update = _bind_spec(spec, device, compile_updates)
 
     def critic_updates(self, rows: Tensor, draws: Draws, start: int, stop: int) -> None:
         """Run the critic updates ``start`` to ``stop`` (exclusive) of an environment step, the policy standing still.
@@ -79,9 +81,7 @@ class Learner:
         bulk = self._prepare(
             state.actor, state.log_alpha, rows[:, start:stop], draws.next_noise[:, start:stop], self.action_map
         )
-        coefficients = self._as_tensor(
-            adam_coefficients(state.critic_updates + 1, count, self.spec.critic_learning_rate)
-        )
+        coefficients = self._critic_schedule.coefficients(state.critic_updates + 1, count)[:, 0]
         chunk = max(size for size in range(1, self._updates_at_once + 1) if count % size == 0)
         for first in range(0, count, chunk):
             part = slice(first, first + chunk)
@@ -109,8 +109,6 @@ class Learner:
     def policy_update(self, critic: Tensor, rows: Tensor, draws: Draws, update: int) -> None:
         """Run the step's policy update number ``update`` at the given critics on one minibatch, ``[S, B, row]``."""
         state, spec = self.state, self.spec
-        rates = (spec.actor_learning_rate, spec.temperature_learning_rate)
-        coefficients = np.concatenate([adam_coefficients(state.policy_updates + 1, 1, rate) for rate in rates])
         self._policy_update(
             state.actor,
             state.actor_moment1,
@@ -123,13 +121,10 @@ class Learner:
             rows[..., : spec.obs_dim].contiguous(),
             draws.policy_noise[:, update],
             self.action_map,
-            self._as_tensor(coefficients),
+            self._policy_schedule.coefficients(state.policy_updates + 1, 1)[0],
             _at(draws.policy_keep, update),
         )
         state.policy_updates += 1
-
-    def _as_tensor(self, values: np.ndarray) -> Tensor:
-        return torch.as_tensor(values, dtype=self.spec.dtype).to(self.state.critic.device)
 
 
 def _part(drawn: Tensor | KeyedMasks | None, updates: slice) -> Tensor | KeyedMasks | None:

@@ -2,16 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+import torch
 from torch import Tensor
 
 BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
+TABLE = 4096  # updates
 
 
 def adam_coefficients(first_update: int, count: int, learning_rate: float) -> np.ndarray:
     """Bias-corrected step sizes of updates ``first_update, ...`` (from 1): ``[count, 2]``, lr / c1 and 1 / sqrt(c2)."""
     k = np.arange(first_update, first_update + count)
     return np.stack([learning_rate / (1 - BETA1**k), 1 / np.sqrt(1 - BETA2**k)], axis=1)
+
+
+class AdamSchedule:
+    """The coefficients of all updates, computed some thousands at a time: single ones would cost more than the step."""
+
+    def __init__(self, learning_rates: Sequence[float], dtype: torch.dtype, device: torch.device) -> None:
+        """Serve several parameter vectors that are updated together, R of them."""
+        self._rates, self._dtype, self._device = learning_rates, dtype, device
+        self._first = 0
+        self._table = torch.empty(0)
+
+    def coefficients(self, first_update: int, count: int) -> Tensor:
+        """:func:`adam_coefficients` of ``count`` updates from ``first_update`` (from 1) on, ``[count, R, 2]``."""
+        start = first_update - self._first
+        if not 0 <= start <= len(self._table) - count:
+            self._first, start, size = first_update, 0, max(TABLE, count)
+            table = np.stack([adam_coefficients(first_update, size, rate) for rate in self._rates], axis=1)
+            self._table = torch.as_tensor(table, dtype=self._dtype).to(self._device)
+        return self._table[start : start + count]
 
 
 def adam_(param: Tensor, grad: Tensor, moment1: Tensor, moment2: Tensor, coefficients: Tensor) -> None:

@@ -3,6 +3,20 @@
 
 #include "layers.h"
 
+// glibc has these for a whole vector of numbers; GCC would use them if told by -ffast-math only.
+#if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) && defined(__GLIBC__)
+#if __GLIBC_PREREQ(2, 35)
+extern "C" {
+#pragma omp declare simd notinbranch
+float tanhf(float) noexcept;
+#pragma omp declare simd notinbranch
+float expf(float) noexcept;
+#pragma omp declare simd notinbranch
+float logf(float) noexcept;
+}
+#endif
+#endif
+
 extern "C" {
 
 // Mirror the classes of actor.py, field by field.
@@ -45,19 +59,25 @@ constexpr double LOG_STD_MIN = -20, LOG_STD_MAX = 2, HALF_LOG_TWO_PI = 0.9189385
 
 void no_mask(int, uint8_t*) {}
 
-// A Gaussian before tanh, sampled: the outputs [mean, log std] of one row to an action in [-1, 1] and its log-density.
+// Gaussians before tanh, sampled: the outputs [mean, log std] of some rows to actions in [-1, 1], [rows, act_dim], and
+// their log-densities. `scratch` is [2, rows, act_dim].
 template <class T>
-T sample(const T* output, const T* noise, int act_dim, T* action) {
-  T log_prob = 0;
-  for (int j = 0; j < act_dim; j++) {
-    const T raw = output[act_dim + j], log_std = raw < T(LOG_STD_MIN)   ? T(LOG_STD_MIN)
-                                                 : raw > T(LOG_STD_MAX) ? T(LOG_STD_MAX)
-                                                                        : raw;
-    action[j] = std::tanh(output[j] + noise[j] * std::exp(log_std));
-    const T log_normal = T(-0.5) * noise[j] * noise[j] - log_std - T(HALF_LOG_TWO_PI);
-    log_prob += log_normal - std::log(1 - action[j] * action[j] + T(TANH_EPS));
+void sample(const T* output, const T* noise, int rows, int act_dim, T* action, T* log_prob, T* scratch) {
+  const int size = rows * act_dim;
+  T *mean = scratch, *log_std = scratch + size, *term = mean;
+  for (int b = 0; b < rows; b++)
+    for (int j = 0; j < act_dim; j++) {
+      const T raw = output[int64_t(2 * b + 1) * act_dim + j];
+      mean[b * act_dim + j] = output[int64_t(2 * b) * act_dim + j];
+      log_std[b * act_dim + j] = raw < T(LOG_STD_MIN) ? T(LOG_STD_MIN) : raw > T(LOG_STD_MAX) ? T(LOG_STD_MAX) : raw;
+    }
+#pragma omp simd
+  for (int e = 0; e < size; e++) {
+    const T a = std::tanh(mean[e] + noise[e] * std::exp(log_std[e]));
+    action[e] = a;
+    term[e] = T(-0.5) * noise[e] * noise[e] - log_std[e] - T(HALF_LOG_TWO_PI) - std::log(1 - a * a + T(TANH_EPS));
   }
-  return log_prob;
+  for (int b = 0; b < rows; b++) log_prob[b] = std::accumulate(term + b * act_dim, term + (b + 1) * act_dim, T(0));
 }
 
 // The actor's last layer on some rows.
@@ -94,7 +114,9 @@ class Prepare {
   Workspace<T> free;
   T* scratch;
 
-  int64_t scratch_size() const { return int64_t(2 * B) * net.widest; }  // two layers' rows, which take turns
+  // A thread's own memory: two layers' rows, which take turns; actions, log-densities, and what it takes to sample
+  // them.
+  int64_t scratch_size() const { return int64_t(B) * (2 * net.widest + 3 * c.act_dim + 1); }
 
   void rows(int task) {
     const int64_t s = task / (c.updates * parts), u = task / parts % c.updates, part = task % parts;
@@ -102,32 +124,32 @@ class Prepare {
     const int obs = int(c.obs_dim), act = int(c.act_dim), row_size = 2 * obs + act + 2;
     const int64_t first = u * B + from, out = (s * c.updates + u) * B + from;
     const T* row = at<T>(c.rows, s * c.rows_stride + first * row_size);
-    T* const buffers[2] = {scratch + omp_get_thread_num() * scratch_size(),
-                           scratch + omp_get_thread_num() * scratch_size() + int64_t(B) * net.widest};
+    T* const own = scratch + omp_get_thread_num() * scratch_size();
+    T* const buffers[2] = {own, own + int64_t(B) * net.widest};
+    T *action = own + int64_t(2 * B) * net.widest, *log_prob = action + int64_t(B) * act;
     const T* hidden = row + obs + act + 1;
     int stride = row_size;
     for (int i = 0; i < net.L; i++) {
       const Layer<T> l = net.layer(c.params, i, int(s), 0);
       T* x = buffers[i % 2];
       net.multiply(count, l.out, l.in, hidden, stride, l.weight, x);
-      net.template finish_layer<false, false>(l, count, x, nullptr, x);
+      net.template finish_layer<false, false, false>(l, count, x, nullptr, x);
       hidden = x, stride = l.out;
     }
     T* output = buffers[net.L % 2];
     output_layer(net, c.params, int(s), count, hidden, output);
     const T *noise = at<T>(c.noise, s * c.noise_stride + first * act), *scale = at<T>(c.action_map, 0),
             *offset = scale + act;
+    sample(output, noise, count, act, action, log_prob, log_prob + B);
     const T alpha = std::exp(*at<T>(c.log_alpha, s));
     T *input = at<T>(c.inputs, out * (obs + act)), *next = at<T>(c.next_inputs, out * (obs + act));
     for (int b = 0; b < count; b++, row += row_size, input += obs + act, next += obs + act) {
       std::copy(row, row + obs + act, input);
       std::copy(row + obs + act + 1, row + row_size - 1, next);
-      T* action = next + obs;
-      const T log_prob = sample(output + int64_t(b) * 2 * act, noise + int64_t(b) * act, act, action);
-      for (int j = 0; j < act; j++) action[j] = action[j] * scale[j] + offset[j];
+      for (int j = 0; j < act; j++) next[obs + j] = action[b * act + j] * scale[j] + offset[j];
       const T discount = T(c.gamma) * (1 - row[row_size - 1]);
       at<T>(c.discount, out)[b] = discount;
-      at<T>(c.reward, out)[b] = row[obs + act] - discount * (alpha * log_prob);
+      at<T>(c.reward, out)[b] = row[obs + act] - discount * (alpha * log_prob[b]);
     }
   }
 };
@@ -179,7 +201,7 @@ class PolicyUpdate {
   int64_t sums_size() const { return (4 * actor.columns + 2 * act + 2 + 15) / 16 * 16; }
 
   // A thread's own memory: a backward pass's; sums that nobody wants; inputs, actions and gradients at them.
-  int64_t scratch_size() const { return backward_size() + 4 * critics.columns + int64_t(B) * (obs + 4 * act) + 16; }
+  int64_t scratch_size() const { return backward_size() + 4 * critics.columns + int64_t(B) * (obs + 4 * act + 1) + 16; }
   int64_t backward_size() const {
     const int widest = std::max(actor.widest, critics.widest);
     return int64_t(std::max(B + 1, widest)) * widest;
@@ -191,26 +213,27 @@ class PolicyUpdate {
     const int from = B * part / parts, count = B * (part + 1) / parts - from, in_dim = obs + act;
     T *unwanted = own_scratch() + backward_size(), *input = unwanted + 4 * critics.columns;
     T *action = input + int64_t(count) * in_dim, *gradient = action + int64_t(count) * act,
-      *share_of = gradient + int64_t(count) * act;
+      *share_of = gradient + int64_t(count) * act, *log_prob = share_of + int64_t(count) * act;
     const T *seen = at<T>(c.obs, s * c.obs_stride + int64_t(from) * obs),
             *noise = at<T>(c.noise, s * c.noise_stride + int64_t(from) * act);
     const T *scale = at<T>(c.action_map, 0), *offset = scale + act, alpha = std::exp(*at<T>(c.log_alpha, s));
     T *total = sums(s, part), *bias_sum = total + 4 * actor.columns, *loss = bias_sum + 2 * act,
       *log_prob_sum = loss + 1;
     std::fill(total, total + sums_size(), T(0));
-    std::fill(gradient, gradient + int64_t(count) * act, T(0));
 
     actor.forward(c.params, s, 0, s, from, count, seen, obs, no_mask, actor_kept, static_cast<T*>(nullptr));
     T* output = outputs + (int64_t(s) * B + from) * 2 * act;
     output_layer(actor, c.params, s, count,
                  actor_kept.hidden(s, actor.L - 1) + int64_t(from) * actor.width(actor.L - 1), output);
+    sample(output, noise, count, act, action, log_prob, gradient);
+    std::fill(gradient, gradient + int64_t(count) * act, T(0));
     for (int b = 0; b < count; b++) {
-      T *a = action + int64_t(b) * act, *x = input + int64_t(b) * in_dim;
-      const T log_prob = sample(output + int64_t(b) * 2 * act, noise + int64_t(b) * act, act, a);
+      const T* a = action + int64_t(b) * act;
+      T* x = input + int64_t(b) * in_dim;
       std::copy(seen + int64_t(b) * obs, seen + int64_t(b + 1) * obs, x);
       for (int j = 0; j < act; j++) x[obs + j] = a[j] * scale[j] + offset[j];
-      *loss += alpha * log_prob;
-      *log_prob_sum += log_prob;
+      *loss += alpha * log_prob[b];
+      *log_prob_sum += log_prob[b];
     }
     auto q = [&](int n) { return values + (int64_t(s) * N + n) * B + from; };
     auto draw = [&](int n) {

@@ -128,9 +128,9 @@ class CriticUpdates {
         T* x = buffers[i % 2];
         net.multiply(rows, l.out, l.in, hidden, l.in, l.weight, x);
         if (i < L - 1)
-          net.template finish_layer<drop.value, norm.value>(l, rows, x, nullptr, x);
+          net.template finish_layer<drop.value, norm.value, false>(l, rows, x, nullptr, x);
         else
-          net.template finish_critic<drop.value, norm.value>(l, top.weight, *top.bias, rows, x, nullptr, values);
+          net.template finish_critic<drop.value, norm.value, false>(l, top.weight, *top.bias, rows, x, nullptr, values);
         hidden = x;
       }
     });

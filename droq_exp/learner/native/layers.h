@@ -199,49 +199,67 @@ class Network {
     geometry.gemm(ta, tb, &m, &n, &k, &one, a, &lda, b, &ldb, &zero, out, &ldc);
   }
 
-  // Linear's bias, dropout and layer norm of one row, in place; returns 1 / std.
+  struct Moments {
+    T mean, inverse_std;
+  };
+
+  // Of one row after Linear's bias and dropout, which the row then has; without layer norm it stays as it is.
   template <bool KEEP, bool NORM>
-  [[gnu::always_inline]] static inline T normalise(const Layer<T>& l, const uint8_t* keep, T keep_scale, T* row) {
+  [[gnu::always_inline]] static inline Moments moments(const Layer<T>& l, const uint8_t* keep, T keep_scale, T* row) {
+    if (!NORM) return {0, 1};
     const T* bias = l.bias;
     const T total = sum(l.out, [&](int j) {
       T x = row[j] + bias[j];
       if (KEEP) x *= T(keep[j]) * keep_scale;
       return row[j] = x;
     });
-    if (!NORM) return 1;
     const T mean = total / l.out;
     const T squares = sum(l.out, [&](int j) { return (row[j] - mean) * (row[j] - mean); });
-    const T r = 1 / std::sqrt(squares / l.out + T(LAYER_NORM_EPS));
-#pragma omp simd
-    for (int j = 0; j < l.out; j++) row[j] = (row[j] - mean) * r;
-    return r;
+    return {mean, 1 / std::sqrt(squares / l.out + T(LAYER_NORM_EPS))};
   }
 
-  template <bool NORM>
-  static T activation(const Layer<T>& l, const T* row, int j) {
-    const T x = NORM ? row[j] * l.norm_scale[j] + l.norm_shift[j] : row[j];
+  // What the ReLU gives for one element of such a row. KEPT leaves in the row what a backward pass asks for.
+  template <bool KEEP, bool NORM, bool KEPT>
+  [[gnu::always_inline]] static inline T activation(const Layer<T>& l, const uint8_t* keep, T keep_scale,
+                                                    const Moments& of, T* row, int j) {
+    T x;
+    if (NORM) {
+      x = (row[j] - of.mean) * of.inverse_std;
+    } else {
+      x = row[j] + l.bias[j];
+      if (KEEP) x *= T(keep[j]) * keep_scale;
+    }
+    if (KEPT) row[j] = x;
+    if (NORM) x = x * l.norm_scale[j] + l.norm_shift[j];
     return x < 0 ? T(0) : x;  // as torch.relu has it: NaN stays
   }
 
-  // Finish a layer whose matrix product is in `x`: leave there what layer norm gives, and write the ReLU's result to
-  // `hidden` (which may be `x`).
-  template <bool KEEP, bool NORM>
-  void finish_layer(const Layer<T>& l, int rows, T* x, T* r, T* hidden) const {
+  // Finish a layer whose matrix product is in `x`: write the ReLU's result to `hidden`. KEPT leaves in `x` and `r` what
+  // a backward pass asks for; otherwise `hidden` may be `x`.
+  template <bool KEEP, bool NORM, bool KEPT>
+  void finish_layer(const Layer<T>& layer, int rows, T* x, T* r, T* hidden) const {
+    const Layer<T> l = layer;
+    const T scale = keep_scale;
     for (int b = 0; b < rows; b++, x += l.out, hidden += l.out) {
-      const T inverse = normalise<KEEP, NORM>(l, KEEP ? l.keep + int64_t(b) * l.out : nullptr, keep_scale, x);
-      if (r) r[b] = inverse;
+      const uint8_t* keep = KEEP ? l.keep + int64_t(b) * l.out : nullptr;
+      const Moments of = moments<KEEP, NORM>(l, keep, scale, x);
+      if (KEPT) r[b] = of.inverse_std;
 #pragma omp simd
-      for (int j = 0; j < l.out; j++) hidden[j] = activation<NORM>(l, x, j);
+      for (int j = 0; j < l.out; j++) hidden[j] = activation<KEEP, NORM, KEPT>(l, keep, scale, of, x, j);
     }
   }
 
   // The same for the last hidden layer, with the output unit behind it: `values[b]`.
-  template <bool KEEP, bool NORM>
-  void finish_critic(const Layer<T>& l, const T* weight, T bias, int rows, T* x, T* r, T* values) const {
+  template <bool KEEP, bool NORM, bool KEPT>
+  void finish_critic(const Layer<T>& layer, const T* weight, T bias, int rows, T* x, T* r, T* values) const {
+    const Layer<T> l = layer;
+    const T scale = keep_scale;
     for (int b = 0; b < rows; b++, x += l.out) {
-      const T inverse = normalise<KEEP, NORM>(l, KEEP ? l.keep + int64_t(b) * l.out : nullptr, keep_scale, x);
-      if (r) r[b] = inverse;
-      values[b] = bias + sum(l.out, [&](int j) { return activation<NORM>(l, x, j) * weight[j]; });
+      const uint8_t* keep = KEEP ? l.keep + int64_t(b) * l.out : nullptr;
+      const Moments of = moments<KEEP, NORM>(l, keep, scale, x);
+      if (KEPT) r[b] = of.inverse_std;
+      values[b] =
+          bias + sum(l.out, [&](int j) { return activation<KEEP, NORM, KEPT>(l, keep, scale, of, x, j) * weight[j]; });
     }
   }
 
@@ -310,9 +328,9 @@ class Network {
         multiply(rows, l.out, l.in, input, stride, l.weight, x);
         if (i == L - 1 && values) {
           const Layer<T> top = layer(flat, L, s, n);
-          finish_critic<drop.value, norm.value>(l, top.weight, *top.bias, rows, x, r, values);
+          finish_critic<drop.value, norm.value, true>(l, top.weight, *top.bias, rows, x, r, values);
         } else {
-          finish_layer<drop.value, norm.value>(l, rows, x, r, hidden);
+          finish_layer<drop.value, norm.value, true>(l, rows, x, r, hidden);
         }
         input = hidden, stride = l.out;
       }
