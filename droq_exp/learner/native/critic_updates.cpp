@@ -2,34 +2,34 @@
 //
 // torch.compile's graph of an update enters some twenty kernels, each over all rows and with its own barrier, and its
 // intermediate results leave the second-level cache. Here a thread carries its rows through all layers, stays with its
-// critics from one phase to the next, and waits five times in an update.
-
+// critics from one phase to the next, and waits for the others once or twice in an update, three times where threads
+// share a critic.
 #include <limits>
 
 #include "layers.h"
 
-extern "C" {
+    extern "C" {
 
-// Mirrors class CriticCall of critic_updates.py, field by field.
-struct CriticCall {
-  Geometry network;
-  int64_t seeds, passes, target_passes, updates, batch;  // T = passes, in all
-  int64_t target_mode;                                   // 0 min, 1 ave, 2 rem
-  int64_t keep_size, first_keep;                         // elements of one update's masks; where the first's begin
-  double tau;
-  void *critic, *before_last, *target, *moment1, *moment2;                    // [S, n]
-  void* sums;                                                                 // [S, 3], loss, mean Q, count
-  const void *inputs, *next_inputs;                                           // [S, U, B, in_dim]
-  const void *reward, *discount;                                              // [S, U, B]
-  const void* coefficients;                                                   // [U, 2]
-  const uint64_t* keep;                                                       // [S, 2], keys of the masks, or null
-  const int64_t* subset;                                                      // [S, U, passes / target_passes], or null
-  const uint8_t* valid;                                                       // [S, U, T], or null
-  const void* mixture;                                                        // [S, U, N, B], or null
-  int64_t inputs_stride, next_inputs_stride, reward_stride, discount_stride;  // from seed to seed, in elements
-  int64_t subset_stride, valid_stride, mixture_stride;
-  void* workspace;  // critic_updates_workspace() elements, aligned to 64 bytes
-};
+  // Mirrors class CriticCall of critic_updates.py, field by field.
+  struct CriticCall {
+    Geometry network;
+    int64_t seeds, passes, target_passes, updates, batch;  // T = passes, in all
+    int64_t target_mode;                                   // 0 min, 1 ave, 2 rem
+    int64_t keep_size, first_keep;                         // elements of one update's masks; where the first's begin
+    double tau;
+    void *critic, *before_last, *target, *moment1, *moment2;  // [S, n]
+    void* sums;                                               // [S, 3], loss, mean Q, count
+    const void *inputs, *next_inputs;                         // [S, U, B, in_dim]
+    const void *reward, *discount;                            // [S, U, B]
+    const void* coefficients;                                 // [U, 2]
+    const uint64_t* keep;                                     // [S, 2], keys of the masks, or null
+    const int64_t* subset;                                    // [S, U, passes / target_passes], or null
+    const uint8_t* valid;                                     // [S, U, T], or null
+    const void* mixture;                                      // [S, U, N, B], or null
+    int64_t inputs_stride, next_inputs_stride, reward_stride, discount_stride;  // from seed to seed, in elements
+    int64_t subset_stride, valid_stride, mixture_stride;
+    void* workspace;  // critic_updates_workspace() elements, aligned to 64 bytes
+  };
 
 }  // extern "C"
 
@@ -48,8 +48,8 @@ class CriticUpdates {
         parts(share(K, B)),
         target_parts(share(call.seeds * call.passes, B)),
         free{static_cast<T*>(call.workspace)} {
-    next_values = free.take(c.seeds * c.passes * B);
-    td_target = free.take(c.seeds * B);
+    next_values = free.take(2 * c.seeds * c.passes * B);
+    logged = free.take(2 * K);
     partial = free.take(int64_t(K) * parts * sums_size());
     kept = net.activations(free, K, B);
     scratch = free.take(int64_t(omp_get_max_threads()) * scratch_size());
@@ -58,22 +58,34 @@ class CriticUpdates {
 
   int64_t workspace() const { return free.size; }
 
+  // Where critics are not shared, a thread has the same ones in all phases, and their targets too unless the passes are
+  // a random subset's: then it waits for the others only before it combines the target passes.
   void run() {
+    std::fill(logged, logged + 2 * K, T(0));
+    const bool shared = parts > 1;
 #pragma omp parallel
     {
       const FlushDenormals flush;
       for (int u = 0; u < c.updates; u++) {
 #pragma omp for schedule(static)
         for (int task = 0; task < c.seeds * c.passes * target_parts; task++) target_rows(u, task);
-#pragma omp single
-        combine_targets(u);
-#pragma omp for schedule(static)
+#pragma omp for schedule(static) nowait
         for (int task = 0; task < K * parts; task++) online_rows(u, task);
-#pragma omp for schedule(static)
+        if (shared) {
+#pragma omp barrier
+        }
+#pragma omp for schedule(static) nowait
         for (int task = 0; task < K * parts; task++) step(u, task);
-#pragma omp single
-        add_sums();
+        if (shared || c.subset) {
+#pragma omp barrier
+        }
       }
+    }
+    for (int k = 0; k < K; k++) {
+      T* sum = at<T>(c.sums, 3 * (k / N));
+      sum[0] += logged[2 * k];
+      sum[1] += logged[2 * k + 1] / T(B * N);
+      if (k % N == 0) sum[2] += T(c.updates);
     }
   }
 
@@ -82,7 +94,7 @@ class CriticUpdates {
   const Network<T> net;
   const int N, K, B, L, parts, target_parts;  // K critics of all seeds; a critic's rows go in parts
   Workspace<T> free;
-  T *next_values, *td_target, *partial, *scratch;
+  T *next_values, *logged, *partial, *scratch;  // `logged`: of each critic the loss and the sum of Q, over the updates
   uint8_t* masks;
   Activations<T> kept;
 
@@ -109,6 +121,9 @@ class CriticUpdates {
     KeepMask(c.keep + 2 * s, c.network.dropout_rate).draw(start, int64_t(rows) * net.width(i), keep);
   }
 
+  // The results of a target pass, which the next update's leave alone: another thread may still read them then.
+  T* next_value(int u, int64_t pass) const { return next_values + (u % 2 * c.seeds * c.passes + pass) * B; }
+
   // Phase 1: one target pass on some rows of the next states. Nothing is kept: two layers' rows take turns.
   void target_rows(int u, int task) {
     const int pass = task / target_parts, part = task % target_parts, s = pass / int(c.passes),
@@ -118,7 +133,7 @@ class CriticUpdates {
     const int n = c.subset ? int(c.subset[s * c.subset_stride + int64_t(u) * drawn_a_seed + drawn]) : drawn;
     T* const buffers[2] = {own_scratch(), own_scratch() + int64_t(B) * net.widest};
     const T* hidden = input(c.next_inputs, c.next_inputs_stride, s, u, from);
-    T* values = next_values + int64_t(pass) * B + from;
+    T* values = next_value(u, pass) + from;
     const Layer<T> top = net.layer(c.target, L, s, n);
     uint8_t* keep = net.dropout() ? masks + omp_get_thread_num() * mask_size() : nullptr;
     net.with_flags([&](auto drop, auto norm) {
@@ -136,27 +151,23 @@ class CriticUpdates {
     });
   }
 
-  // Between the phases: objectives.py's target_value, and the temporal-difference target.
-  void combine_targets(int u) {
-    for (int s = 0; s < c.seeds; s++)
-      for (int b = 0; b < B; b++) {
-        const T* values = next_values + int64_t(s) * c.passes * B + b;
-        T value = c.target_mode ? T(0) : std::numeric_limits<T>::infinity();
-        for (int t = 0; t < c.passes; t++) {
-          const T q = values[int64_t(t) * B];
-          if (c.target_mode == 0) {
-            if (c.valid && !c.valid[s * c.valid_stride + u * c.passes + t]) continue;
-            if (q < value || q != q) value = q;  // NaN stays
-          } else if (c.target_mode == 1) {
-            value += q / T(c.passes);
-          } else {
-            const int64_t n = t / c.target_passes;
-            value += q / T(c.target_passes) * *at<T>(c.mixture, s * c.mixture_stride + (u * N + n) * B + b);
-          }
-        }
-        td_target[int64_t(s) * B + b] = *at<T>(c.reward, s * c.reward_stride + int64_t(u) * B + b) +
-                                        *at<T>(c.discount, s * c.discount_stride + int64_t(u) * B + b) * value;
+  // The temporal-difference target of a row, from objectives.py's target_value.
+  T td_target(int u, int s, int b) const {
+    T value = c.target_mode ? T(0) : std::numeric_limits<T>::infinity();
+    for (int t = 0; t < c.passes; t++) {
+      const T q = next_value(u, s * c.passes + t)[b];
+      if (c.target_mode == 0) {
+        if (c.valid && !c.valid[s * c.valid_stride + u * c.passes + t]) continue;
+        if (q < value || q != q) value = q;  // NaN stays
+      } else if (c.target_mode == 1) {
+        value += q / T(c.passes);
+      } else {
+        const int64_t n = t / c.target_passes;
+        value += q / T(c.target_passes) * *at<T>(c.mixture, s * c.mixture_stride + (u * N + n) * B + b);
       }
+    }
+    return *at<T>(c.reward, s * c.reward_stride + int64_t(u) * B + b) +
+           *at<T>(c.discount, s * c.discount_stride + int64_t(u) * B + b) * value;
   }
 
   // Phase 2: forward and backward of one critic on some rows, up to the gradients at the matrix products.
@@ -170,7 +181,7 @@ class CriticUpdates {
     const T* in = input(c.inputs, c.inputs_stride, s, u, from);
     net.forward(c.critic, s, n, k, from, rows, in, int(c.network.in_dim), draw, kept, values.data());
     for (int b = 0; b < rows; b++) {
-      const T error = values[b] - td_target[int64_t(s) * B + from + b];
+      const T error = values[b] - td_target(u, s, from + b);
       *q_sum += values[b];
       *loss += error * error / B;
       values[b] = 2 * error / B;
@@ -196,6 +207,7 @@ class CriticUpdates {
     T* total = sums(k, 0);
     for (int other = 1; other < parts; other++)
       for (int j = 0; j < sums_size(); j++) total[j] += sums(k, other)[j];
+    logged[2 * k] += total[4 * net.columns], logged[2 * k + 1] += total[4 * net.columns + 1];
     for (int i = 0; i < L; i++) {
       const int out = net.width(i);
       const T* sum = total + 4 * net.before(i);
@@ -217,16 +229,6 @@ class CriticUpdates {
     adam(online, at<T>(c.moment1, offset), at<T>(c.moment2, offset), count, gradient, coefficients[0], coefficients[1]);
 #pragma omp simd
     for (int64_t j = 0; j < count; j++) target[j] += T(c.tau) * (online[j] - target[j]);
-  }
-
-  void add_sums() {
-    for (int k = 0; k < K; k++) {
-      const T* total = sums(k, 0) + 4 * net.columns;
-      T* sum = at<T>(c.sums, 3 * (k / N));
-      sum[0] += total[0];
-      sum[1] += total[1] / T(B * N);
-      if (k % N == 0) sum[2] += 1;
-    }
   }
 };
 
