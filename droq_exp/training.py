@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NamedTuple
 
 import gymnasium
 from hydra.utils import instantiate
@@ -99,24 +99,47 @@ def _already_finished(config: Config, recipe: Config, seed: int) -> bool:
     return finished
 
 
-def _train_pack(
-    config: Config, runs: list[Run], states: list[State], machine: hardware.Hardware, stop: StopSignal
-) -> int:
+class Pack(NamedTuple):
+    """What trains side by side, built but not begun; all but ``agent`` and ``replay`` in the order of the seeds."""
+
+    agent: Agent
+    replay: Replay
+    envs: list[gymnasium.Env]
+    members: list[Member]
+
+
+@contextmanager
+def open_pack(
+    config: Config, runs: Sequence[Run], step: int, machine: hardware.Hardware, stop: StopSignal
+) -> Iterator[Pack]:
+    """Build what trains ``runs`` from ``step`` on; environments and loggers are closed in the end."""
     envs, eval_envs = (make_environments(config, len(runs)) for _ in range(2))
     agent = build_agent(config, [run.seed for run in runs], envs[0], machine)
     replay = Replay(len(runs), config.training.replay_size, agent.spec.row_size, agent.device)
-    now = conditions(agent.seeds, machine)
     for run in runs:
-        run.begin(states[0]["step"] if states else 0)
-    for run, state in zip(runs, states, strict=False):  # without states: from step 0
-        report_changes(run, state, now)
-    label = f"{config.algo.name} {config.env.id}"
-    with ExitStack() as closing, Progress(label, config.training.total_steps, agent.seeds) as progress:
+        run.begin(step)
+    with ExitStack() as closing:
         members: list[Member] = []
         for run, env, eval_env in zip(runs, envs, eval_envs, strict=True):
             member = Member(run, Loggers(config.logger, run.info), env, eval_env)
             closing.callback(_close, member, stop)  # whatever happens next, a second Ctrl-C too
             members.append(member)
+        yield Pack(agent, replay, envs, members)
+
+
+def _train_pack(
+    config: Config, runs: list[Run], states: list[State], machine: hardware.Hardware, stop: StopSignal
+) -> int:
+    step = states[0]["step"] if states else 0
+    label = f"{config.algo.name} {config.env.id}"
+    seeds = [run.seed for run in runs]
+    now = conditions(seeds, machine)
+    with (
+        open_pack(config, runs, step, machine, stop) as (agent, replay, _, members),
+        Progress(label, config.training.total_steps, seeds) as progress,
+    ):
+        for run, state in zip(runs, states, strict=False):  # without states: from step 0
+            report_changes(run, state, now)
         loop = TrainingLoop(agent, replay, members, config, progress, now)
         try:
             if states:

@@ -1,14 +1,82 @@
-"""The benchmark: its operation count by hand, and its command."""
+"""The benchmarks: each really run, tiny, by its command; the operation count by hand."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from real_runs import LITTLE_BIAS, SMALL
+
+from droq_exp.benchmark.__main__ import main
+from droq_exp.benchmark.floor import learner_flops
+from droq_exp.learner.spec import LearnerSpec
+
+TINY = (*SMALL, LITTLE_BIAS, "env=inverted_pendulum")
+
+# What the driver uses of SBX; SAC notes what it is asked for.
+STAND_IN = """
+import json
 from pathlib import Path
 
-from droq_exp.benchmark import learner_flops
-from droq_exp.learner.spec import LearnerSpec
+class SAC:
+    def __init__(self, policy, env, **agent):
+        self.gradient_steps, self.batch_size = agent["gradient_steps"], agent["batch_size"]
+        self.note({"policy": policy, "env": env.spec.id, **agent})
+
+    def learn(self, steps, reset_num_timesteps=True):
+        self.note(["learn", steps, reset_num_timesteps])
+
+    def train(self, gradient_steps, batch_size):
+        if gradient_steps == 13:
+            raise ValueError("no luck")
+        self.note(["train", gradient_steps, batch_size])
+
+    def note(self, content):
+        with Path(__file__).with_name("notes").open("a") as file:
+            print(json.dumps(content), file=file)
+"""
+
+
+@pytest.fixture(autouse=True)
+def _empty_temporary_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Nothing is left behind, here or there."""
+    here, temporary = tmp_path / "here", tmp_path / "temporary"
+    here.mkdir()
+    temporary.mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    yield
+    assert not list(here.iterdir())
+    assert not list(temporary.glob("tmp*"))  # torch makes its cache there
+
+
+@pytest.fixture
+def notes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Install the stand-in for SBX in this interpreter's children; return the file of its notes."""
+    place = tmp_path / "site"
+    for name in ("sbx_rl", "jax"):
+        (place / f"{name}-0.1.dist-info").mkdir(parents=True)
+        metadata = f"Metadata-Version: 2.1\nName: {name.replace('_', '-')}\nVersion: 0.1\n"
+        (place / f"{name}-0.1.dist-info" / "METADATA").write_text(metadata)
+    (place / "sbx.py").write_text(STAND_IN)
+    monkeypatch.setenv("PYTHONPATH", str(place))
+    return place / "notes"
+
+
+def benchmark(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as leaving:
+        main([*arguments])
+    return int(leaving.value.code or 0)
+
+
+def result(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
+    assert benchmark(*arguments) == 0
+    return json.loads(capsys.readouterr().out.splitlines()[-1])
 
 
 def test_floating_point_operations_by_hand() -> None:
@@ -21,22 +89,118 @@ def test_floating_point_operations_by_hand() -> None:
     assert learner_flops(spec, policy_updates=1) == 3 * (4 * update + policy)
 
 
-def test_the_command_ends_with_a_line_of_json(tmp_path: Path) -> None:
-    small = ["hardware.compile=false", "hardware.threads=1", "algo.hidden_sizes=[16,16]", "algo.batch_size=16"]
-    command = [sys.executable, "-m", "droq_exp.benchmark", "learner", "algo=redq", "env=hopper", "--steps", "3", *small]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True)
-    result = json.loads(done.stdout.splitlines()[-1])
-    assert result["algo"] == "redq"
-    assert result["env"] == "Hopper-v5"
-    assert result["ms_per_env_step"] > 0
-    assert result["floor_ms"] > 0
-    assert abs(result["ratio"] - result["ms_per_env_step"] / result["floor_ms"]) < 0.01 * result["ratio"]
-    assert not list(tmp_path.iterdir())
+def test_the_command_ends_with_a_line_of_json() -> None:
+    command = [sys.executable, "-m", "droq_exp.benchmark", "learner", "algo=redq", "--steps", "3", *SMALL, "env=hopper"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert (told["benchmark"], told["algo"], told["env"], told["seeds"]) == ("learner", "redq", "Hopper-v5", 1)
+    assert told["ms_per_env_step"] > 0
+    assert told["floor_ms"] > 0
+    assert abs(told["ratio"] - told["ms_per_env_step"] / told["floor_ms"]) < 0.01 * told["ratio"]
 
 
-def test_a_wrong_override_is_refused_in_one_line(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "droq_exp.benchmark", "learner", "algo.utd_ratio=0"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: algo.utd_ratio")
-    assert len(done.stderr.splitlines()) == 1
+def test_a_sweep_is_measured_point_by_point(capsys: pytest.CaptureFixture[str]) -> None:
+    told = result(capsys, "learner", *TINY, "algo=sac,droq", "--steps", "2")
+    assert [(each["algo"], each["steps"]) for each in told] == [("sac", 2), ("droq", 2)]
+
+
+def test_the_parts_of_the_loop_make_up_the_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    intervals = ("eval.interval=40", "checkpoint.interval=300")
+    told = result(capsys, "loop", *TINY, *intervals, "seed=[3,4]", "--steps", "9")
+    parts = ("learner", "acting", "environment", "storing", "other", "evaluation", "checkpoint")
+    assert all(told[f"{part}_ms"] > 0 for part in parts)
+    whole = told["ms_per_env_step"]
+    assert sum(told[f"{part}_ms"] for part in parts) == pytest.approx(whole, abs=0.01)
+    assert told["overhead"] == pytest.approx(whole / told["learner_ms"] - 1, abs=0.001)
+    assert told["evaluation_ms"] == pytest.approx(1e3 * told["seconds_per_evaluation"] / 40, abs=0.02)
+    assert told["checkpoint_ms"] == pytest.approx(1e3 * told["seconds_per_checkpoint"] / 300, abs=0.02)
+    assert told["env_steps_per_second"] == pytest.approx(2e3 / whole, rel=0.01)
+    assert told["env_steps_per_second_without_evaluation"] > told["env_steps_per_second"]
+
+
+def test_packs_of_seeds(capsys: pytest.CaptureFixture[str]) -> None:
+    told = result(capsys, "seeds", *TINY, "--seeds", "2,3", "--steps", "2")
+    first, second = told["rows"]
+    assert (first["seeds"], second["seeds"], first["ratio"]) == (2, 3, 1)
+    assert first["updates_per_second"] == pytest.approx(2 * 2 * 1e3 / first["ms_per_env_step"], rel=0.01)
+    assert second["ratio"] == pytest.approx(second["updates_per_second"] / first["updates_per_second"], rel=0.01)
+
+
+def test_growth_along_the_axes_that_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    told = result(capsys, "growth", "replay", "seeds", *TINY, "algo=sac", "--steps", "1")
+    assert (told["algo"], list(told["axes"])) == ("sac", ["seeds", "replay"])
+    assert [row["value"] for row in told["axes"]["replay"]] == [10_000, 100_000, 1_000_000]
+    assert [row["value"] for row in told["axes"]["seeds"]] == [1, 2, 4, 8, 16]
+    last = told["axes"]["seeds"][-1]
+    assert last["updates_per_second"] == pytest.approx(16 * 2 * 1e3 / last["ms_per_env_step"], rel=0.01)
+
+
+def test_memory_and_the_checkpoint_of_a_run(capsys: pytest.CaptureFixture[str]) -> None:
+    told = result(capsys, "memory", *TINY, "--steps", "300", "checkpoint.interval=100")
+    assert 0 < told["resident_mb"] <= told["peak_mb"]
+    assert told["journal_mb"] == pytest.approx(300 * (4 + 1 + 1 + 4 + 1) * 4 / 1e6, abs=0.005)  # all of float32
+    assert told["state_mb"] > told["weights_mb"] / 2 > 0
+
+
+def test_sbx_is_given_equal_work(capsys: pytest.CaptureFixture[str], notes: Path) -> None:
+    told = result(capsys, "sbx", *TINY, "algo=redq", "algo.utd_ratio=4", "--steps", "7", "--loop-steps", "20")
+    assert [each["utd_ratio"] for each in (*told["updates"], *told["loop"])] == [4, 1]
+    for each in (*told["updates"], *told["loop"]):
+        assert (each["algo"], each["num_critics"], each["sbx-rl"], each["jax"]) == ("redq", 10, "0.1", "0.1")
+        assert each["times_as_fast"] > 0
+    noted = [json.loads(line) for line in notes.read_text().splitlines()]
+    (agent, at_one) = [each for each in noted if isinstance(each, dict)]
+    assert (agent["policy"], agent["env"]) == ("MlpPolicy", "InvertedPendulum-v5")
+    assert (agent["gradient_steps"], agent["policy_delay"], agent["batch_size"]) == (4, 4, 16)
+    assert (at_one["gradient_steps"], at_one["policy_delay"]) == (1, 1)
+    policy = {"net_arch": [16, 16], "n_critics": 10, "dropout_rate": None, "layer_norm": False}
+    assert agent["policy_kwargs"] == at_one["policy_kwargs"] == policy
+    assert noted.count(["train", 4, 16]) == 3 + 10  # to warm up, then blocks of 5 for 7 steps
+    assert noted.count(["learn", 2, False]) == 10
+
+
+def test_tables_as_markdown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert benchmark("seeds", *TINY, "--seeds", "1", "--steps", "1", "--markdown") == 0
+    title, empty, head, rule, row, *_, caption = capsys.readouterr().out.strip().splitlines()
+    assert (title, empty) == ("## Packed seeds, droq InvertedPendulum-v5", "")
+    assert head == "| seeds | ms per environment step | updates/s | ratio |"
+    assert rule == "| ---: | ---: | ---: | ---: |"
+    assert row.startswith("| 1 | ")
+    assert caption.startswith("cpu, 1 threads, eager; code style redq; torch ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["lerner"], "Did you mean 'learner'?"),
+        (["learner", "algo.utd_ratio=0"], "algo.utd_ratio"),
+        (["learner", "algo=drok"], "did you mean droq?"),
+        (["learner", "--steps", "0"], "--steps"),
+        (["learner", "--seeds", "1"], "--seeds"),
+        (["loop", "--steps", "5"], "--steps"),
+        (["seeds", "--seeds", "1,two"], "--seeds: 1,two"),
+        (["growth", "utf"], "did you mean utd?"),
+        (["growth", "utd", "algo.utd_rato=1"], "did you mean algo.utd_ratio?"),
+        (["memory", "env=hoper"], "did you mean hopper?"),
+        (["sbx", "algo=droq_single"], "algo.target_passes: SBX"),
+        (["sbx", "algo=sac", "algo.target_mode=ave"], "algo.target_mode: SBX"),
+        (["sbx", "seed=[0,1]"], "seed: "),
+        (["sbx", *TINY, "--python", "no/such/python"], "--python: no/such/python cannot be run: No such file"),
+        (["sbx", *TINY, "--python", sys.executable], "has no SBX (No module named 'sbx'); pip install 'droq-exp[sbx]'"),
+    ],
+)
+def test_a_wrong_command_is_refused_in_one_line(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    assert benchmark(*arguments) == 2
+    out, error = capsys.readouterr()
+    assert out == ""
+    assert error.startswith("error: ")
+    assert words in error
+    assert len(error.splitlines()) == 1
+
+
+@pytest.mark.usefixtures("notes")
+def test_what_sbx_dies_of_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert benchmark("sbx", *TINY, "algo.utd_ratio=13", "--steps", "1") == 1
+    assert capsys.readouterr().err == "error: ValueError: no luck\n"
