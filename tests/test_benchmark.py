@@ -13,7 +13,10 @@ import pytest
 from real_runs import LITTLE_BIAS, SMALL
 
 from droq_exp.benchmark.__main__ import main
+from droq_exp.benchmark.against_sbx import algorithms, equal_work
 from droq_exp.benchmark.floor import learner_flops
+from droq_exp.benchmark.growth import AXES, points
+from droq_exp.config import compose
 from droq_exp.learner.spec import LearnerSpec
 
 TINY = (*SMALL, LITTLE_BIAS, "env=inverted_pendulum")
@@ -135,6 +138,14 @@ def test_growth_along_the_axes_that_are_named(capsys: pytest.CaptureFixture[str]
     assert last["updates_per_second"] == pytest.approx(16 * 2 * 1e3 / last["ms_per_env_step"], rel=0.01)
 
 
+def test_the_values_of_every_axis() -> None:
+    configs = points(["algo=sac"], list(AXES))
+    assert [config.algo.utd_ratio for config in configs["utd"]] == [1, 2, 5, 10, 20, 40]
+    assert [config.algo.num_critics for config in configs["critics"]] == [2, 3, 5, 10, 15, 20]
+    assert [config.algo.batch_size for config in configs["batch"]] == [64, 128, 256, 512, 1024]
+    assert [config.algo.hidden_sizes for config in configs["hidden"]] == [[n, n] for n in (128, 256, 512, 1024)]
+
+
 def test_memory_and_the_checkpoint_of_a_run(capsys: pytest.CaptureFixture[str]) -> None:
     told = result(capsys, "memory", *TINY, "--steps", "300", "checkpoint.interval=100")
     assert 0 < told["resident_mb"] <= told["peak_mb"]
@@ -157,6 +168,16 @@ def test_sbx_is_given_equal_work(capsys: pytest.CaptureFixture[str], notes: Path
     assert agent["policy_kwargs"] == at_one["policy_kwargs"] == policy
     assert noted.count(["train", 4, 16]) == 3 + 10  # to warm up, then blocks of 5 for 7 steps
     assert noted.count(["learn", 2, False]) == 10
+
+
+def test_sbx_is_compared_with_three_algorithms() -> None:
+    assert algorithms(["env=ant"]) == [
+        ["algo=sac", "env=ant"],
+        ["algo=droq", "algo.dropout_rate=0.01", "env=ant"],
+        ["algo=redq", "env=ant"],
+    ]
+    config, _ = compose(["algo=redq"])
+    assert (config.algo.num_min, equal_work(config).algo.num_min) == (2, 10)
 
 
 def test_tables_as_markdown(capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,6 +26,7 @@ from droq_exp.styles import Style
 
 BLOCK = 5  # environment steps' updates before it is the other's turn
 LOOP_BLOCKS = 10
+ALGORITHMS = (["algo=sac"], ["algo=droq", "algo.dropout_rate=0.01"], ["algo=redq"])
 RANDOM_STEPS = 1000
 
 
@@ -54,7 +55,7 @@ def compare(overrides: Sequence[str], python: str, steps: int, loop_steps: int) 
 def algorithms(overrides: Sequence[str]) -> list[list[str]]:
     """``overrides`` for each of the algorithms to compare: the one that is chosen, else SAC, DroQ and REDQ."""
     chosen = any(line.startswith("algo=") for line in overrides)
-    return [list(overrides)] if chosen else [[*overrides, f"algo={name}"] for name in ("sac", "droq", "redq")]
+    return [[*algorithm, *overrides] for algorithm in ([[]] if chosen else ALGORITHMS)]
 
 
 def equal_work(config: Config) -> Config:
