@@ -293,8 +293,8 @@ class PolicyUpdate {
     const T* in = at<T>(c.obs, s * c.obs_stride);
     const T* coefficients = at<T>(c.coefficients, 0);
     auto update = [&](int64_t offset, int64_t count, const T* gradient) {
-      adam(at<T>(c.params, offset), at<T>(c.moment1, offset), at<T>(c.moment2, offset), count, gradient,
-           coefficients[0], coefficients[1]);
+      adam<false>(at<T>(c.params, offset), at<T>(c.moment1, offset), at<T>(c.moment2, offset), count, gradient,
+                  coefficients[0], coefficients[1]);
     };
     for (int i = 0; i <= actor.L; i++) {
       const int fan_in = actor.fan_in(i), out = actor.width(i), from = fan_in * part / parts,
@@ -318,8 +318,8 @@ class PolicyUpdate {
     T *log_alpha = at<T>(c.log_alpha, s), *sum = at<T>(c.sums, 4 * s);
     sum[0] += loss[0] / B, sum[1] += *log_alpha * gradient, sum[2] -= log_prob, sum[3] += 1;
     if (c.learn_temperature)
-      adam(log_alpha, at<T>(c.log_alpha_moment1, s), at<T>(c.log_alpha_moment2, s), 1, &gradient, coefficients[2],
-           coefficients[3]);
+      adam<false>(log_alpha, at<T>(c.log_alpha_moment1, s), at<T>(c.log_alpha_moment2, s), 1, &gradient,
+                  coefficients[2], coefficients[3]);
   }
 };
 

@@ -8,28 +8,28 @@
 
 #include "layers.h"
 
-    extern "C" {
+extern "C" {
 
-  // Mirrors class CriticCall of critic_updates.py, field by field.
-  struct CriticCall {
-    Geometry network;
-    int64_t seeds, passes, target_passes, updates, batch;  // T = passes, in all
-    int64_t target_mode;                                   // 0 min, 1 ave, 2 rem
-    int64_t keep_size, first_keep;                         // elements of one update's masks; where the first's begin
-    double tau;
-    void *critic, *before_last, *target, *moment1, *moment2;  // [S, n]
-    void* sums;                                               // [S, 3], loss, mean Q, count
-    const void *inputs, *next_inputs;                         // [S, U, B, in_dim]
-    const void *reward, *discount;                            // [S, U, B]
-    const void* coefficients;                                 // [U, 2]
-    const uint64_t* keep;                                     // [S, 2], keys of the masks, or null
-    const int64_t* subset;                                    // [S, U, passes / target_passes], or null
-    const uint8_t* valid;                                     // [S, U, T], or null
-    const void* mixture;                                      // [S, U, N, B], or null
-    int64_t inputs_stride, next_inputs_stride, reward_stride, discount_stride;  // from seed to seed, in elements
-    int64_t subset_stride, valid_stride, mixture_stride;
-    void* workspace;  // critic_updates_workspace() elements, aligned to 64 bytes
-  };
+// Mirrors class CriticCall of critic_updates.py, field by field.
+struct CriticCall {
+  Geometry network;
+  int64_t seeds, passes, target_passes, updates, batch;  // T = passes, in all
+  int64_t target_mode;                                   // 0 min, 1 ave, 2 rem
+  int64_t keep_size, first_keep;                         // elements of one update's masks; where the first's begin
+  double tau;
+  void *critic, *before_last, *target, *moment1, *moment2;                    // [S, n]
+  void* sums;                                                                 // [S, 3], loss, mean Q, count
+  const void *inputs, *next_inputs;                                           // [S, U, B, in_dim]
+  const void *reward, *discount;                                              // [S, U, B]
+  const void* coefficients;                                                   // [U, 2]
+  const uint64_t* keep;                                                       // [S, 2], keys of the masks, or null
+  const int64_t* subset;                                                      // [S, U, passes / target_passes], or null
+  const uint8_t* valid;                                                       // [S, U, T], or null
+  const void* mixture;                                                        // [S, U, N, B], or null
+  int64_t inputs_stride, next_inputs_stride, reward_stride, discount_stride;  // from seed to seed, in elements
+  int64_t subset_stride, valid_stride, mixture_stride;
+  void* workspace;  // critic_updates_workspace() elements, aligned to 64 bytes
+};
 
 }  // extern "C"
 
@@ -226,9 +226,8 @@ class CriticUpdates {
     T *online = at<T>(c.critic, offset), *target = at<T>(c.target, offset);
     const T* coefficients = at<T>(c.coefficients, 2 * u);
     if (u == c.updates - 1) std::copy(online, online + count, at<T>(c.before_last, offset));
-    adam(online, at<T>(c.moment1, offset), at<T>(c.moment2, offset), count, gradient, coefficients[0], coefficients[1]);
-#pragma omp simd
-    for (int64_t j = 0; j < count; j++) target[j] += T(c.tau) * (online[j] - target[j]);
+    adam<true>(online, at<T>(c.moment1, offset), at<T>(c.moment2, offset), count, gradient, coefficients[0],
+               coefficients[1], target, T(c.tau));
   }
 };
 

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <bit>
 #include <cstdint>
-#include <cstring>
 
 namespace {
 
@@ -18,6 +17,8 @@ inline uint64_t mix(uint64_t x) {
 }
 
 inline uint64_t word(uint64_t key, uint64_t index) { return mix(key + (index + 1) * 0x9E3779B97F4A7C15u); }
+
+typedef uint16_t __attribute__((may_alias)) Sixteen;  // bits of a word
 
 // Draws any elements of the mask that two keys stand for.
 struct KeepMask {
@@ -34,18 +35,16 @@ struct KeepMask {
     const int64_t ahead = start % 4;
     for (int64_t done = 0; done < count; done += BLOCK) {
       alignas(64) uint64_t words[BLOCK / 4 + 1];
-      alignas(64) uint16_t drawn[BLOCK + 4];
       const int64_t size = std::min(BLOCK, count - done), used = (ahead + size + 3) / 4;
       for (int64_t i = 0; i < used; i++) words[i] = word(key, uint64_t((start + done) / 4 + i));
-      std::memcpy(drawn, words, size_t(used) * sizeof(uint64_t));
-      finish(drawn + ahead, start + done, size, keep + done);
+      finish(reinterpret_cast<const Sixteen*>(words) + ahead, start + done, size, keep + done);
     }
   }
 
  private:
-  void finish(const uint16_t* drawn, int64_t start, int64_t count, uint8_t* keep) const {
+  void finish(const Sixteen* drawn, int64_t start, int64_t count, uint8_t* keep) const {
     const uint16_t limit = whole;  // bytes may be anything, a member too, so the loop would read it again for each
-    int ties = 0;
+    uint16_t ties = 0;             // no wider than an element, so that as many fit a vector
     for (int64_t j = 0; j < count; j++) {
       keep[j] = drawn[j] >= limit;
       ties += drawn[j] == limit;

@@ -377,14 +377,17 @@ class Network {
   }
 };
 
-// One Adam step of `count` parameters, as optimiser.py has it.
-template <class T>
-void adam(T* param, T* moment1, T* moment2, int64_t count, const T* gradient, T rate, T inverse) {
+// One Adam step of `count` parameters, as optimiser.py has it. AVERAGED moves `target` towards them by `tau`, too.
+template <bool AVERAGED, class T>
+void adam(T* param, T* moment1, T* moment2, int64_t count, const T* gradient, T rate, T inverse, T* target = nullptr,
+          T tau = 0) {
 #pragma omp simd
   for (int64_t j = 0; j < count; j++) {
     moment1[j] += T(1 - BETA1) * (gradient[j] - moment1[j]);
     moment2[j] = T(BETA2) * moment2[j] + T(1 - BETA2) * gradient[j] * gradient[j];
-    param[j] -= rate * moment1[j] / (std::sqrt(moment2[j]) * inverse + T(ADAM_EPS));
+    const T stepped = param[j] - rate * moment1[j] / (std::sqrt(moment2[j]) * inverse + T(ADAM_EPS));
+    param[j] = stepped;
+    if (AVERAGED) target[j] += tau * (stepped - target[j]);
   }
 }
 
