@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from droq_exp.device_step import DeviceStep
 from droq_exp.learner.draws import Draws, DrawSampler
 from droq_exp.learner.dropout import KeepMask
 from droq_exp.learner.learner import Learner
@@ -70,8 +71,12 @@ class Agent:
         device: str = "cpu",
         compile_updates: bool = True,
         native: bool = False,
+        device_step: bool = False,
     ) -> None:
-        """Draw the initial parameters; nothing is compiled before the first update."""
+        """Draw the initial parameters; nothing is compiled before the first update.
+
+        ``device_step`` acts, draws and learns by :class:`DeviceStep`, as CUDA graphs where the device is one of CUDA.
+        """
         self.name = name
         self.seeds = seeds
         self.style = style
@@ -102,18 +107,26 @@ class Agent:
         )
         action_map = torch.as_tensor(style.action_map(action_low, action_high), dtype=torch.float32)
         self.state = LearnerState.initial(self.spec, seeds, self.device)
-        self.learner = Learner(
-            self.spec, self.state, action_map.to(self.device), compile_updates=compile_updates, native=native
-        )
-        self._sampler = DrawSampler(
-            self.spec,
-            seeds,
-            style.minibatches(utd_ratio),
-            len(style.policy_updates(utd_ratio)),
-            self.device,
-            native=native,
-            keyed=self.learner.native,
-        )
+        self._device_step: DeviceStep | None = None
+        self.learner: Learner
+        if device_step:
+            self._device_step = DeviceStep(
+                self.spec, self.state, action_map.to(self.device), style, seeds, compile_updates=compile_updates
+            )
+            self.learner = self._device_step.learner
+        else:
+            self.learner = Learner(
+                self.spec, self.state, action_map.to(self.device), compile_updates=compile_updates, native=native
+            )
+            self._sampler = DrawSampler(
+                self.spec,
+                seeds,
+                style.minibatches(utd_ratio),
+                len(style.policy_updates(utd_ratio)),
+                self.device,
+                native=native,
+                keyed=self.learner.native,
+            )
         self._native = native
         self._exploration = [generator(seed, Stream.EXPLORATION) for seed in seeds]
         self._action_low, self._action_high = action_low, action_high
@@ -127,6 +140,8 @@ class Agent:
     def explore(self, obs: np.ndarray) -> np.ndarray:
         """Sample the policy's actions ``[S, act]`` for observations ``[S, obs]``."""
         noise = np.stack([rng.standard_normal(self.spec.act_dim, dtype=np.float32) for rng in self._exploration])
+        if self._device_step:
+            return self._device_step.explore(obs, noise)
         params = named(self.state.actor, actor_shapes(self.spec))
         action, _ = sample_action(params, self._tensor(obs[:, None]), self._tensor(noise[:, None]))
         return self._to_env(action[:, 0])
@@ -134,13 +149,18 @@ class Agent:
     @torch.no_grad()
     def sample(self, replay: Replay) -> Batch:
         """Draw all that is random in the updates of one environment step, and gather their minibatches."""
+        if self._device_step:
+            return Batch(*self._device_step.sample(replay))
         draws = self._sampler.draw(replay.size)
         return Batch(replay.gather(draws.indices).unflatten(1, (-1, self.spec.batch_size)), draws)
 
     @torch.no_grad()
     def update(self, batch: Batch) -> None:
         """Run the updates of one environment step."""
-        self.style.update(self.learner, batch.rows, batch.draws)
+        if self._device_step:
+            self._device_step.update(batch.rows, batch.draws)
+        else:
+            self.style.update(self.learner, batch.rows, batch.draws)
 
     @torch.no_grad()
     def mean_action(self, member: int, obs: np.ndarray) -> np.ndarray:
@@ -193,7 +213,8 @@ class Agent:
             "tensors": self.state.full_member(member),
             "critic_updates": self.state.critic_updates,
             "policy_updates": self.state.policy_updates,
-            "draws": self._sampler.member_state(member),
+            # On the device they follow from the seed and the number of updates.
+            "draws": {} if self._device_step else self._sampler.member_state(member),
             "exploration": generator_state(self._exploration[member]),
         }
 
@@ -202,7 +223,8 @@ class Agent:
         self.state.load_member(member, state["tensors"])
         self.state.critic_updates = state["critic_updates"]
         self.state.policy_updates = state["policy_updates"]
-        self._sampler.load_member_state(member, state["draws"])
+        if not self._device_step:
+            self._sampler.load_member_state(member, state["draws"])
         set_generator_state(self._exploration[member], state["exploration"])
 
     def non_finite(self, member: int) -> list[str]:

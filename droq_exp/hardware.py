@@ -34,6 +34,7 @@ class Hardware:
     compile_updates: bool
     native: bool  # this project's C++ is there to be used
     description: str  # for people: device, threads, and whether updates run eagerly
+    device_step: bool = False  # acting, random numbers and updates as CUDA graphs
 
 
 def set_up(config: HardwareConfig) -> Hardware:
@@ -57,7 +58,8 @@ def set_up(config: HardwareConfig) -> Hardware:
     compile_updates = config.compile and _can_compile(device)
     native = compile_updates and config.native and _can_build()
     words = f"cpu, {threads} threads" if device == "cpu" else f"{device} ({torch.cuda.get_device_name(device)})"
-    return Hardware(device, compile_updates, native, words if compile_updates else f"{words}, eager")
+    words = words if compile_updates else f"{words}, eager"
+    return Hardware(device, compile_updates, native, words, device_step=device != "cpu")
 
 
 @lru_cache

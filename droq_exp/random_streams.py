@@ -39,6 +39,11 @@ def derived_seed(seed: int, stream: Stream, *path: int) -> int:
     return int(np.random.SeedSequence(seed, spawn_key=(int(stream), *path)).generate_state(1)[0] >> 1)
 
 
+def derived_key(seed: int, stream: Stream) -> np.uint64:
+    """Return the 64-bit key of one stream for a generator that counts, as the one on the device does."""
+    return np.random.SeedSequence(seed, spawn_key=(int(stream),)).generate_state(1, np.uint64)[0]
+
+
 def generator_state(rng: np.random.Generator) -> dict[str, Any]:
     """Return where a generator of :func:`generator` is in its stream, as plain numbers and lists."""
     state = rng.bit_generator.state

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from droq_exp.learner.transfer import to_device
+
 
 class Replay:
     """The last ``capacity`` transitions of each seed, float32 rows of (obs, action, reward, next_obs, terminated).
@@ -31,7 +33,7 @@ class Replay:
 
     def add(self, rows: Tensor) -> None:
         """Store one transition per seed, ``[S, row_size]``, in place of the oldest one when full."""
-        self._rows[:, self.added % self.capacity] = rows
+        self._rows[:, self.added % self.capacity] = to_device(rows, self._rows.device)
         self.added += 1
 
     def gather(self, indices: Tensor) -> Tensor:

@@ -81,7 +81,7 @@ class Learner:
         bulk = self._prepare(
             state.actor, state.log_alpha, rows[:, start:stop], draws.next_noise[:, start:stop], self.action_map
         )
-        coefficients = self._critic_schedule.coefficients(state.critic_updates + 1, count)[:, 0]
+        coefficients = self._critic_coefficients(start, count)
         chunk = max(size for size in range(1, self._updates_at_once + 1) if count % size == 0)
         for first in range(0, count, chunk):
             part = slice(first, first + chunk)
@@ -91,7 +91,6 @@ class Learner:
                 coefficients[part],
                 *(_part(tensor, drawn) for tensor in (draws.critic_keep, draws.subset, draws.valid, draws.mixture)),
             )
-        state.critic_updates += count
 
     def _critic_chunk(self, *tensors: Tensor | KeyedMasks | None) -> None:
         """Run consecutive critic updates as one graph; ``tensors`` from ``inputs`` on."""
@@ -121,10 +120,20 @@ class Learner:
             rows[..., : spec.obs_dim].contiguous(),
             draws.policy_noise[:, update],
             self.action_map,
-            self._policy_schedule.coefficients(state.policy_updates + 1, 1)[0],
+            self._policy_coefficients(update),
             _at(draws.policy_keep, update),
         )
-        state.policy_updates += 1
+
+    def _critic_coefficients(self, start: int, count: int) -> Tensor:
+        """Count the critic updates from the environment step's number ``start`` on; return Adam's coefficients."""
+        first = self.state.critic_updates + 1
+        self.state.critic_updates += count
+        return self._critic_schedule.coefficients(first, count)[:, 0]
+
+    def _policy_coefficients(self, update: int) -> Tensor:
+        """Count the environment step's policy update number ``update``; return the actor's and the temperature's."""
+        self.state.policy_updates += 1
+        return self._policy_schedule.coefficients(self.state.policy_updates, 1)[0]
 
 
 def _part(drawn: Tensor | KeyedMasks | None, updates: slice) -> Tensor | KeyedMasks | None:

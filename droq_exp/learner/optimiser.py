@@ -37,6 +37,12 @@ class AdamSchedule:
         return self._table[start : start + count]
 
 
+def adam_coefficients_at(updates: Tensor, learning_rates: Tensor) -> Tensor:
+    """Return the same for ``updates`` ``[n]`` that only the device knows, each at its rate (float64): ``[n, 2]``."""
+    k = updates.double()
+    return torch.stack([learning_rates / (1 - BETA1**k), 1 / (1 - BETA2**k).sqrt()], -1)
+
+
 def adam_(param: Tensor, grad: Tensor, moment1: Tensor, moment2: Tensor, coefficients: Tensor) -> None:
     """One Adam step (Kingma and Ba, 2015, algorithm 1), as ``torch.optim.Adam`` does it, on tensors of one shape."""
     moment1.lerp_(grad, 1 - BETA1)

@@ -76,8 +76,11 @@ class LearnerState:
 
     def full_member(self, index: int) -> dict[str, Tensor]:
         """Return copies on the CPU of all of one seed's tensors."""
-        names = [f.name for f in fields(self) if isinstance(getattr(self, f.name), Tensor)]
-        return {name: getattr(self, name)[index].detach().cpu().clone() for name in names}
+        return {name: value[index].detach().cpu().clone() for name, value in self.tensors().items()}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return all tensors themselves, by field."""
+        return {f.name: value for f in fields(self) if isinstance(value := getattr(self, f.name), Tensor)}
 
     def load_member(self, index: int, tensors: dict[str, Tensor]) -> None:
         """Overwrite one seed's tensors, in place, by those of :meth:`full_member`."""

@@ -1,0 +1,60 @@
+"""The learner for CUDA graphs: it reads on the device how many updates there have been."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from droq_exp.learner.learner import Learner
+from droq_exp.learner.optimiser import adam_coefficients_at
+from droq_exp.learner.spec import LearnerSpec
+from droq_exp.learner.state import LearnerState
+
+
+class DeviceLearner(Learner):
+    """A learner whose calls launch the same work at every environment step.
+
+    ``LearnerState`` counts on the host: ``begin`` tells the device what has been counted, as kernel arguments, so
+    nobody waits; ``finish`` counts the environment step's updates. The calls between them can be a graph's replay.
+    """
+
+    def __init__(
+        self, spec: LearnerSpec, state: LearnerState, action_map: Tensor, *, compile_updates: bool, policy_updates: int
+    ) -> None:
+        """``policy_updates`` are those of one environment step."""
+        # Entering a compiled function costs a replayed graph nothing: one update is enough to compile.
+        super().__init__(spec, state, action_map, compile_updates=compile_updates, updates_at_once=1)
+        updates, device = spec.utd_ratio, state.critic.device
+        self._policy_updates = policy_updates
+        rates = [spec.critic_learning_rate] * updates
+        rates += [spec.actor_learning_rate, spec.temperature_learning_rate] * policy_updates
+        self._rates = torch.tensor(rates, dtype=torch.float64, device=device)
+        numbers = [*range(1, updates + 1), *(1 + i // 2 for i in range(2 * policy_updates))]
+        self._numbers = torch.tensor(numbers, device=device)
+        self._counts = torch.zeros_like(self._numbers)  # of updates before this environment step
+        # Rows of 16 bytes or more: Inductor copies inputs that are not aligned so.
+        self._coefficients = torch.zeros(len(rates), 4, dtype=spec.dtype, device=device)[:, :2]
+
+    def begin(self) -> None:
+        """Tell the device what has been counted before an environment step."""
+        self._counts[: self.spec.utd_ratio].fill_(self.state.critic_updates)
+        self._counts[self.spec.utd_ratio :].fill_(self.state.policy_updates)
+
+    def compute_coefficients(self) -> None:
+        """Compute Adam's for the environment step that ``begin`` began; first of all that is captured."""
+        self._coefficients.copy_(adam_coefficients_at(self._counts + self._numbers, self._rates))
+
+    def finish(self) -> None:
+        """Count the updates of an environment step."""
+        self.state.critic_updates += self.spec.utd_ratio
+        self.state.policy_updates += self._policy_updates
+
+    def changed_tensors(self) -> list[Tensor]:
+        """All that the updates change in place."""
+        return [*self.state.tensors().values(), self.critic_before_last]
+
+    def _critic_coefficients(self, start: int, count: int) -> Tensor:
+        return self._coefficients[start : start + count]
+
+    def _policy_coefficients(self, update: int) -> Tensor:
+        return self._coefficients[self.spec.utd_ratio :].unflatten(0, (-1, 2))[update]
