@@ -107,13 +107,13 @@ class Agent:
         )
         action_map = torch.as_tensor(style.action_map(action_low, action_high), dtype=torch.float32)
         self.state = LearnerState.initial(self.spec, seeds, self.device)
-        self._device_step: DeviceStep | None = None
+        self.device_step: DeviceStep | None = None
         self.learner: Learner
         if device_step:
-            self._device_step = DeviceStep(
+            self.device_step = DeviceStep(
                 self.spec, self.state, action_map.to(self.device), style, seeds, compile_updates=compile_updates
             )
-            self.learner = self._device_step.learner
+            self.learner = self.device_step.learner
         else:
             self.learner = Learner(
                 self.spec, self.state, action_map.to(self.device), compile_updates=compile_updates, native=native
@@ -140,8 +140,8 @@ class Agent:
     def explore(self, obs: np.ndarray) -> np.ndarray:
         """Sample the policy's actions ``[S, act]`` for observations ``[S, obs]``."""
         noise = np.stack([rng.standard_normal(self.spec.act_dim, dtype=np.float32) for rng in self._exploration])
-        if self._device_step:
-            return self._device_step.explore(obs, noise)
+        if self.device_step:
+            return self.device_step.explore(obs, noise)
         params = named(self.state.actor, actor_shapes(self.spec))
         action, _ = sample_action(params, self._tensor(obs[:, None]), self._tensor(noise[:, None]))
         return self._to_env(action[:, 0])
@@ -149,16 +149,16 @@ class Agent:
     @torch.no_grad()
     def sample(self, replay: Replay) -> Batch:
         """Draw all that is random in the updates of one environment step, and gather their minibatches."""
-        if self._device_step:
-            return Batch(*self._device_step.sample(replay))
+        if self.device_step:
+            return Batch(*self.device_step.sample(replay))
         draws = self._sampler.draw(replay.size)
         return Batch(replay.gather(draws.indices).unflatten(1, (-1, self.spec.batch_size)), draws)
 
     @torch.no_grad()
     def update(self, batch: Batch) -> None:
         """Run the updates of one environment step."""
-        if self._device_step:
-            self._device_step.update(batch.rows, batch.draws)
+        if self.device_step:
+            self.device_step.update(batch.rows, batch.draws)
         else:
             self.style.update(self.learner, batch.rows, batch.draws)
 
@@ -214,7 +214,7 @@ class Agent:
             "critic_updates": self.state.critic_updates,
             "policy_updates": self.state.policy_updates,
             # On the device they follow from the seed and the number of updates.
-            "draws": {} if self._device_step else self._sampler.member_state(member),
+            "draws": {} if self.device_step else self._sampler.member_state(member),
             "exploration": generator_state(self._exploration[member]),
         }
 
@@ -223,7 +223,7 @@ class Agent:
         self.state.load_member(member, state["tensors"])
         self.state.critic_updates = state["critic_updates"]
         self.state.policy_updates = state["policy_updates"]
-        if not self._device_step:
+        if not self.device_step:
             self._sampler.load_member_state(member, state["draws"])
         set_generator_state(self._exploration[member], state["exploration"])
 

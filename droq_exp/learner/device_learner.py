@@ -28,9 +28,9 @@ class DeviceLearner(Learner):
         self._policy_updates = policy_updates
         rates = [spec.critic_learning_rate] * updates
         rates += [spec.actor_learning_rate, spec.temperature_learning_rate] * policy_updates
-        self._rates = torch.tensor(rates, dtype=torch.float64, device=device)
+        self._rates = torch.tensor(rates, dtype=torch.float64).to(device)
         numbers = [*range(1, updates + 1), *(1 + i // 2 for i in range(2 * policy_updates))]
-        self._numbers = torch.tensor(numbers, device=device)
+        self._numbers = torch.tensor(numbers).to(device)
         self._counts = torch.zeros_like(self._numbers)  # of updates before this environment step
         # Rows of 16 bytes or more: Inductor copies inputs that are not aligned so.
         self._coefficients = torch.zeros(len(rates), 4, dtype=spec.dtype, device=device)[:, :2]

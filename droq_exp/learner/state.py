@@ -47,7 +47,7 @@ class LearnerState:
         rngs = [generator(seed, Stream.PARAMETERS) for seed in seeds]
 
         def stack(rows: list[np.ndarray]) -> Tensor:
-            return torch.as_tensor(np.stack(rows), dtype=spec.dtype, device=device)
+            return torch.from_numpy(np.stack(rows)).to(device, spec.dtype)
 
         def zeros(width: int) -> Tensor:
             return torch.zeros(len(seeds), width, dtype=spec.dtype, device=device)
