@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from droq_exp import hardware
 from droq_exp.agent import Agent
@@ -19,8 +21,9 @@ from droq_exp.benchmark.process_memory import peak_bytes
 from droq_exp.benchmark.scratch import NEVER, AfterStep, train_timed
 from droq_exp.benchmark.timing import timed
 from droq_exp.config import Config, compose
+from droq_exp.learner.cuda_graph import Captured
+from droq_exp.learner.draws import Draws
 from droq_exp.loop import TrainingLoop
-from droq_exp.replay import Replay
 from droq_exp.training import Pack
 
 
@@ -71,7 +74,8 @@ def measure(config: Config, recipe: Config, steps: int) -> Cost:
     q_updates: list[float] = []  # seconds of each environment step's critic updates, made once more
 
     def watch(pack: Pack, _: TrainingLoop) -> AfterStep:
-        return lambda _: q_updates.append(timed(lambda: _update_critics(pack.agent, pack.replay)))
+        update_critics = _critic_updates(pack.agent)
+        return lambda _: q_updates.append(timed(lambda: update_critics(*pack.agent.sample(pack.replay))))
 
     unbroken = replace(
         config,
@@ -96,14 +100,22 @@ def measure(config: Config, recipe: Config, steps: int) -> Cost:
     )
 
 
-@torch.no_grad()
-def _update_critics(agent: Agent, replay: Replay) -> None:
-    """All critic updates of one environment step, in the runs between policy updates that the code style makes."""
-    batch = agent.sample(replay)
-    start = 0
-    for last in agent.style.policy_updates(agent.spec.utd_ratio):
-        agent.learner.critic_updates(batch.rows, batch.draws, start, last + 1)
-        start = last + 1
+def _critic_updates(agent: Agent) -> Callable[[Tensor, Draws], None]:
+    """Return what makes an environment step's critic updates alone, as the agent makes all: as a graph or directly.
+
+    They come in the runs between policy updates that the code style makes.
+    """
+
+    @torch.no_grad()
+    def update(rows: Tensor, draws: Draws) -> None:
+        start = 0
+        for last in agent.style.policy_updates(agent.spec.utd_ratio):
+            agent.learner.critic_updates(rows, draws, start, last + 1)
+            start = last + 1
+
+    if agent.device_step is None:
+        return update
+    return Captured(update, agent.device, agent.device_step.learner.changed_tensors)
 
 
 def _peak_memory(device: torch.device) -> int:

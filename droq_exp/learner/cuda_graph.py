@@ -35,7 +35,7 @@ class Captured:
     def __call__(self, *arguments: Any) -> Any:
         """Run the function on ``arguments``; where they are other objects than the last time's, capture it anew."""
         if self._replay is None or any(a is not b for a, b in zip(arguments, self._arguments, strict=True)):
-            self._arguments = arguments
+            self._arguments, self._replay = arguments, None  # should the capture fail, nothing stale is replayed
             self._replay = self._capture() if self._device.type == "cuda" else self._imitate()
         self._replay()
         return self._results
