@@ -147,6 +147,19 @@ def test_it_goes_on_from_a_checkpoint_as_if_never_stopped() -> None:
     assert_same(second.state, whole.state)
 
 
+@pytest.mark.parametrize("before", [False, True])
+def test_a_checkpoint_goes_from_one_kind_of_device_to_the_other(before: bool) -> None:
+    first, second = (agent_of(ALGORITHMS["droq"], STYLES["redq"], device_step=s) for s in (before, not before))
+    replay = replay_of(SEEDS)
+    train(first, replay, 2)
+    for member in range(len(SEEDS)):
+        second.load_member_state(member, first.member_state(member))
+    assert_same(second.state, first.state)
+    train(second, replay, 2)
+    assert second.state.critic_updates == 16
+    assert not second.non_finite(0)
+
+
 def test_loading_a_state_reaches_a_graph_that_is_there() -> None:
     expected, agent = (agent_of(ALGORITHMS["redq"], STYLES["redq"]) for _ in range(2))
     start = [expected.member_state(member) for member in range(len(SEEDS))]
