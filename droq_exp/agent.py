@@ -8,19 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from droq_exp.acting import ActingPolicy
 from droq_exp.device_step import DeviceStep
 from droq_exp.learner.draws import Draws, DrawSampler
 from droq_exp.learner.dropout import KeepMask
 from droq_exp.learner.learner import Learner
-from droq_exp.learner.networks import (
-    actor_shapes,
-    critic_shapes,
-    critic_values,
-    named,
-    policy_distribution,
-    sample_action,
-    unflatten,
-)
+from droq_exp.learner.networks import critic_shapes, critic_values, named, unflatten
 from droq_exp.learner.spec import LearnerSpec
 from droq_exp.learner.state import CRITIC_METRICS, POLICY_METRICS, LearnerState
 from droq_exp.random_streams import Stream, generator, generator_state, set_generator_state
@@ -128,6 +121,7 @@ class Agent:
                 keyed=self.learner.native,
             )
         self._native = native
+        self._policy = ActingPolicy(self.state.actor, self.spec, self.learner.action_map)
         self._exploration = [generator(seed, Stream.EXPLORATION) for seed in seeds]
         self._action_low, self._action_high = action_low, action_high
 
@@ -142,9 +136,7 @@ class Agent:
         noise = np.stack([rng.standard_normal(self.spec.act_dim, dtype=np.float32) for rng in self._exploration])
         if self.device_step:
             return self.device_step.explore(obs, noise)
-        params = named(self.state.actor, actor_shapes(self.spec))
-        action, _ = sample_action(params, self._tensor(obs[:, None]), self._tensor(noise[:, None]))
-        return self._to_env(action[:, 0])
+        return self._policy.sample(obs[:, None], noise[:, None])[:, 0]
 
     @torch.no_grad()
     def sample(self, replay: Replay) -> Batch:
@@ -162,18 +154,18 @@ class Agent:
         else:
             self.style.update(self.learner, batch.rows, batch.draws)
 
-    @torch.no_grad()
-    def mean_action(self, member: int, obs: np.ndarray) -> np.ndarray:
-        """Return seed ``member``'s deterministic action, ``tanh(mean)`` mapped to the environment, ``[act]``."""
-        mean, _ = policy_distribution(self._actor(member), self._tensor(obs[None, None]))
-        return self._to_env(torch.tanh(mean)[0, 0])
+    def act(self, obs: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Act for every seed at n observations at once, without a stream of the agent's own.
 
-    @torch.no_grad()
-    def sample_action(self, member: int, obs: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, float]:
-        """Sample seed ``member``'s policy at one observation: the action ``[act]`` and its log-density."""
-        noise = rng.standard_normal((1, 1, self.spec.act_dim), dtype=np.float32)
-        action, log_prob = sample_action(self._actor(member), self._tensor(obs[None, None]), self._tensor(noise))
-        return self._to_env(action[0, 0]), float(log_prob)
+        Args:
+            obs: ``[S, n, obs]``.
+            noise: standard normal, ``[S, n, act]``; 0 for the deterministic action, ``tanh(mean)``.
+
+        Returns:
+            The actions mapped to the environment, ``[S, n, act]``, and their log-densities ``[S, n]``.
+
+        """
+        return self._policy.sample_with_density(obs, noise)
 
     @torch.no_grad()
     def q_values(self, member: int, obs: np.ndarray, action: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -237,9 +229,6 @@ class Agent:
         ]
         return [name for name, value in logged + parameters if not bool(value.isfinite().all())]
 
-    def _actor(self, member: int) -> dict[str, Tensor]:
-        return named(self.state.actor[member : member + 1], actor_shapes(self.spec))
-
     def _fresh_keep(self, pairs: int, rng: np.random.Generator) -> list[Tensor]:
         shapes = [(self.spec.num_critics, pairs, width) for width in self.spec.hidden_sizes]
         flat = np.empty(sum(int(np.prod(shape)) for shape in shapes), dtype=np.uint8)
@@ -249,6 +238,3 @@ class Agent:
     def _tensor(self, array: np.ndarray) -> Tensor:
         # A copy: torch aligns its memory, NumPy does not, and matrix multiplications may round by alignment.
         return torch.tensor(array, dtype=self.spec.dtype, device=self.device)
-
-    def _to_env(self, action: Tensor) -> np.ndarray:
-        return (action * self.learner.action_map[0] + self.learner.action_map[1]).cpu().numpy()

@@ -7,14 +7,12 @@ the return: nothing is bootstrapped at a time limit. Standard deviations have dd
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from itertools import islice
 
 import numpy as np
 
-from droq_exp.evaluation import EvaluatedAgent, Trajectory, rollout
-
-if TYPE_CHECKING:
-    import gymnasium
+from droq_exp.episodes import Episode, Trajectory
+from droq_exp.evaluation import EvaluatedAgent, Measurement
 
 
 def discounted_returns(reward: np.ndarray, gamma: float) -> np.ndarray:
@@ -64,30 +62,38 @@ def bias_statistics(prediction: np.ndarray, returns: np.ndarray) -> dict[str, fl
 def soft_bias(
     agent: EvaluatedAgent,
     member: int,
-    env: gymnasium.Env,
+    episodes: Iterator[Episode],
+    at_once: int,
     gamma: float,
     min_pairs: int,
     steps_per_episode: int,
     temperature: float | None,
-    seeds: Iterator[int],
     rng: np.random.Generator,
-) -> dict[str, float]:
+) -> Measurement[dict[str, float]]:
     """Measure the bias along new episodes of the stochastic policy (style ``redq``).
 
     Every episode runs to its real end; its first ``steps_per_episode`` pairs are kept, until ``min_pairs`` are.
+    Episodes of a round that turn out not to be needed count nowhere: the result does not depend on ``at_once``.
 
     Args:
+        agent: whose critics are measured.
+        member: the seed.
+        episodes: as many as it takes are drawn from here, ``at_once`` for each round; they share no environment then.
+        at_once: how many are played side by side.
+        gamma: the discount.
+        min_pairs: at least so many pairs are kept.
+        steps_per_episode: at most so many pairs are kept of each episode.
         temperature: the alpha of the returns; None: the agent's current one (the original's constant is 0.2).
-        seeds: one reset seed an episode is taken from here.
-        rng: draws the actions and the dropout masks.
+        rng: draws the dropout masks.
     """
     alpha = agent.temperature(member) if temperature is None else temperature
     kept: list[Trajectory] = []
     returns: list[np.ndarray] = []
     while sum(map(len, returns)) < min_pairs:
-        trajectory = rollout(env, lambda obs: agent.sample_action(member, obs, rng), next(seeds))
-        kept.append(trajectory)
-        returns.append(soft_returns(trajectory.reward, trajectory.log_prob, gamma, alpha)[:steps_per_episode])
+        for trajectory in (yield list(islice(episodes, at_once))):
+            if sum(map(len, returns)) < min_pairs:
+                kept.append(trajectory)
+                returns.append(soft_returns(trajectory.reward, trajectory.log_prob, gamma, alpha)[:steps_per_episode])
     prediction = _prediction(agent, member, kept, steps_per_episode, rng)
     return soft_bias_statistics(prediction, np.concatenate(returns))
 

@@ -1,27 +1,26 @@
-"""Returns of the deterministic policy over whole episodes, each from a seeded reset."""
+"""Measurements along whole episodes, of several seeds at once; the first is the returns of the deterministic policy."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
+
+from droq_exp.episodes import ActingAgent, Episode, Trajectory, play
 
 if TYPE_CHECKING:
     import gymnasium
 
-Act = Callable[[np.ndarray], tuple[np.ndarray, float]]
+# A measurement of one seed yields the episodes that it wants played, each round's in environments of their own, is
+# sent their trajectories, and in the end returns its result.
+Result = TypeVar("Result")
+Measurement = Generator[list[Episode], list[Trajectory], Result]
+EnvPool = Callable[[int], Sequence["gymnasium.Env"]]  # lends a measurement so many environments, or SIDE_BY_SIDE
 
 
-class EvaluatedAgent(Protocol):
+class EvaluatedAgent(ActingAgent, Protocol):
     """What evaluation and the bias estimates ask of an agent; ``member`` is the index in its pack of seeds."""
-
-    def mean_action(self, member: int, obs: np.ndarray) -> np.ndarray:
-        """Give the deterministic action [act_dim] at obs [obs_dim]."""
-
-    def sample_action(self, member: int, obs: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, float]:
-        """Draw an action [act_dim] at obs [obs_dim]; with its log probability."""
 
     def q_values(self, member: int, obs: np.ndarray, action: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Give all N critics' values [N, n] of obs [n, obs_dim], action [n, act_dim], with fresh dropout masks."""
@@ -30,58 +29,49 @@ class EvaluatedAgent(Protocol):
         """Give the current temperature alpha."""
 
 
-@dataclass(frozen=True)
-class Trajectory:
-    """One whole episode of T steps."""
+def measure(agent: ActingAgent, measurements: Mapping[int, Measurement[Result]]) -> dict[int, Result | Exception]:
+    """Carry out measurements of some members of the pack, by member, their episodes side by side.
 
-    obs: np.ndarray  # float32 [T, obs_dim], the observation that each action was chosen at
-    action: np.ndarray  # float32 [T, act_dim]
-    reward: np.ndarray  # float64 [T]
-    log_prob: np.ndarray  # float64 [T], of each action; NaN for the deterministic policy
-    terminated: bool  # how it ended: by the task itself (a fall), or else by the time limit
+    Returns:
+        What each returned, or the exception that it or one of its environments raised: the others go on.
 
-    def __len__(self) -> int:
-        """Count the steps."""
-        return len(self.reward)
-
-
-def rollout(env: gymnasium.Env, act: Act, seed: int) -> Trajectory:
-    """Run one episode from ``env.reset(seed=seed)`` to its real end.
-
-    Args:
-        env: an environment of its own; training's would lose its episode.
-        act: obs float32 [obs_dim] -> (action [act_dim], log probability).
-        seed: seeds the reset, so that the episode depends on nothing before it.
     """
-    observations, actions, rewards, log_probs = [], [], [], []
-    raw, _ = env.reset(seed=seed)
-    terminated = truncated = False
-    while not (terminated or truncated):
-        obs = np.array(raw, dtype=np.float32)
-        action, log_prob = act(obs)
-        raw, reward, terminated, truncated, _ = env.step(action)
-        observations.append(obs)
-        actions.append(np.array(action, dtype=np.float32))
-        rewards.append(float(reward))
-        log_probs.append(float(log_prob))
-    return Trajectory(
-        np.stack(observations), np.stack(actions), np.array(rewards), np.array(log_probs), bool(terminated)
-    )
+    results: dict[int, Result | Exception] = {}
+    asked: dict[int, list[Episode]] = {}
+
+    def go_on(member: int, played: list[Trajectory] | None) -> None:
+        try:
+            asked[member] = next(measurements[member]) if played is None else measurements[member].send(played)
+        except StopIteration as end:
+            results[member] = end.value
+        except Exception as error:
+            results[member] = error
+
+    for member in measurements:
+        go_on(member, None)
+    while asked:
+        outcomes = play(agent, asked)
+        asked.clear()
+        for member, outcome in outcomes.items():
+            if isinstance(outcome, Exception):
+                results[member] = outcome
+            else:
+                go_on(member, outcome)
+    return results
 
 
 def evaluate(
-    agent: EvaluatedAgent, member: int, env: gymnasium.Env, episodes: int, seeds: Iterator[int]
-) -> tuple[dict[str, float], list[Trajectory]]:
-    """Run the deterministic policy for some episodes, one reset seed each.
+    envs: Sequence[gymnasium.Env], seeds: Sequence[int]
+) -> Measurement[tuple[dict[str, float], list[Trajectory]]]:
+    """Run the deterministic policy for an episode from each of the reset ``seeds``, as many at once as there are envs.
 
     Returns:
         What :func:`summary` says of the episodes, and the episodes themselves.
+
     """
-
-    def act(obs: np.ndarray) -> tuple[np.ndarray, float]:
-        return agent.mean_action(member, obs), float("nan")
-
-    trajectories = [rollout(env, act, next(seeds)) for _ in range(episodes)]
+    trajectories: list[Trajectory] = []
+    while len(trajectories) < len(seeds):
+        trajectories += yield [Episode(*each) for each in zip(envs, seeds[len(trajectories) :], strict=False)]
     return summary(trajectories), trajectories
 
 

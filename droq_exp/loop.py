@@ -13,6 +13,7 @@ import torch
 from droq_exp.agent import Agent
 from droq_exp.checkpoint import save_weights
 from droq_exp.config.schema import Config
+from droq_exp.evaluation import Measurement, measure
 from droq_exp.member import Member
 from droq_exp.progress import Progress
 from droq_exp.replay import Replay
@@ -165,10 +166,20 @@ class TrainingLoop:
         self._fail_non_finite()
         training = self._take_training_metrics()
         started = time.monotonic()
-        returns = [
-            self._measure_member(index, member, metrics) if member.active else math.nan
-            for index, (member, metrics) in enumerate(zip(self._members, training, strict=True))
-        ]
+        measured = measure(
+            self._agent,
+            {
+                index: self._measurement(index, member, metrics)
+                for index, (member, metrics) in enumerate(zip(self._members, training, strict=True))
+                if member.active
+            },
+        )
+        returns = [math.nan] * len(self._members)
+        for index, result in measured.items():
+            if isinstance(result, Exception):  # one seed's measurement broke: the others went on
+                self._members[index].fail(self.step, result)
+            else:
+                returns[index] = result
         self._evaluating += time.monotonic() - started
         self._measured = self.step
         return returns
@@ -185,22 +196,19 @@ class TrainingLoop:
         }
         return [metrics | common for metrics in self._agent.take_metrics()]
 
-    def _measure_member(self, index: int, member: Member, training: dict[str, float]) -> float:
+    def _measurement(self, index: int, member: Member, training: dict[str, float]) -> Measurement[float]:
+        """Keep a member's weights, evaluate it and log everything. Its result is the mean return."""
         config, started = self._config, time.monotonic()
-        try:
-            save_weights(member.run.directory / "checkpoint", self._agent.state.member(index), self.step)
-            measured = self._agent.style.measure(
-                self._agent, index, member.eval_env, member.run.seed, self.step, config.eval.episodes, config.bias
-            )
-            metrics = {f"train/{name}": value for name, value in (training | member.take_episodes()).items()}
-            metrics |= {f"eval/{name}": value for name, value in measured.items()}
-            metrics["eval/evaluate_seconds"] = time.monotonic() - started
-            metrics["eval/wall_seconds"] = time.monotonic() - self._started
-            member.log(self.step, metrics)
-            member.run.update(self.step)
-        except Exception as error:  # one seed's evaluation broke: the others go on
-            member.fail(self.step, error)
-            return math.nan
+        save_weights(member.run.directory / "checkpoint", self._agent.state.member(index), self.step)
+        measured = yield from self._agent.style.measure(
+            self._agent, index, member.eval_envs, member.run.seed, self.step, config.eval.episodes, config.bias
+        )
+        metrics = {f"train/{name}": value for name, value in (training | member.take_episodes()).items()}
+        metrics |= {f"eval/{name}": value for name, value in measured.items()}
+        metrics["eval/evaluate_seconds"] = time.monotonic() - started
+        metrics["eval/wall_seconds"] = time.monotonic() - self._started
+        member.log(self.step, metrics)
+        member.run.update(self.step)
         return measured["return_mean"]
 
     def _fail_non_finite(self) -> None:

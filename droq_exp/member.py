@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium
 import numpy as np
 
+from droq_exp.episodes import SIDE_BY_SIDE
 from droq_exp.loggers import Loggers
 from droq_exp.random_streams import Stream, derived_seed
 from droq_exp.run import Run
@@ -23,10 +25,16 @@ class Member:
     body positions that lag behind it.
     """
 
-    def __init__(self, run: Run, loggers: Loggers, env: gymnasium.Env, eval_env: gymnasium.Env) -> None:
-        """Take the loggers and environments; ``eval_env`` is for measurements alone. Then ``begin`` or ``resume``."""
+    def __init__(
+        self, run: Run, loggers: Loggers, env: gymnasium.Env, make_eval_env: Callable[[], gymnasium.Env]
+    ) -> None:
+        """Take the loggers and the training environment; then ``begin`` or ``resume``.
+
+        ``make_eval_env`` makes those for measurements alone, when they are first needed.
+        """
         self.run = run
-        self.eval_env = eval_env
+        self._make_eval_env = make_eval_env
+        self._eval_envs: list[gymnasium.Env] = []
         self._env = env
         self._loggers = loggers
         self._returns: list[float] = []
@@ -122,9 +130,16 @@ class Member:
         """Step the environment: the row, the reward in full precision, whether the episode has ended."""
         obs = self._obs
         next_obs, reward, terminated, truncated, _ = self._env.step(action)
-        row = np.concatenate([obs, action, [float(reward)], next_obs, [float(terminated)]]).astype(np.float32)
         self._keep(next_obs)
+        row = np.concatenate([obs, action, [float(reward)], self._obs, [float(terminated)]], dtype=np.float32)
         return row, float(reward), bool(terminated or truncated)
+
+    def eval_envs(self, count: int) -> list[gymnasium.Env]:
+        """Lend ``count`` environments to a measurement, or ``SIDE_BY_SIDE`` where that is less."""
+        count = min(count, SIDE_BY_SIDE)
+        while len(self._eval_envs) < count:
+            self._eval_envs.append(self._make_eval_env())
+        return self._eval_envs[:count]
 
     def take_episodes(self) -> dict[str, float]:
         """Return count and means of the training episodes that ended since the last call."""
@@ -160,8 +175,8 @@ class Member:
     def close(self, state: str) -> None:
         """Close the environments, and the loggers too where the run ended without an end of its own (as ``state``)."""
         self._close_loggers(state)
-        self._env.close()
-        self.eval_env.close()
+        for env in (self._env, *self._eval_envs):
+            env.close()
 
     def _reset(self, seed: int | None) -> None:
         """Begin an episode: from ``seed``, or None: wherever the environment's generator is."""

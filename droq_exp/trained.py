@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,13 @@ from droq_exp.config.errors import ConfigError
 from droq_exp.config.schema import Config, HardwareConfig, LoggerConfig
 from droq_exp.config.task import action_dimensions
 from droq_exp.config.validation import to_config
-from droq_exp.evaluation import Act, Trajectory, rollout
+from droq_exp.episodes import Episode, Trajectory, play
 from droq_exp.hardware import Hardware
 from droq_exp.identity import NOT_CONFIGURATION
 from droq_exp.random_streams import Stream, derived_seed, generator
 from droq_exp.training import build_agent, make_environments
 
-# One observation at a time: no work for a GPU, nor for compilers.
+# A few observations at a time: no work for a GPU, nor for compilers.
 HERE = Hardware(device="cpu", compile_updates=False, native=False, description="cpu")
 
 
@@ -51,28 +51,30 @@ class TrainedRun:
         (made,) = make_environments(replace(self.config, env=env), 1)
         return made
 
-    def episodes(self, env: gymnasium.Env, count: int, seed: int, *, stochastic: bool = False) -> Iterator[Trajectory]:
-        """Play ``count`` episodes, each from a seeded reset of its own.
+    def episodes(
+        self, envs: Sequence[gymnasium.Env], count: int, seed: int, *, stochastic: bool = False
+    ) -> Iterator[Trajectory]:
+        """Play ``count`` episodes, each from a seeded reset of its own, as many at once as there are environments.
 
         Args:
-            env: of :meth:`make_env`.
+            envs: of :meth:`make_env`, at most ``SIDE_BY_SIDE``; how many they are changes no episode.
             count: of episodes.
             seed: any, at least 0; with equal seeds the first episodes are the same however many follow. No evaluation
                 of training has resets of these streams.
             stochastic: sample the policy instead of taking ``tanh(mean)``.
         """
-        for episode in range(count):
-            act = self._act(seed, episode) if stochastic else self.mean_act
-            yield rollout(env, act, derived_seed(seed, Stream.PLAY_ENV, episode))
+        for start in range(0, count, len(envs)):
+            played = play(
+                self.agent,
+                {0: [self._episode(*each, seed, stochastic) for each in zip(envs, range(start, count), strict=False)]},
+            )[0]
+            if isinstance(played, Exception):
+                raise played
+            yield from played
 
-    @property
-    def mean_act(self) -> Act:
-        """The deterministic policy, as evaluations during training follow it."""
-        return lambda obs: (self.agent.mean_action(0, obs), float("nan"))
-
-    def _act(self, seed: int, episode: int) -> Act:
-        rng = generator(seed, Stream.PLAY_ACTION, episode)
-        return lambda obs: self.agent.sample_action(0, obs, rng)
+    def _episode(self, env: gymnasium.Env, number: int, seed: int, stochastic: bool) -> Episode:
+        rng = generator(seed, Stream.PLAY_ACTION, number) if stochastic else None
+        return Episode(env, derived_seed(seed, Stream.PLAY_ENV, number), rng)
 
 
 def load(directory: Path) -> TrainedRun:

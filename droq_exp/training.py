@@ -113,15 +113,15 @@ def open_pack(
     config: Config, runs: Sequence[Run], step: int, machine: hardware.Hardware, stop: StopSignal
 ) -> Iterator[Pack]:
     """Build what trains ``runs`` from ``step`` on; environments and loggers are closed in the end."""
-    envs, eval_envs = (make_environments(config, len(runs)) for _ in range(2))
+    envs = make_environments(config, len(runs))
     agent = build_agent(config, [run.seed for run in runs], envs[0], machine)
     replay = Replay(len(runs), config.training.replay_size, agent.spec.row_size, agent.device)
     for run in runs:
         run.begin(step)
     with ExitStack() as closing:
         members: list[Member] = []
-        for run, env, eval_env in zip(runs, envs, eval_envs, strict=True):
-            member = Member(run, Loggers(config.logger, run.info), env, eval_env)
+        for run, env in zip(runs, envs, strict=True):
+            member = Member(run, Loggers(config.logger, run.info), env, environment_maker(config))
             closing.callback(_close, member, stop)  # whatever happens next, a second Ctrl-C too
             members.append(member)
         yield Pack(agent, replay, envs, members)
@@ -169,8 +169,13 @@ def _train_pack(
 
 def make_environments(config: Config, count: int) -> list[gymnasium.Env]:
     """Make ``count`` environments of one task."""
-    make_env = _builder(config.env)
+    make_env = environment_maker(config)
     return [make_env() for _ in range(count)]
+
+
+def environment_maker(config: Config) -> Callable[[], gymnasium.Env]:
+    """Return what makes an environment of the task, one a call."""
+    return _builder(config.env)
 
 
 def build_agent(config: Config, seeds: list[int], env: gymnasium.Env, machine: hardware.Hardware) -> Agent:

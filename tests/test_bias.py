@@ -10,13 +10,18 @@ With gamma 0.5 the returns without entropy are
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 from scripted_env import Script
 
 from droq_exp.bias import bias_along, bias_statistics, discounted_returns, soft_bias, soft_bias_statistics, soft_returns
-from droq_exp.evaluation import evaluate
+from droq_exp.config.schema import RedqBiasConfig
+from droq_exp.episodes import Episode
+from droq_exp.evaluation import evaluate, measure
+from droq_exp.random_streams import Stream, derived_seed, generator
+from droq_exp.styles import RedqStyle
 
 EPISODES = {0: ([1.0, 2.0, 4.0], True), 1: ([20.0, 10.0], False)}
 GAMMA = 0.5
@@ -26,16 +31,13 @@ class Agent:
     """Two critics, 1 below and 3 above ten times the episode plus the step: 10 e + t + 1 on average."""
 
     current_temperature = 0.5
+    seeds = (0, 1)
 
     def __init__(self):
         self.asked, self.generators = [], []
 
-    def mean_action(self, member, obs):
-        return np.array([-0.5], dtype=np.float32)
-
-    def sample_action(self, member, obs, rng):
-        self.generators.append(rng)
-        return np.array([0.25], dtype=np.float32), -2.0 * float(obs[1])  # log pi = -2 t
+    def act(self, obs, noise):
+        return np.full((*obs.shape[:2], 1), -0.5, dtype=np.float32) + noise, -2.0 * obs[..., 1]  # log pi = -2 t
 
     def q_values(self, member, obs, action, rng):
         assert member == 1
@@ -47,6 +49,29 @@ class Agent:
     def temperature(self, member):
         assert member == 1
         return self.current_temperature
+
+
+class Quarter:
+    """The generator of one episode's noise: always 0.75, so that the action is 0.25; remembers how often."""
+
+    def __init__(self):
+        self.drawn = 0
+
+    def standard_normal(self, dtype, out):
+        self.drawn += 1
+        out[:] = 0.75
+
+
+def scripted(envs) -> Iterator[Episode]:
+    """Episodes 0, 1, ..., in these environments by turns."""
+    return (Episode(env, seed, Quarter()) for seed, env in enumerate(itertools.cycle(envs)))
+
+
+def measured(agent, measurement):
+    result = measure(agent, {1: measurement})[1]
+    if isinstance(result, Exception):
+        raise result
+    return result
 
 
 def test_discounted_returns_by_hand():
@@ -66,7 +91,7 @@ def test_soft_returns_by_hand():
 
 def test_ku_style_along_evaluation_episodes_by_hand():
     agent = Agent()
-    _, trajectories = evaluate(agent, 1, Script(EPISODES), 2, iter([0, 1]))
+    _, trajectories = measured(agent, evaluate([Script(EPISODES)], [0, 1]))
     rng = np.random.default_rng(0)
     statistics = bias_along(agent, 1, trajectories, GAMMA, rng)
     # Predictions 1, 2, 3 and 11, 12; less returns 3, 4, 4, 25, 10: -2, -2, -1, -14, 2; mean -17/5 = -3.4;
@@ -111,9 +136,9 @@ def test_redq_style_rollouts_by_hand():
     # alpha 0.5, log pi = -2 t, so the entropy term -alpha log pi_{t+1} is t + 1:
     # episode 0: 4; 2 + 0.5 (4 + 2) = 5; 1 + 0.5 (5 + 1) = 4, first two kept: 4, 5; predictions 1, 2; bias -3, -3
     # episode 1: 10; 20 + 0.5 (10 + 1) = 25.5, both kept;                predictions 11, 12; bias -14.5, 2
-    agent, rng, seeds = Agent(), np.random.default_rng(0), itertools.count(0)
+    agent, rng = Agent(), np.random.default_rng(0)
     env = Script(EPISODES)
-    statistics = soft_bias(agent, 1, env, GAMMA, 3, 2, None, seeds, rng)
+    statistics = measured(agent, soft_bias(agent, 1, scripted([env]), 1, GAMMA, 3, 2, None, rng))
     bias = np.array([-3, -3, -14.5, 2])
     returns = np.array([4, 5, 25.5, 10])
     assert statistics["bias_mean"] == pytest.approx(-18.5 / 4)
@@ -123,20 +148,73 @@ def test_redq_style_rollouts_by_hand():
     np.testing.assert_array_equal(obs, [[0, 0], [0, 1], [1, 0], [1, 1]])
     np.testing.assert_array_equal(action, np.full((4, 1), 0.25))  # the sampled actions
     assert env.actions == [0.25] * 5  # episode 0 ran to its real end, past the two pairs kept
-    assert all(each is rng for each in agent.generators)
+    assert agent.generators == [rng]
 
 
 @pytest.mark.parametrize(("min_pairs", "episodes"), [(1, 1), (2, 1), (3, 2), (4, 2)])
 def test_redq_style_counts_the_pairs_that_it_keeps(min_pairs, episodes):
-    env = Script(EPISODES)  # two pairs kept of each episode; episode 0 has three
-    soft_bias(Agent(), 1, env, GAMMA, min_pairs, 2, None, itertools.count(0), np.random.default_rng(0))
+    env, agent = Script(EPISODES), Agent()  # two pairs kept of each episode; episode 0 has three
+    measured(agent, soft_bias(agent, 1, scripted([env]), 1, GAMMA, min_pairs, 2, None, np.random.default_rng(0)))
     assert env.seeds == list(range(episodes))
+
+
+# Lengths 3, 1, 4, 1, 5, 9, 2, 6: of each at most three pairs count.
+LENGTHS = (3, 1, 4, 1, 5, 9, 2, 6)
+LONG = {seed: ([float(seed + 1)] * length, seed % 2 == 0) for seed, length in enumerate(LENGTHS)}
+
+
+@pytest.mark.parametrize(
+    ("min_pairs", "kept"), [(1, [3]), (3, [3]), (4, [3, 1]), (5, [3, 1, 3]), (8, [3, 1, 3, 1]), (9, [3, 1, 3, 1, 3])]
+)
+def test_rollouts_side_by_side_keep_the_pairs_of_one_after_the_other(min_pairs, kept):
+    def measure_with(at_once):
+        agent, envs = Agent(), [Script(LONG) for _ in range(at_once)]
+        rng = np.random.default_rng(0)
+        statistics = measured(agent, soft_bias(agent, 1, scripted(envs), at_once, GAMMA, min_pairs, 3, None, rng))
+        return statistics, agent.asked[0], [seed for env in envs for seed in env.seeds]
+
+    expected, (obs, action), seeds = measure_with(1)
+    assert obs.tolist() == [[seed, step] for seed, count in enumerate(kept) for step in range(count)]
+    assert seeds == list(range(len(kept)))
+    for at_once in (2, 3, 5):
+        statistics, asked, seeds = measure_with(at_once)
+        assert statistics == expected
+        np.testing.assert_array_equal(asked[0], obs)
+        np.testing.assert_array_equal(asked[1], action)
+        assert sorted(seeds) == list(range(-(-len(kept) // at_once) * at_once))  # whole rounds
+
+
+def test_each_rollout_draws_its_own_noise():
+    class Noisy(Agent):
+        spec = type("Spec", (), {"gamma": GAMMA})
+
+    def actions(envs):
+        agent, bias = Noisy(), RedqBiasConfig(min_pairs=9, steps_per_episode=3)
+        measurement = RedqStyle().measure(agent, 1, lambda count: envs[:count], 4, 1000, 1, bias)
+        measured(agent, measurement)
+        return agent.asked[0][1][:, 0]
+
+    class Anywhere(Script):
+        """Each reset seed plays the episode of its place among those of the bias estimate."""
+
+        def reset(self, *, seed=None, options=None):
+            return super().reset(seed=places.get(seed, 0))
+
+    places = {derived_seed(4, Stream.BIAS_ENV, 1000, number): number for number in range(len(LENGTHS))}
+    together, alone = actions([Anywhere(LONG) for _ in range(3)]), actions([Anywhere(LONG)])
+    np.testing.assert_array_equal(together, alone)
+    drawn = [
+        generator(4, Stream.BIAS_ACTION, 1000, number).standard_normal(count, dtype=np.float32)
+        for number, count in enumerate([3, 1, 3, 1, 3])
+    ]
+    np.testing.assert_array_equal(together, np.float32(-0.5) + np.concatenate(drawn))
 
 
 def test_redq_style_with_the_originals_constant_temperature():
     # alpha 0.2, episode 1 alone: 10; 20 + 0.5 (10 + 0.2 * 2) = 25.2; predictions 11, 12.
     def measure(temperature):
-        return soft_bias(Agent(), 1, Script(EPISODES), GAMMA, 2, 350, temperature, iter([1]), np.random.default_rng(0))
+        agent, episodes = Agent(), iter([Episode(Script(EPISODES), 1, Quarter())])
+        return measured(agent, soft_bias(agent, 1, episodes, 1, GAMMA, 2, 350, temperature, np.random.default_rng(0)))
 
     assert measure(0.2)["bias_mean"] == pytest.approx((11 - 25.2 + 12 - 10) / 2)
     assert measure(None)["bias_mean"] == pytest.approx((11 - 25.5 + 12 - 10) / 2)

@@ -31,7 +31,10 @@ ALGORITHMS: dict[str, dict[str, Any]] = {
 }
 
 
-def agent_of(seeds: list[int], algorithm: str, style: Style, *, native: bool = False) -> Agent:
+def agent_of(
+    seeds: list[int], algorithm: str, style: Style, *, native: bool = False, sizes: tuple[int, int] = (OBS_DIM, ACT_DIM)
+) -> Agent:
+    """Eager or native; ``sizes`` of observation and action."""
     values: dict[str, Any] = {
         "name": algorithm,
         "num_critics": 2,
@@ -56,9 +59,9 @@ def agent_of(seeds: list[int], algorithm: str, style: Style, *, native: bool = F
         **{**values, **ALGORITHMS[algorithm]},
         style=style,
         seeds=seeds,
-        obs_dim=OBS_DIM,
-        action_low=np.array([-0.4, -1.0], dtype=np.float32),
-        action_high=np.array([0.4, 3.0], dtype=np.float32),
+        obs_dim=sizes[0],
+        action_low=np.array([-0.4, -1.0, -1.0], dtype=np.float32)[: sizes[1]],
+        action_high=np.array([0.4, 3.0, 1.0], dtype=np.float32)[: sizes[1]],
         compile_updates=False,
         native=native,
     )

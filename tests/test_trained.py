@@ -17,7 +17,7 @@ from real_runs import LITTLE_BIAS, rows, train_in
 
 from droq_exp.checkpoint import CheckpointError
 from droq_exp.config import ConfigError
-from droq_exp.evaluation import rollout, summary
+from droq_exp.evaluation import evaluate, measure
 from droq_exp.random_streams import Stream, derived_seed
 from droq_exp.trained import load
 
@@ -38,19 +38,20 @@ def test_the_policy_is_the_one_that_was_evaluated_last(run: Path) -> None:
     trained = load(run)
     last = rows(run, "eval")[-1]
     assert trained.step == int(last["step"]) == 100
-    env = trained.make_env()
     seeds = [derived_seed(3, Stream.EVALUATION_ENV, 100, at) for at in range(trained.config.eval.episodes)]
-    told = summary([rollout(env, trained.mean_act, seed) for seed in seeds])
+    result = measure(trained.agent, {0: evaluate([trained.make_env(), trained.make_env()], seeds)})[0]
+    assert not isinstance(result, Exception)
+    told, _ = result
     assert {name: repr(value) for name, value in told.items()} == {name: last[name] for name in told}
 
 
 def test_episodes_follow_from_their_seed_alone(run: Path) -> None:
     trained = load(run)
-    env = trained.make_env()
+    envs = [trained.make_env() for _ in range(2)]
     for stochastic in (False, True):
-        first = list(trained.episodes(env, 3, 5, stochastic=stochastic))
-        again = list(islice(load(run).episodes(trained.make_env(), 9, 5, stochastic=stochastic), 3))
-        other = next(trained.episodes(env, 1, 6, stochastic=stochastic))
+        first = list(trained.episodes(envs, 3, 5, stochastic=stochastic))
+        again = list(islice(load(run).episodes(envs[:1], 9, 5, stochastic=stochastic), 3))
+        other = next(trained.episodes(envs, 1, 6, stochastic=stochastic))
         for one, same in zip(first, again, strict=True):
             np.testing.assert_array_equal(one.obs, same.obs)
             np.testing.assert_array_equal(one.action, same.action)
@@ -61,7 +62,7 @@ def test_episodes_follow_from_their_seed_alone(run: Path) -> None:
 def test_nothing_is_written(run: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
     trained = load(run)
-    next(trained.episodes(trained.make_env(), 1, 0))
+    next(trained.episodes([trained.make_env()], 1, 0))
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
 
 

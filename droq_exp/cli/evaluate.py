@@ -13,7 +13,8 @@ from rich.progress import track
 from droq_exp.checkpoint import CheckpointError
 from droq_exp.cli.errors import Refusal, check_place
 from droq_exp.cli.runs import only
-from droq_exp.evaluation import Trajectory, summary
+from droq_exp.episodes import SIDE_BY_SIDE, Trajectory
+from droq_exp.evaluation import summary
 from droq_exp.files import write_atomically
 from droq_exp.provenance import versions
 from droq_exp.trained import TrainedRun, load
@@ -29,10 +30,10 @@ def evaluate(directory: Path, episodes: int, seed: int, stochastic: bool, output
     if output is not None:
         check_place("--output", output)
     run = open_run(directory)
-    env = run.make_env()
+    envs = [run.make_env() for _ in range(min(episodes, SIDE_BY_SIDE))]
     console = Console(stderr=True)
     played = track(
-        run.episodes(env, episodes, seed, stochastic=stochastic),
+        run.episodes(envs, episodes, seed, stochastic=stochastic),
         f"{run.config.env.id}, step {run.step:,}",
         total=episodes,
         console=console,
@@ -40,7 +41,8 @@ def evaluate(directory: Path, episodes: int, seed: int, stochastic: bool, output
         disable=not console.is_terminal,
     )
     trajectories = list(played)
-    env.close()
+    for env in envs:
+        env.close()
     text = json.dumps(_result(run, seed, stochastic, trajectories))
     if output is not None:
         try:
@@ -51,7 +53,7 @@ def evaluate(directory: Path, episodes: int, seed: int, stochastic: bool, output
 
 
 def open_run(directory: Path) -> TrainedRun:
-    """The one run at or below ``directory``, read in a process of one thread: its networks see one observation a time.
+    """The one run at or below ``directory``, read in a process of one thread: its networks are small.
 
     Raises:
         Refusal: there is not exactly one, or its weights cannot be used.

@@ -99,7 +99,7 @@ def _film(
 
 
 def _episodes(run: TrainedRun, env: gymnasium.Env, episodes: int, seed: int, stochastic: bool) -> None:
-    for number, trajectory in enumerate(run.episodes(env, episodes, seed, stochastic=stochastic), 1):
+    for number, trajectory in enumerate(run.episodes([env], episodes, seed, stochastic=stochastic), 1):
         end = "terminated" if trajectory.terminated else "time limit"
         print(f"episode {number}: return {trajectory.reward.sum():,.1f}, {len(trajectory):,} steps, {end}", flush=True)
 

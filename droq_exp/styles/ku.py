@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import count
 from typing import TYPE_CHECKING, ClassVar
 
-import gymnasium
 import numpy as np
 from torch import Tensor
 
 from droq_exp.bias import bias_along
 from droq_exp.config.schema import KuBiasConfig
-from droq_exp.evaluation import evaluate
+from droq_exp.evaluation import EnvPool, Measurement, evaluate
 from droq_exp.learner.draws import Draws
 from droq_exp.learner.learner import Learner
 from droq_exp.random_streams import Stream, derived_seed, generator
@@ -67,11 +65,11 @@ class KuStyle:
         learner.policy_update(learner.state.critic, rows[:, -1], draws, 0)
 
     def measure(
-        self, agent: Agent, member: int, env: gymnasium.Env, seed: int, step: int, episodes: int, bias: KuBiasConfig
-    ) -> dict[str, float]:
+        self, agent: Agent, member: int, envs: EnvPool, seed: int, step: int, episodes: int, bias: KuBiasConfig
+    ) -> Measurement[dict[str, float]]:
         """Evaluate seed ``member`` after environment step ``step``: returns, and Q-bias along the same episodes."""
-        env_seeds = (derived_seed(seed, Stream.EVALUATION_ENV, step, episode) for episode in count())
-        metrics, trajectories = evaluate(agent, member, env, episodes, env_seeds)
+        env_seeds = [derived_seed(seed, Stream.EVALUATION_ENV, step, episode) for episode in range(episodes)]
+        metrics, trajectories = yield from evaluate(envs(episodes), env_seeds)
         if bias.enabled:
             rng = generator(seed, Stream.BIAS_ACTION, step)
             metrics |= bias_along(agent, member, trajectories, agent.spec.gamma, rng)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from itertools import count
+from itertools import cycle
 from typing import TYPE_CHECKING, ClassVar
 
-import gymnasium
 import numpy as np
 from torch import Tensor
 
 from droq_exp.bias import soft_bias
 from droq_exp.config.schema import RedqBiasConfig
-from droq_exp.evaluation import evaluate
+from droq_exp.episodes import Episode
+from droq_exp.evaluation import EnvPool, Measurement, evaluate
 from droq_exp.learner.draws import Draws
 from droq_exp.learner.learner import Learner
 from droq_exp.random_streams import Stream, derived_seed, generator
@@ -72,24 +73,33 @@ class RedqStyle:
             start = last + 1
 
     def measure(
-        self, agent: Agent, member: int, env: gymnasium.Env, seed: int, step: int, episodes: int, bias: RedqBiasConfig
-    ) -> dict[str, float]:
+        self, agent: Agent, member: int, envs: EnvPool, seed: int, step: int, episodes: int, bias: RedqBiasConfig
+    ) -> Measurement[dict[str, float]]:
         """Evaluate seed ``member`` after environment step ``step``: returns, and Q-bias along fresh rollouts.
 
-        The bias rollouts follow the stochastic policy from resets.
+        The bias rollouts follow the stochastic policy from resets. So many are played at once as it takes of long ones.
         """
-        env_seeds = (derived_seed(seed, Stream.EVALUATION_ENV, step, episode) for episode in count())
-        metrics, _ = evaluate(agent, member, env, episodes, env_seeds)
+        env_seeds = [derived_seed(seed, Stream.EVALUATION_ENV, step, episode) for episode in range(episodes)]
+        metrics, _ = yield from evaluate(envs(episodes), env_seeds)
         if bias.enabled:
-            metrics |= soft_bias(
+            own = envs(math.ceil(bias.min_pairs / bias.steps_per_episode))
+            rollouts = (
+                Episode(
+                    env,
+                    derived_seed(seed, Stream.BIAS_ENV, step, number),
+                    generator(seed, Stream.BIAS_ACTION, step, number),
+                )
+                for number, env in enumerate(cycle(own))
+            )
+            metrics |= yield from soft_bias(
                 agent,
                 member,
-                env,
+                rollouts,
+                len(own),
                 agent.spec.gamma,
                 bias.min_pairs,
                 bias.steps_per_episode,
                 bias.temperature,
-                (derived_seed(seed, Stream.BIAS_ENV, step, episode) for episode in count()),
                 generator(seed, Stream.BIAS_ACTION, step),
             )
         return metrics

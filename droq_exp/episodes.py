@@ -1,0 +1,143 @@
+"""Whole episodes from seeded resets, those of all seeds of a pack side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import gymnasium
+
+# Episodes of one seed that are played at once, at most. The policy is always asked for so many actions of each seed:
+# matrix multiplications round by their shapes, and an episode's numbers are not to depend on how many run beside it.
+SIDE_BY_SIDE = 16
+
+
+class ActingAgent(Protocol):
+    """A pack of S seeds that act."""
+
+    seeds: list[int]
+
+    def act(self, obs: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Give actions [S, n, act_dim] and their log probabilities [S, n] at obs [S, n, obs_dim].
+
+        ``noise`` [S, n, act_dim] is standard normal, or 0 for the deterministic policy.
+        """
+
+
+@dataclass(frozen=True)
+class Episode:
+    """An episode to be played, from ``env.reset(seed=seed)`` to its real end: it depends on nothing before it.
+
+    Args:
+        env: an environment of its own; training's would lose its episode.
+        seed: of the reset.
+        rng: draws the noise of its actions; None: the deterministic policy.
+    """
+
+    env: gymnasium.Env
+    seed: int
+    rng: np.random.Generator | None = None
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """One whole episode of T steps."""
+
+    obs: np.ndarray  # float32 [T, obs_dim], the observation that each action was chosen at
+    action: np.ndarray  # float32 [T, act_dim]
+    reward: np.ndarray  # float64 [T]
+    log_prob: np.ndarray  # float64 [T], of each action; NaN for the deterministic policy
+    terminated: bool  # how it ended: by the task itself (a fall), or else by the time limit
+
+    def __len__(self) -> int:
+        """Count the steps."""
+        return len(self.reward)
+
+
+def play(agent: ActingAgent, episodes: Mapping[int, Sequence[Episode]]) -> dict[int, list[Trajectory] | Exception]:
+    """Play the episodes of some members of the pack, one call of the policy for a step of all that have not ended.
+
+    Args:
+        agent: whose members act.
+        episodes: by member, the index in the pack; at most ``SIDE_BY_SIDE`` each.
+
+    Returns:
+        Each member's trajectories in the order of its episodes, or what one of its environments raised: the episodes of
+        that member are broken off then, the others go on.
+
+    """
+    recordings: dict[int, list[_Recording]] = {}
+    errors: dict[int, Exception] = {}
+    for member, asked in episodes.items():
+        try:
+            recordings[member] = [_Recording(episode) for episode in asked]
+        except Exception as error:
+            errors[member] = error
+    running = [(member, slot, each) for member, several in recordings.items() for slot, each in enumerate(several)]
+    shape = (len(agent.seeds), SIDE_BY_SIDE)
+    obs, noise = (np.zeros((*shape, size), dtype=np.float32) for size in (running[0][2].sizes if running else (0, 0)))
+    while running:
+        for member, slot, recording in running:
+            recording.prepare(obs[member, slot], noise[member, slot])
+        action, log_prob = agent.act(obs, noise)
+        for member, slot, recording in running:
+            if member not in errors:
+                try:
+                    recording.step(action[member, slot], log_prob[member, slot])
+                except Exception as error:
+                    errors[member] = error
+        running = [each for each in running if each[0] not in errors and not each[2].ended]
+    return {
+        member: errors[member] if member in errors else [each.trajectory() for each in recordings[member]]
+        for member in episodes
+    }
+
+
+class _Recording:
+    """An episode while it is played."""
+
+    def __init__(self, episode: Episode) -> None:
+        self._env, self._rng = episode.env, episode.rng
+        self._obs: list[np.ndarray] = []
+        self._actions: list[np.ndarray] = []
+        self._rewards: list[float] = []
+        self._log_probs: list[float] = []
+        self._terminated = self.ended = False
+        raw, _ = self._env.reset(seed=episode.seed)
+        self._now = np.array(raw, dtype=np.float32)  # a copy: some tasks hand out the same array at every step
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Lengths of an observation and of an action."""
+        assert self._env.action_space.shape is not None
+        return self._now.size, self._env.action_space.shape[0]
+
+    def prepare(self, obs: np.ndarray, noise: np.ndarray) -> None:
+        """Fill in what the next action depends on."""
+        obs[:] = self._now
+        if self._rng is not None:
+            self._rng.standard_normal(dtype=np.float32, out=noise)
+
+    def step(self, action: np.ndarray, log_prob: float) -> None:
+        """Act."""
+        raw, reward, terminated, truncated, _ = self._env.step(action)
+        self._obs.append(self._now)
+        self._actions.append(np.array(action))
+        self._rewards.append(float(reward))
+        self._log_probs.append(float("nan") if self._rng is None else float(log_prob))
+        self._now = np.array(raw, dtype=np.float32)
+        self._terminated, self.ended = bool(terminated), bool(terminated or truncated)
+
+    def trajectory(self) -> Trajectory:
+        """What was played."""
+        return Trajectory(
+            np.stack(self._obs),
+            np.stack(self._actions).astype(np.float32, copy=False),
+            np.array(self._rewards),
+            np.array(self._log_probs),
+            self._terminated,
+        )
