@@ -1,4 +1,8 @@
-"""The policy where it acts: the learner's network on few observations, so in as few calls as it takes."""
+"""The policy where it acts: the learner's network at few observations, in as few calls as it takes.
+
+Between two updates every call finds the processor's caches cold, and takes several times as long as in a loop of its
+own. So all but the multiplications is done by NumPy, on the host, where observations come from and actions go to.
+"""
 
 from __future__ import annotations
 
@@ -6,52 +10,53 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from droq_exp.learner.networks import actor_shapes, clamped_distribution, log_density, named, squashed
+from droq_exp.learner.networks import HALF_LOG_TWO_PI, LOG_STD_MAX, LOG_STD_MIN, actor_shapes, named
 from droq_exp.learner.spec import LearnerSpec
 
 
 class ActingPolicy:
-    """The policies of S seeds; observations come from the host, actions of the environments' scale go back to it."""
+    """The policies of S seeds, each at n observations of its own."""
 
     def __init__(self, flat: Tensor, spec: LearnerSpec, action_map: Tensor) -> None:
-        """Look at the actors' parameters ``flat`` ``[S, n]`` from now on: they are changed in place.
+        """Look at the actors' parameters ``flat`` ``[S, n_actor]``, on any device, from now on: they change in place.
 
         ``action_map`` is ``[2, act]``: scale and offset from [-1, 1] to what the environment sees.
         """
-        params = named(flat, actor_shapes(spec))
-        layers = range(len(params) // 2)
-        self._layers = [(params[f"weight{i}"][:, 0], params[f"bias{i}"][:, 0]) for i in layers]
-        self._scale, self._offset = action_map
-        self._dtype, self._device = spec.dtype, flat.device
+        params = named(flat.detach(), actor_shapes(spec))
+        self._layers = [(params[f"weight{i}"][:, 0], params[f"bias{i}"][:, 0]) for i in range(len(params) // 2)]
+        self._act_dim = spec.act_dim
+        self._scale, self._offset = action_map.cpu().numpy()
+        # Observations are copied here: torch aligns its memory, NumPy does not, and multiplications may round by that.
+        self._obs = torch.empty(spec.seeds, 1, spec.obs_dim, dtype=spec.dtype)
 
-    @torch.no_grad()
     def sample(self, obs: np.ndarray, noise: np.ndarray) -> np.ndarray:
-        """Act at ``obs`` ``[S, n, obs]`` with standard normal ``noise`` ``[S, n, act]``: actions ``[S, n, act]``.
+        """Act at ``obs`` ``[S, n, obs]`` with standard normal ``noise``: both it and the actions are ``[S, n, act]``.
 
         Where the noise is 0 the action is that of the deterministic policy, tanh(mean).
         """
-        mean, log_std = self._distribution(obs)
-        return self._to_env(squashed(mean, log_std, self._tensor(noise)))
+        action, _ = self._squashed(obs, noise)
+        return action * self._scale + self._offset
 
-    @torch.no_grad()
     def sample_with_density(self, obs: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """As :meth:`sample`; also the actions' log-densities ``[S, n]`` (before their scale)."""
-        mean, log_std = self._distribution(obs)
-        drawn = self._tensor(noise)
-        action = squashed(mean, log_std, drawn)
-        return self._to_env(action), log_density(log_std, drawn, action).cpu().numpy()
+        """As :meth:`sample`; also the log-densities ``[S, n]``, as in ``networks.sample_action``."""
+        action, log_std = self._squashed(obs, noise)
+        log_normal = -0.5 * noise * noise - log_std - HALF_LOG_TWO_PI
+        log_prob = (log_normal - np.log(1 - action * action + 1e-6)).sum(-1)
+        return action * self._scale + self._offset, log_prob
 
-    def _distribution(self, obs: np.ndarray) -> tuple[Tensor, Tensor]:
-        """As ``networks.policy_distribution``; the bias is added within the multiplication."""
-        hidden = self._tensor(obs)
+    def _squashed(self, obs: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Actions in [-1, 1] and log standard deviations of the Gaussian before tanh, each ``[S, n, act]``."""
+        out = self._network(obs)
+        log_std = np.clip(out[..., self._act_dim :], LOG_STD_MIN, LOG_STD_MAX)
+        return np.tanh(out[..., : self._act_dim] + noise * np.exp(log_std)), log_std
+
+    def _network(self, obs: np.ndarray) -> np.ndarray:
+        """The last layer's output ``[S, n, 2 act]``, as in ``networks.policy_distribution``."""
+        if self._obs.shape[1] != obs.shape[1]:
+            self._obs = self._obs.new_empty(obs.shape)
+        self._obs.numpy()[:] = obs
+        hidden = self._obs.to(self._layers[0][0].device)
         for weight, bias in self._layers[:-1]:
             hidden = torch.baddbmm(bias, hidden, weight).relu_()
         weight, bias = self._layers[-1]
-        return clamped_distribution(torch.baddbmm(bias, hidden, weight))
-
-    def _tensor(self, array: np.ndarray) -> Tensor:
-        # A copy: torch aligns its memory, NumPy does not, and matrix multiplications may round by alignment.
-        return torch.tensor(array, dtype=self._dtype, device=self._device)
-
-    def _to_env(self, action: Tensor) -> np.ndarray:
-        return (action * self._scale + self._offset).cpu().numpy()
+        return torch.baddbmm(bias, hidden, weight).cpu().numpy()

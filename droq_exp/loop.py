@@ -141,8 +141,7 @@ class TrainingLoop:
 
     def _act(self, random: bool) -> None:
         """Step every active member's environment once and store the transitions."""
-        obs_dim = self._agent.spec.obs_dim
-        obs = np.stack([member.obs if member.active else np.zeros(obs_dim) for member in self._members])
+        obs = np.stack([member.obs for member in self._members])
         actions = self._agent.random_action() if random else self._agent.explore(obs)
         rows = np.zeros((len(self._members), self._agent.spec.row_size), dtype=np.float32)
         for row, member, action in zip(rows, self._members, actions, strict=True):

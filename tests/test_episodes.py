@@ -5,13 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scripted_env import Script
-from test_pack import ACT_DIM, OBS_DIM, agent_of
+from test_pack import agent_of
 
 from droq_exp.agent import Agent
 from droq_exp.envs import make_env
 from droq_exp.episodes import SIDE_BY_SIDE, Episode, Trajectory, play
-from droq_exp.learner.networks import actor_shapes, named, policy_distribution, sample_action
-from droq_exp.styles import KuStyle, RedqStyle
+from droq_exp.styles import RedqStyle
 
 
 class Steps:
@@ -154,19 +153,3 @@ def test_an_episode_in_a_pack_is_that_of_the_seed_alone() -> None:
     (alone,) = played(play(hopper_agent([6]), {0: hoppers([9], noise=True)})[0])
     (packed,) = played(play(hopper_agent([5, 6]), {1: hoppers([9], noise=True)})[1])
     np.testing.assert_allclose(packed.obs[:5], alone.obs[:5], rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("style", [RedqStyle(), KuStyle()])
-def test_the_acting_policy_is_the_learners(style) -> None:
-    agent = agent_of([1, 2, 3], "droq", style)
-    agent.state.actor += 0.1  # in place, as updates change it
-    rng = np.random.default_rng(0)
-    obs, noise = (rng.standard_normal((3, 16, size), dtype=np.float32) for size in (OBS_DIM, ACT_DIM))
-    params = named(agent.state.actor, actor_shapes(agent.spec))
-    expected, density = sample_action(params, *map(agent._tensor, (obs, noise)))
-    mean, _ = policy_distribution(params, agent._tensor(obs))
-    scale, offset = agent.learner.action_map
-    action, log_prob = agent.act(obs, noise)
-    np.testing.assert_allclose(action, expected * scale + offset, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(log_prob, density, rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(agent.act(obs, 0 * noise)[0], mean.tanh() * scale + offset, rtol=1e-5, atol=1e-6)

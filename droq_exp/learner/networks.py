@@ -116,34 +116,23 @@ def policy_distribution(params: dict[str, Tensor], obs: Tensor) -> tuple[Tensor,
         hidden = _linear(hidden, params[f"weight{i}"]) + params[f"bias{i}"]
         if i < layers - 1:
             hidden = torch.relu(hidden)
-    return clamped_distribution(hidden[:, 0])
-
-
-def clamped_distribution(out: Tensor) -> tuple[Tensor, Tensor]:
-    """Split the actor's output ``[..., 2 act]`` into mean and clamped log standard deviation, ``[..., act]`` each."""
-    mean, log_std = out.chunk(2, -1)
+    mean, log_std = hidden[:, 0].chunk(2, -1)
     return mean, log_std.clamp(LOG_STD_MIN, LOG_STD_MAX)
 
 
 def sample_action(params: dict[str, Tensor], obs: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-    """Sample the policy: actions in [-1, 1], ``[S, B, act]``, and their log-densities ``[S, B]``."""
-    mean, log_std = policy_distribution(params, obs)
-    action = squashed(mean, log_std, noise)
-    return action, log_density(log_std, noise, action)
+    """Sample ``tanh(mean + std * noise)`` and its log-density.
 
+    ``log pi = sum(log N(u) - log(1 - tanh(u)^2 + 1e-6))`` (both code styles; no term for the action's scale).
 
-def squashed(mean: Tensor, log_std: Tensor, noise: Tensor) -> Tensor:
-    """Return ``tanh(u)`` of ``u = mean + std * noise``, ``[..., act]``."""
-    return torch.tanh(mean + noise * log_std.exp())
+    Returns:
+        Actions in [-1, 1], ``[S, B, act]``, and log-densities ``[S, B]``.
 
-
-def log_density(log_std: Tensor, noise: Tensor, action: Tensor) -> Tensor:
-    """Return ``log pi = sum(log N(u) - log(1 - tanh(u)^2 + 1e-6))``, ``[...]``, of :func:`squashed`'s action.
-
-    Both code styles have it so, without a term for the action's scale.
     """
+    mean, log_std = policy_distribution(params, obs)
+    action = torch.tanh(mean + noise * log_std.exp())
     log_normal = -0.5 * noise * noise - log_std - HALF_LOG_TWO_PI
-    return (log_normal - torch.log(1 - action * action + 1e-6)).sum(-1)
+    return action, (log_normal - torch.log(1 - action * action + 1e-6)).sum(-1)
 
 
 def _linear(x: Tensor, weight: Tensor) -> Tensor:
