@@ -37,9 +37,8 @@ def test_the_log_standard_deviation_is_clamped() -> None:
     spec = dataclasses.replace(SPEC, seeds=1)
     actor = torch.zeros_like(LearnerState.initial(spec, [0], torch.device("cpu")).actor)
     actor[:, -2:] = torch.tensor([-50.0, 5.0])  # the last biases: of the two log standard deviations
-    action, log_prob = ActingPolicy(actor, spec, ACTION_MAP).sample_with_density(
-        np.zeros((1, 1, 5)), np.ones((1, 1, 2))
-    )
+    policy = ActingPolicy(actor, spec, ACTION_MAP)
+    action, log_prob = policy.sample_with_density(np.zeros((1, 1, 5)), np.ones((1, 1, 2)))
     inner = np.tanh(np.exp([-20.0, 2.0]))
     np.testing.assert_allclose(action[0, 0], inner * [0.4, 2] + [0, 1])
     expected = (-0.5 - np.array([-20, 2]) - 0.5 * np.log(2 * np.pi) - np.log(1 - inner**2 + 1e-6)).sum()
