@@ -7,7 +7,8 @@ import torch
 from droq_exp.benchmark.timing import timed
 from droq_exp.learner.spec import LearnerSpec
 
-PROBE_FLOPS = 1.4e9  # a probe takes a few milliseconds: long against the clock, short against an environment step
+# A probe takes a few milliseconds: long against the clock and a launch, short against the steps between two of them.
+PROBE_FLOPS = {"cpu": 1.4e9, "cuda": 1.4e11}
 
 
 def learner_flops(spec: LearnerSpec, policy_updates: int) -> int:
@@ -40,7 +41,7 @@ class Probe:
         self._w = torch.randn(copies, width, width, device=device)
         self._out = torch.empty(copies, spec.batch_size, width, device=device)
         self._flops = 2 * copies * spec.batch_size * width * width
-        self._repeats = max(1, round(PROBE_FLOPS / self._flops))
+        self._repeats = max(1, round(PROBE_FLOPS[device.type] / self._flops))
 
     def rate(self) -> float:
         """Measure once."""

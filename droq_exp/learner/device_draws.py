@@ -47,8 +47,7 @@ class DeviceDraws:
         self._spec = spec
         self._policy_updates = policy_updates
         updates, action = spec.utd_ratio, spec.batch_size * spec.act_dim
-        critic = sum(math.prod(s) for s in spec.keep_shapes(spec.target_forwards) + spec.keep_shapes(spec.num_critics))
-        policy = sum(math.prod(s) for s in spec.keep_shapes(spec.num_critics))
+        critic, policy = spec.critic_keep_size, spec.policy_keep_size
         self._critic_bits = updates * critic
         target = updates * (spec.num_critics * (spec.batch_size if spec.target_mode == "rem" else 1) + 1)
         counts = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,8 +55,7 @@ class DrawSampler:
         self._rows = minibatches * spec.batch_size
         self._policy_updates = policy_updates
         self._device = device
-        critic = sum(math.prod(s) for s in spec.keep_shapes(spec.target_forwards) + spec.keep_shapes(spec.num_critics))
-        policy = sum(math.prod(s) for s in spec.keep_shapes(spec.num_critics))
+        critic, policy = spec.critic_keep_size, spec.policy_keep_size
         self._keep_sizes = critic, policy  # elements an update
         elements = 0 if keyed else spec.utd_ratio * critic + policy_updates * policy
         self._keep = np.ones((len(seeds), elements), dtype=np.uint8)

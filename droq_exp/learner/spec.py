@@ -67,3 +67,13 @@ class LearnerSpec:
     def keep_shapes(self, forwards: int) -> list[tuple[int, int, int]]:
         """Shapes of the dropout masks of ``forwards`` critic passes over one minibatch, a mask a hidden layer."""
         return [(forwards, self.batch_size, width) for width in self.hidden_sizes] if self.dropout_rate else []
+
+    @property
+    def policy_keep_size(self) -> int:
+        """Elements of the masks of one policy update."""
+        return sum(math.prod(shape) for shape in self.keep_shapes(self.num_critics))
+
+    @property
+    def critic_keep_size(self) -> int:
+        """Elements of the masks of one critic update: those of the target passes, then of the critics' own."""
+        return sum(math.prod(shape) for shape in self.keep_shapes(self.target_forwards)) + self.policy_keep_size

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import math
 
 from torch import Tensor
 
@@ -46,7 +45,6 @@ class CriticUpdates:
 
         """
         self._geometry = geometry(critic_shapes(spec), spec.dtype, spec.dropout_rate)
-        masks = [*spec.keep_shapes(spec.target_forwards), *spec.keep_shapes(spec.num_critics)]
         call = CriticCall(
             network=self._geometry,
             seeds=spec.seeds,
@@ -54,7 +52,7 @@ class CriticUpdates:
             target_passes=spec.target_passes,
             batch=spec.batch_size,
             target_mode=TARGET_MODES[spec.target_mode],
-            keep_size=sum(math.prod(shape) for shape in masks),
+            keep_size=spec.critic_keep_size,
             tau=spec.tau,
         )
         self._native = NativeCall(library(SOURCE, spec.dtype), SOURCE, call, spec.dtype)
