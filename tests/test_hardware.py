@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,3 +40,20 @@ def test_a_compiler_that_does_not_know_the_instructions_is_tested_as_ever(tmp_pa
     assert subprocess.run([old], check=False).returncode == 1
     _skip_instruction_checks(str(old))
     assert config.cpp.vec_isa_ok is None
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [({}, "2000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, "30000000000")],
+)
+def test_waiting_threads_leave_their_core_unless_the_user_says_otherwise(given: dict[str, str], expected: str) -> None:
+    """What torch's OpenMP prints of itself as it is loaded, after the package."""
+    others = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    done = subprocess.run(
+        [sys.executable, "-c", "import droq_exp.hardware"],
+        env={**others, **given, "OMP_DISPLAY_ENV": "verbose"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert re.findall(r"GOMP_SPINCOUNT = '(\d*)'", done.stderr) == [expected]
