@@ -56,7 +56,7 @@ def set_up(config: HardwareConfig) -> Hardware:
     torch.set_float32_matmul_precision(MATMUL_PRECISION[config.precision])
     _keep_freed_memory()
     compile_updates = config.compile and _can_compile(device)
-    native = compile_updates and config.native and _can_build()
+    native = compile_updates and config.native and _can_build(config.precision == "bf16")
     words = f"cpu, {threads} threads" if device == "cpu" else f"{device} ({torch.cuda.get_device_name(device)})"
     words = words if compile_updates else f"{words}, eager"
     return Hardware(device, compile_updates, native, words, device_step=device != "cpu")
@@ -72,12 +72,12 @@ def _can_compile(device: str) -> bool:
 
 
 @lru_cache
-def _can_build() -> bool:
+def _can_build(bf16: bool) -> bool:
     """Whether this project's C++ can be compiled here; where it cannot, say so once in this process."""
     try:
         for source in (actor.SOURCE, critic_updates.SOURCE, dropout.SOURCE):
             library(source, torch.float32)
-        gemm_address(torch.float32)
+        gemm_address(torch.float32, bf16=bf16)
     except BuildError as error:
         print(f"warning: {error}: updates run without this project's C++, more slowly", file=sys.stderr, flush=True)
         return False

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 
+from droq_exp.cores import has_bf16
 from droq_exp.learner import updates
 from droq_exp.learner.draws import Draws, DrawSampler
 from droq_exp.learner.dropout import KeyedMasks
@@ -22,6 +23,7 @@ from droq_exp.learner.optimiser import adam_coefficients
 from droq_exp.learner.spec import LearnerSpec
 
 UPDATES = 6
+needs_bf16 = pytest.mark.skipif(not has_bf16(), reason="this CPU has no bf16 instructions")
 STATE = ["critic", "before_last", "target", "moment1", "moment2", "sums"]
 
 
@@ -74,6 +76,14 @@ def arguments_of(spec: LearnerSpec, *, keyed: bool = True) -> list[torch.Tensor 
     inputs = spec.obs_dim + spec.act_dim
     drawn = [draws.critic_keep, draws.subset, draws.valid, draws.mixture]
     return [normal(inputs), normal(inputs), normal(), normal().abs(), coefficients, *drawn]
+
+
+def first_update(arguments: list[torch.Tensor | KeyedMasks | None]) -> list[torch.Tensor | KeyedMasks | None]:
+    """The same for one update alone."""
+    *bulk, coefficients, keep, subset, valid, mixture = arguments
+    first = [tensor[:, :1] if isinstance(tensor, torch.Tensor) else tensor for tensor in (*bulk, keep, subset, valid)]
+    assert isinstance(coefficients, torch.Tensor)
+    return [*first[: len(bulk)], coefficients[:1], *first[len(bulk) :], mixture]
 
 
 def assert_same(spec: LearnerSpec) -> None:
@@ -137,6 +147,31 @@ def test_nan_shows(where: str, layer_norm: bool) -> None:
     assert state["sums"][1, 0].isnan()
     assert state["critic"][1].isnan().any()
     assert all(torch.equal(state[name][0], clean[name][0]) for name in STATE)
+
+
+@needs_bf16
+@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize("count", [1, 3])
+def test_factors_in_bf16_as_torch_rounds_them(count: int) -> None:
+    """Sums in another order now and then round a factor to its other neighbour, so the two are not equal. But they are
+    far nearer to each other than to full precision, which one factor left unrounded would already move them to."""
+    torch.set_num_threads(count)
+    small, moments = spec(dtype=torch.float32, utd_ratio=1, batch_size=64), {}
+    for name, precision in {"full": "highest", "torch": "medium", "native": "medium"}.items():
+        state = state_of(small)
+        torch.set_float32_matmul_precision(precision)
+        try:
+            if name == "native":
+                CriticUpdates(small)(*state.values(), *first_update(arguments_of(small)))  # type: ignore[arg-type]
+            else:
+                arguments = first_update(arguments_of(small, keyed=False))
+                updates.critic_updates(small, *state.values(), *arguments)  # type: ignore[arg-type]
+        finally:
+            torch.set_float32_matmul_precision("highest")
+        moments[name] = state["moment1"]
+    rounding = (moments["torch"] - moments["full"]).norm()
+    assert rounding > 0
+    assert (moments["native"] - moments["torch"]).norm() < 0.1 * rounding
 
 
 @pytest.mark.usefixtures("threads")

@@ -34,8 +34,13 @@ SCALARS = {torch.float32: "float", torch.float64: "double"}
 
 
 def applies(device: torch.device) -> bool:
-    """Whether the C++ does what the process asks of matrix multiplications: on CPU, in full precision."""
-    return device.type == "cpu" and torch.get_float32_matmul_precision() == "highest"
+    """Whether the C++ does what the process asks of matrix multiplications: on CPU, in full precision or bf16."""
+    return device.type == "cpu" and torch.get_float32_matmul_precision() in ("highest", "medium")
+
+
+def rounds_to_bf16(dtype: torch.dtype) -> bool:
+    """Whether the process asks for factors rounded to bf16, with sums in float32."""
+    return dtype == torch.float32 and torch.get_float32_matmul_precision() == "medium"
 
 
 class BuildError(Exception):
@@ -77,14 +82,14 @@ def library(name: str, dtype: torch.dtype) -> ctypes.CDLL:
 
 
 @lru_cache
-def gemm_address(dtype: torch.dtype) -> int:
-    """Return the address of ``sgemm_`` or ``dgemm_`` in the BLAS that torch carries.
+def gemm_address(dtype: torch.dtype, *, bf16: bool) -> int:
+    """Return the address of matrix multiplication in the BLAS that torch carries, ``bf16`` with factors in bf16.
 
     Raises:
         BuildError: torch shows none.
 
     """
-    name = {torch.float32: "sgemm_", torch.float64: "dgemm_"}[dtype]
+    name = "gemm_bf16bf16f32_" if bf16 else {torch.float32: "sgemm_", torch.float64: "dgemm_"}[dtype]
     try:
         blas = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
         return ctypes.cast(getattr(blas, name), ctypes.c_void_p).value or 0

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from droq_exp.learner.native.build import gemm_address
+from droq_exp.learner.native.build import gemm_address, rounds_to_bf16
 from droq_exp.learner.networks import Shapes
 
 TABLES = ["widths", "weight", "bias", "norm_scale", "norm_shift"]
@@ -24,6 +24,7 @@ class Geometry(ctypes.Structure):
         ("parameters", ctypes.c_int64),
         ("layer_norm", ctypes.c_int64),
         ("dropout_rate", ctypes.c_double),
+        ("bf16", ctypes.c_int64),
         ("gemm", ctypes.c_void_p),
     ]
 
@@ -47,7 +48,8 @@ def geometry(shapes: Shapes, dtype: torch.dtype, dropout_rate: float = 0.0) -> G
         parameters=size,
         layer_norm="norm_scale0" in shapes,
         dropout_rate=dropout_rate,
-        gemm=gemm_address(dtype),
+        bf16=rounds_to_bf16(dtype),
+        gemm=gemm_address(dtype, bf16=rounds_to_bf16(dtype)),
         **{name: ctypes.addressof(array) for name, array in arrays.items()},
     )
     described.arrays = arrays  # it points into them

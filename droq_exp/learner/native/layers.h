@@ -8,6 +8,7 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <numeric>
@@ -38,7 +39,8 @@ struct Geometry {
   int64_t parameters;                       // n, of one seed
   int64_t layer_norm;
   double dropout_rate;
-  Gemm gemm;  // sgemm_ or dgemm_ of the BLAS that torch carries
+  int64_t bf16;  // whether gemm takes its factors in bf16
+  Gemm gemm;     // of the BLAS that torch carries
 };
 
 int max_threads() { return omp_get_max_threads(); }
@@ -136,6 +138,21 @@ struct Activations {
   uint8_t* mask(int k, int i) const { return masks ? masks + column(k, i) * rows : nullptr; }
 };
 
+// Columns of numbers, `stride` apart, to the nearest bf16 (to even in the middle), one column after the other.
+inline void round_to_bf16(const float* x, int rows, int columns, int stride, std::vector<uint16_t>& rounded) {
+  rounded.resize(size_t(rows) * columns);
+  for (int c = 0; c < columns; c++) {
+    const float* from = x + int64_t(c) * stride;
+    uint16_t* to = rounded.data() + int64_t(c) * rows;
+#pragma omp simd
+    for (int r = 0; r < rows; r++) {
+      const uint32_t bits = std::bit_cast<uint32_t>(from[r]);
+      const uint32_t up = bits + 0x7fff + (bits >> 16 & 1);
+      to[r] = uint16_t((from[r] != from[r] ? bits | 0x400000 : up) >> 16);  // NaN stays
+    }
+  }
+}
+
 template <class T>
 class Network {
  public:
@@ -193,9 +210,20 @@ class Network {
     gemm("N", "T", n, m, k, b, n, a, stride, out, n);
   }
 
+  // As BLAS has it, column by column.
   void gemm(const char* ta, const char* tb, int m, int n, int k, const T* a, int lda, const T* b, int ldb, T* out,
             int ldc) const {
     const T one = 1, zero = 0;
+    if constexpr (std::is_same_v<T, float>) {
+      if (geometry.bf16) {
+        thread_local std::vector<uint16_t> short_a, short_b;
+        const int rows_a = *ta == 'N' ? m : k, rows_b = *tb == 'N' ? k : n;
+        round_to_bf16(a, rows_a, m * k / rows_a, lda, short_a);
+        round_to_bf16(b, rows_b, k * n / rows_b, ldb, short_b);
+        geometry.gemm(ta, tb, &m, &n, &k, &one, short_a.data(), &rows_a, short_b.data(), &rows_b, &zero, out, &ldc);
+        return;
+      }
+    }
     geometry.gemm(ta, tb, &m, &n, &k, &one, a, &lda, b, &ldb, &zero, out, &ldc);
   }
 
