@@ -117,10 +117,8 @@ class Agent:
                 style.minibatches(utd_ratio),
                 len(style.policy_updates(utd_ratio)),
                 self.device,
-                native=native,
                 keyed=self.learner.native,
             )
-        self._native = native
         self._policy = ActingPolicy(self.state.actor, self.spec, self.learner.action_map)
         self._exploration = [generator(seed, Stream.EXPLORATION) for seed in seeds]
         self._action_low, self._action_high = action_low, action_high
@@ -232,7 +230,7 @@ class Agent:
     def _fresh_keep(self, pairs: int, rng: np.random.Generator) -> list[Tensor]:
         shapes = [(self.spec.num_critics, pairs, width) for width in self.spec.hidden_sizes]
         flat = np.empty(sum(int(np.prod(shape)) for shape in shapes), dtype=np.uint8)
-        KeepMask(flat, self.spec.dropout_rate, native=self._native).redraw(rng)
+        KeepMask(flat, self.spec.dropout_rate).redraw(rng)
         return unflatten(torch.from_numpy(flat[None]).to(self.device), shapes)
 
     def _tensor(self, array: np.ndarray) -> Tensor:

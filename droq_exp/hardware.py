@@ -15,7 +15,6 @@ import torch
 
 from droq_exp.config.schema import HardwareConfig
 from droq_exp.cores import has_bf16, usable_cores
-from droq_exp.learner import dropout
 from droq_exp.learner.native import actor, critic_updates
 from droq_exp.learner.native.build import BuildError, gemm_address, library
 
@@ -75,7 +74,7 @@ def _can_compile(device: str) -> bool:
 def _can_build(bf16: bool) -> bool:
     """Whether this project's C++ can be compiled here; where it cannot, say so once in this process."""
     try:
-        for source in (actor.SOURCE, critic_updates.SOURCE, dropout.SOURCE):
+        for source in (actor.SOURCE, critic_updates.SOURCE):
             library(source, torch.float32)
         gemm_address(torch.float32, bf16=bf16)
     except BuildError as error:

@@ -211,7 +211,7 @@ def test_a_machine_where_it_cannot_be_built_says_so_and_trains(tmp_path: Path) -
 
 def test_one_build_serves_all_processes(tmp_path: Path) -> None:
     environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
-    program = "import torch; from droq_exp.learner.native.build import library; library('keep_masks', torch.float32)"
+    program = "import torch; from droq_exp.learner.native.build import library; library('actor', torch.float32)"
     processes = [subprocess.Popen([sys.executable, "-c", program], env=environment) for _ in range(3)]
     assert [process.wait() for process in processes] == [0, 0, 0]
     assert len(list(Path(tmp_path, "droq_exp").iterdir())) == 1

@@ -43,12 +43,11 @@ class DrawSampler:
         policy_updates: int,
         device: torch.device,
         *,
-        native: bool = False,
         keyed: bool = False,
     ) -> None:
         """``minibatches`` and ``policy_updates`` are those of one environment step (``G`` or ``G + 1``, and P).
 
-        ``native`` draws the masks by C++, ``keyed`` leaves them to the updates; they are the same.
+        ``keyed`` leaves it to the updates to draw the masks, the same ones.
         """
         self._spec = spec
         self._rngs = [{stream: generator(seed, stream) for stream in Stream} for seed in seeds]
@@ -59,7 +58,7 @@ class DrawSampler:
         self._keep_sizes = critic, policy  # elements an update
         elements = 0 if keyed else spec.utd_ratio * critic + policy_updates * policy
         self._keep = np.ones((len(seeds), elements), dtype=np.uint8)
-        self._masks = [KeepMask(row, spec.dropout_rate, native=native) for row in self._keep] if elements else []
+        self._masks = [KeepMask(row, spec.dropout_rate) for row in self._keep] if elements else []
 
     def draw(self, replay_size: int) -> Draws:
         """Draw for one environment step, minibatches uniform with replacement over ``replay_size`` transitions."""

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from torch import Tensor
-
-from droq_exp.learner.native.build import library
-
-SOURCE = "keep_masks"
 
 # SplitMix64 (Steele, Lea and Flood, 2014): word i of a key is the mixed key + (i + 1) * GOLDEN.
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
@@ -27,7 +21,7 @@ def draw_keys(rng: np.random.Generator) -> np.ndarray:
 
 @dataclass(frozen=True)
 class KeyedMasks:
-    """Masks of consecutive updates that are drawn where they are used, the same as :class:`KeepMask` draws."""
+    """Masks of consecutive updates, for the C++, which draws the same as :class:`KeepMask` where they are used."""
 
     keys: Tensor  # [S, 2] int64, the bits of each seed's keys
     first: int  # element of its stream at which a seed's masks begin
@@ -46,35 +40,16 @@ class KeepMask:
     double's cost.
     """
 
-    def __init__(self, out: np.ndarray, rate: float, *, native: bool = False) -> None:
-        """Take ``out`` (uint8, one-dimensional) as the mask's memory; it starts as all ones.
-
-        ``native`` draws the same bits by C++, in all threads.
-
-        Raises:
-            BuildError: ``native``, and the C++ cannot be compiled here.
-
-        """
-        self._out, self._rate = out, rate
+    def __init__(self, out: np.ndarray, rate: float) -> None:
+        """Take ``out`` (uint8, one-dimensional) as the mask's memory; it starts as all ones."""
+        self._out = out
         self._whole = int(rate * 2**16)
         self._rest = rate * 2**16 - self._whole
-        self._draw = library(SOURCE, torch.float32).draw_keep if native else None
         out.fill(1)
 
     def redraw(self, rng: np.random.Generator) -> None:
         """Draw a fresh mask; ``rng`` gives its two keys."""
-        keys = draw_keys(rng)
-        if self._draw is None:
-            self._draw_by_numpy(*keys)
-        else:
-            self._draw(
-                ctypes.c_void_p(self._out.ctypes.data),
-                ctypes.c_int64(self._out.size),
-                ctypes.c_void_p(keys.ctypes.data),
-                ctypes.c_double(self._rate),
-            )
-
-    def _draw_by_numpy(self, key: np.uint64, tie_key: np.uint64) -> None:
+        key, tie_key = draw_keys(rng)
         for start in range(0, self._out.size, BLOCK):
             out = self._out[start : start + BLOCK]
             words = _words(key, np.arange(start // 4, (start + out.size + 3) // 4, dtype=np.uint64))
