@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import math
 
+import torch
 from torch import Tensor
 
 from droq_exp.learner.dropout import KeyedMasks
@@ -45,9 +47,9 @@ class CriticUpdates:
 
         """
         self._geometry = geometry(critic_shapes(spec), spec.dtype, spec.dropout_rate)
+        self._critics = spec.num_critics
         call = CriticCall(
             network=self._geometry,
-            seeds=spec.seeds,
             passes=spec.target_forwards,
             target_passes=spec.target_passes,
             batch=spec.batch_size,
@@ -79,12 +81,20 @@ class CriticUpdates:
 
         The masks of ``keep`` are drawn by the thread that needs them.
         """
-        self._native.call.updates = inputs.shape[1]
-        state = [critic, critic_before_last, target, moment1, moment2, sums]
-        self._native.call.first_keep = keep.first if keep else 0
+        call = self._native.call
+        call.updates = inputs.shape[1]
+        call.first_keep = keep.first if keep else 0
+        state = dict(zip(_STATE, [critic, critic_before_last, target, moment1, moment2, sums], strict=True))
         read = [inputs, next_inputs, reward, discount, subset, valid, mixture]
-        self._native.run(
-            dict(zip(_STATE, state, strict=True)),
-            dict(zip([*_BULK, *_DRAWN], read, strict=True)),
-            {"coefficients": coefficients, "keep": keep.keys if keep else None},
-        )
+        by_seed = dict(zip([*_BULK, *_DRAWN], read, strict=True))
+        # Seeds do not depend on each other. Those that the threads have no use for wait their turn, because all updates
+        # of a few seeds stay in the caches, and an update of many does not.
+        at_once = math.ceil(torch.get_num_threads() / self._critics)
+        for first in range(0, len(critic), at_once):
+            seeds = slice(first, first + at_once)
+            call.seeds = len(critic[seeds])
+            self._native.run(
+                {name: tensor[seeds] for name, tensor in state.items()},
+                {name: None if tensor is None else tensor[seeds] for name, tensor in by_seed.items()},
+                {"coefficients": coefficients, "keep": keep.keys[seeds] if keep else None},
+            )
