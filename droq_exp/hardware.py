@@ -55,7 +55,7 @@ def set_up(config: HardwareConfig) -> Hardware:
     torch.set_float32_matmul_precision(MATMUL_PRECISION[config.precision])
     _keep_freed_memory()
     compile_updates = config.compile and _can_compile(device)
-    native = compile_updates and config.native and _can_build(config.precision == "bf16")
+    native = compile_updates and device == "cpu" and config.native and _can_build(config.precision == "bf16")
     words = f"cpu, {threads} threads" if device == "cpu" else f"{device} ({torch.cuda.get_device_name(device)})"
     words = words if compile_updates else f"{words}, eager"
     return Hardware(device, compile_updates, native, words, device_step=device != "cpu")
