@@ -17,7 +17,7 @@ from droq_exp.learner.spec import LearnerSpec
 class ActingPolicy:
     """The policies of S seeds, each at n observations of its own."""
 
-    def __init__(self, flat: Tensor, spec: LearnerSpec, action_map: Tensor) -> None:
+    def __init__(self, flat: Tensor, spec: LearnerSpec, action_map: np.ndarray) -> None:
         """Look at the actors' parameters ``flat`` ``[S, n_actor]``, on any device, from now on: they change in place.
 
         ``action_map`` is ``[2, act]``: scale and offset from [-1, 1] to what the environment sees.
@@ -25,7 +25,7 @@ class ActingPolicy:
         params = named(flat.detach(), actor_shapes(spec))
         self._layers = [(params[f"weight{i}"][:, 0], params[f"bias{i}"][:, 0]) for i in range(len(params) // 2)]
         self._act_dim = spec.act_dim
-        self._scale, self._offset = action_map.cpu().numpy()
+        self._scale, self._offset = action_map
         # Observations are copied here: torch aligns its memory, NumPy does not, and multiplications may round by that.
         self._obs = torch.empty(spec.seeds, 1, spec.obs_dim, dtype=spec.dtype)
 

@@ -119,7 +119,7 @@ class Agent:
                 self.device,
                 keyed=self.learner.native,
             )
-        self._policy = ActingPolicy(self.state.actor, self.spec, self.learner.action_map)
+        self._policy = ActingPolicy(self.state.actor, self.spec, action_map.numpy())
         self._exploration = [generator(seed, Stream.EXPLORATION) for seed in seeds]
         self._action_low, self._action_high = action_low, action_high
 
