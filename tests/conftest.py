@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
@@ -13,7 +14,12 @@ from wandb_server import FakeServer, QuietServer
 
 
 def pytest_configure() -> None:
-    """One thread: the tests' tensors are small, and threads that wait for each other cost more than they save."""
+    """One thread: the tests' tensors are small, and threads that wait for each other cost more than they save.
+
+    And Ctrl-C counts: what is started in the background of a shell ignores it, and so would all that the tests start.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that tests start
     torch.set_num_threads(1)
 

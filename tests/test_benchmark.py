@@ -99,7 +99,7 @@ def test_the_command_ends_with_a_line_of_json() -> None:
     assert (told["benchmark"], told["algo"], told["env"], told["seeds"]) == ("learner", "redq", "Hopper-v5", 1)
     assert told["ms_per_env_step"] > 0
     assert told["floor_ms"] > 0
-    assert abs(told["ratio"] - told["ms_per_env_step"] / told["floor_ms"]) < 0.01 * told["ratio"]
+    assert abs(told["ratio"] - told["ms_per_env_step"] / told["floor_ms"]) < 0.05 * told["ratio"]  # of rounded times
 
 
 def test_a_sweep_is_measured_point_by_point(capsys: pytest.CaptureFixture[str]) -> None:
