@@ -62,10 +62,10 @@ class CriticUpdates {
   // a random subset's: then it waits for the others only before it combines the target passes.
   void run() {
     std::fill(logged, logged + 2 * K, T(0));
-    const bool shared = parts > 1;
 #pragma omp parallel
     {
       const FlushDenormals flush;
+      const bool shared = parts > 1 || K % omp_get_num_threads();  // there may be fewer threads than were asked for
       for (int u = 0; u < c.updates; u++) {
 #pragma omp for schedule(static)
         for (int task = 0; task < c.seeds * c.passes * target_parts; task++) target_rows(u, task);
