@@ -41,7 +41,7 @@ def train(config: Config, recipe: Config, overrides: Sequence[str] = ()) -> int:
         Held: another process trains in one of the directories.
 
     """
-    seeds = config.seed if isinstance(config.seed, list) else [config.seed]
+    seeds = config.seeds
     for seed in seeds:
         check_identity(run_directory(config, recipe, seed), config)
     seeds = [seed for seed in seeds if not _already_finished(config, recipe, seed)]

@@ -62,7 +62,7 @@ def build_learner(config: Config, machine: Hardware, held: int | None = None) ->
 
     None: as many as a run has at its first update.
     """
-    seeds = seeds_of(config)
+    seeds = config.seeds
     agent = build_agent(config, seeds, make_environments(config, 1)[0], machine)
     replay = Replay(len(seeds), config.training.replay_size, agent.spec.row_size, agent.device)
     rng = np.random.default_rng(0)
@@ -97,7 +97,7 @@ def described(config: Config, machine: Hardware) -> dict[str, Any]:
         "env": config.env.id,
         "codebase": config.codebase.name,
         "dropout_rate": config.algo.dropout_rate,
-        "seeds": len(seeds_of(config)),
+        "seeds": len(config.seeds),
         "device": machine.description,
         "compiled": machine.compile_updates,
         "native": machine.native,
@@ -107,15 +107,10 @@ def described(config: Config, machine: Hardware) -> dict[str, Any]:
 
 def rounded(config: Config, times: LearnerTimes) -> dict[str, float]:
     """``times`` as they are printed; updates are critic updates, of all seeds together."""
-    updates = len(seeds_of(config)) * config.algo.utd_ratio
+    updates = len(config.seeds) * config.algo.utd_ratio
     return {
         "updates_per_second": round(updates * 1e3 / times.ms_per_env_step, 1),
         "ms_per_env_step": round(times.ms_per_env_step, 3),
         "floor_ms": round(times.floor_ms, 3),
         "ratio": round(times.ratio, 3),
     }
-
-
-def seeds_of(config: Config) -> list[int]:
-    """The seeds that are trained side by side."""
-    return config.seed if isinstance(config.seed, list) else [config.seed]

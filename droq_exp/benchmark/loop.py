@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from droq_exp import hardware
-from droq_exp.benchmark.learner import described, seeds_of
+from droq_exp.benchmark.learner import described
 from droq_exp.benchmark.scratch import AfterStep, train_timed
 from droq_exp.benchmark.timing import synchronise
 from droq_exp.config import Config
@@ -90,7 +90,7 @@ def benchmark_loop(config: Config, recipe: Config, steps: int) -> dict[str, Any]
     evaluation = times.evaluation / config.eval.interval
     checkpoint = times.checkpoint / config.checkpoint.interval
     total = times.step + evaluation + checkpoint
-    seeds = len(seeds_of(config))
+    seeds = len(config.seeds)
     return {
         "benchmark": "loop",
         **described(config, machine),

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from droq_exp import hardware
-from droq_exp.benchmark.learner import described, seeds_of
+from droq_exp.benchmark.learner import described
 from droq_exp.benchmark.process_memory import peak_bytes, resident_bytes
 from droq_exp.config import Config, compose
 from droq_exp.identity import run_directory
@@ -54,7 +54,7 @@ def benchmark_memory(config: Config, recipe: Config, steps: int) -> dict[str, An
         )
         if train(config, recipe) != 0:
             raise RuntimeError("the run failed")
-        checkpoint = run_directory(config, recipe, seeds_of(config)[0]) / "checkpoint"
+        checkpoint = run_directory(config, recipe, config.seeds[0]) / "checkpoint"
         sizes = {path.name: path.stat().st_size for path in checkpoint.iterdir()}
     machine = hardware.set_up(config.hardware)
     return {

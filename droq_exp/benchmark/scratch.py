@@ -11,7 +11,6 @@ from dataclasses import replace
 
 from droq_exp import hardware
 from droq_exp.agent import Agent
-from droq_exp.benchmark.learner import seeds_of
 from droq_exp.benchmark.timing import WARM_UP_STEPS, synchronise
 from droq_exp.config import Config
 from droq_exp.lock import RunLock
@@ -72,7 +71,7 @@ def scratch_runs(config: Config, recipe: Config, machine: hardware.Hardware) -> 
     with ExitStack() as closing:
         config = replace(config, output_dir=closing.enter_context(tempfile.TemporaryDirectory()))
         runs = []
-        for seed in seeds_of(config):
+        for seed in config.seeds:
             place = run_directory(config, recipe, seed)
             place.mkdir(parents=True)
             lock = closing.enter_context(RunLock.acquire(place))

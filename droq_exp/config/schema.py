@@ -199,3 +199,8 @@ class Config:
     seed: Any = 0  # an integer, or a list of different integers: trained side by side
     experiment_name: str = "runs"  # first folder below output_dir; by default the chosen experiment
     output_dir: str = "outputs"
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds that are trained side by side, one as much as several."""
+        return self.seed if isinstance(self.seed, list) else [self.seed]

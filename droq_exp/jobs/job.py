@@ -71,8 +71,7 @@ class Job:
     def _train(self) -> int:
         config, recipe = compose(self.overrides)
         config = replace(config, hardware=hardware_of_process(config.hardware))
-        seeds = config.seed if isinstance(config.seed, list) else [config.seed]
-        here = [str(run_directory(config, recipe, seed)) for seed in seeds]
+        here = [str(run_directory(config, recipe, seed)) for seed in config.seeds]
         if here != self.directories:
             raise RuntimeError(f"the job was submitted for {self.directories}, but what is installed now makes {here}")
         os.environ["OMP_NUM_THREADS"] = str(config.hardware.threads)

@@ -107,7 +107,7 @@ def _runs(index: int, point: Sequence[str], config: Config, recipe: Config) -> l
     kept = [item for item in overrides.parse(point) if item.key_or_group not in ("seed", "output_dir")]
     shared = (*map(overrides.text, kept), f"output_dir='{quoted}'")
     config = replace(config, output_dir=str(output_dir))
-    seeds = config.seed if isinstance(config.seed, list) else [config.seed]
     return [
-        PlannedRun(index, replace(config, seed=seed), run_directory(config, recipe, seed), shared) for seed in seeds
+        PlannedRun(index, replace(config, seed=seed), run_directory(config, recipe, seed), shared)
+        for seed in config.seeds
     ]
