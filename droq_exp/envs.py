@@ -80,7 +80,7 @@ def _kind(space: spaces.Space) -> str:
 def _log_mujoco_warnings() -> None:
     """Send MuJoCo's warnings to Python's logging; left alone, it appends to MUJOCO_LOG.TXT in the current directory.
 
-    To be called before a model is compiled. MuJoCo has one handler per process: one that somebody else installed stays.
+    MuJoCo has one handler per process: one that somebody else installed stays.
     """
     try:
         import mujoco
@@ -91,6 +91,4 @@ def _log_mujoco_warnings() -> None:
 
 
 def _log_mujoco_warning(message: str) -> None:
-    # Deprecated attributes in Gymnasium's own model files (HalfCheetah's settotalmass) concern nobody who trains.
-    level = logging.INFO if "is deprecated and will be removed" in message else logging.WARNING
-    log.log(level, "MuJoCo: %s", message.strip())
+    log.warning("MuJoCo: %s", message.strip())
