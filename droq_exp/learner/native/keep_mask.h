@@ -16,7 +16,9 @@ inline uint64_t mix(uint64_t x) {
   return x ^ (x >> 31);
 }
 
-inline uint64_t word(uint64_t key, uint64_t index) { return mix(key + (index + 1) * 0x9E3779B97F4A7C15u); }
+constexpr uint64_t STEP = 0x9E3779B97F4A7C15u;  // between two words, before they are mixed
+
+inline uint64_t word(uint64_t key, uint64_t index) { return mix(key + (index + 1) * STEP); }
 
 typedef uint16_t __attribute__((may_alias)) Sixteen;  // bits of a word
 
@@ -36,7 +38,8 @@ struct KeepMask {
     for (int64_t done = 0; done < count; done += BLOCK) {
       alignas(64) uint64_t words[BLOCK / 4 + 1];
       const int64_t size = std::min(BLOCK, count - done), used = (ahead + size + 3) / 4;
-      for (int64_t i = 0; i < used; i++) words[i] = word(key, uint64_t((start + done) / 4 + i));
+      uint64_t x = key + uint64_t((start + done) / 4 + 1) * STEP;  // as word() has it; adding is a third faster
+      for (int64_t i = 0; i < used; i++, x += STEP) words[i] = mix(x);
       finish(reinterpret_cast<const Sixteen*>(words) + ahead, start + done, size, keep + done);
     }
   }
