@@ -10,9 +10,9 @@ from torch import Tensor
 
 from droq_exp.acting import ActingPolicy
 from droq_exp.device_step import DeviceStep
-from droq_exp.learner.draws import Draws, DrawSampler
+from droq_exp.host_step import HostStep
+from droq_exp.learner.draws import Draws
 from droq_exp.learner.dropout import KeepMask
-from droq_exp.learner.learner import Learner
 from droq_exp.learner.networks import critic_shapes, critic_values, named, unflatten
 from droq_exp.learner.spec import LearnerSpec
 from droq_exp.learner.state import CRITIC_METRICS, POLICY_METRICS, LearnerState
@@ -100,26 +100,13 @@ class Agent:
         )
         action_map = torch.as_tensor(style.action_map(action_low, action_high), dtype=torch.float32)
         self.state = LearnerState.initial(self.spec, seeds, self.device)
-        self.device_step: DeviceStep | None = None
-        self.learner: Learner
-        if device_step:
-            self.device_step = DeviceStep(
-                self.spec, self.state, action_map.to(self.device), style, seeds, compile_updates=compile_updates
-            )
-            self.learner = self.device_step.learner
-        else:
-            self.learner = Learner(
-                self.spec, self.state, action_map.to(self.device), compile_updates=compile_updates, native=native
-            )
-            self._sampler = DrawSampler(
-                self.spec,
-                seeds,
-                style.minibatches(utd_ratio),
-                len(style.policy_updates(utd_ratio)),
-                self.device,
-                keyed=self.learner.native,
-            )
         self._policy = ActingPolicy(self.state.actor, self.spec, action_map.numpy())
+        parts = self.spec, self.state, action_map.to(self.device), style, seeds
+        self.environment_step: HostStep | DeviceStep
+        if device_step:
+            self.environment_step = DeviceStep(*parts, compile_updates=compile_updates)
+        else:
+            self.environment_step = HostStep(*parts, self._policy, compile_updates=compile_updates, native=native)
         self._exploration = [generator(seed, Stream.EXPLORATION) for seed in seeds]
         self._action_low, self._action_high = action_low, action_high
 
@@ -132,25 +119,17 @@ class Agent:
     def explore(self, obs: np.ndarray) -> np.ndarray:
         """Sample the policy's actions ``[S, act]`` for observations ``[S, obs]``."""
         noise = np.stack([rng.standard_normal(self.spec.act_dim, dtype=np.float32) for rng in self._exploration])
-        if self.device_step:
-            return self.device_step.explore(obs, noise)
-        return self._policy.sample(obs[:, None], noise[:, None])[:, 0]
+        return self.environment_step.explore(obs, noise)
 
     @torch.no_grad()
     def sample(self, replay: Replay) -> Batch:
         """Draw all that is random in the updates of one environment step, and gather their minibatches."""
-        if self.device_step:
-            return Batch(*self.device_step.sample(replay))
-        draws = self._sampler.draw(replay.size)
-        return Batch(replay.gather(draws.indices).unflatten(1, (-1, self.spec.batch_size)), draws)
+        return Batch(*self.environment_step.sample(replay))
 
     @torch.no_grad()
     def update(self, batch: Batch) -> None:
         """Run the updates of one environment step."""
-        if self.device_step:
-            self.device_step.update(batch.rows, batch.draws)
-        else:
-            self.style.update(self.learner, batch.rows, batch.draws)
+        self.environment_step.update(batch.rows, batch.draws)
 
     def act(self, obs: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Act for every seed at n observations at once, without a stream of the agent's own.
@@ -203,8 +182,7 @@ class Agent:
             "tensors": self.state.full_member(member),
             "critic_updates": self.state.critic_updates,
             "policy_updates": self.state.policy_updates,
-            # On the device they follow from the seed and the number of updates.
-            "draws": {} if self.device_step else self._sampler.member_state(member),
+            "draws": self.environment_step.draws_state(member),
             "exploration": generator_state(self._exploration[member]),
         }
 
@@ -213,8 +191,7 @@ class Agent:
         self.state.load_member(member, state["tensors"])
         self.state.critic_updates = state["critic_updates"]
         self.state.policy_updates = state["policy_updates"]
-        if not self.device_step:
-            self._sampler.load_member_state(member, state["draws"])
+        self.environment_step.load_draws_state(member, state["draws"])
         set_generator_state(self._exploration[member], state["exploration"])
 
     def non_finite(self, member: int) -> list[str]:

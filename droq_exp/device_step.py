@@ -5,6 +5,8 @@ Between the graphs the host launches a few copies and fills, and waits for one t
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -72,6 +74,13 @@ class DeviceStep:
         inputs = torch.from_numpy(np.concatenate([obs, noise], -1)[:, None]).to(self._act_inputs.dtype)
         self._act_inputs.copy_(to_device(inputs, self._act_inputs.device))
         return self._captured_act().cpu().numpy()
+
+    def draws_state(self, member: int) -> dict[str, Any]:
+        """Return nothing: what seed ``member`` draws follows from the seed and the number of updates."""
+        return {}
+
+    def load_draws_state(self, member: int, state: dict[str, Any]) -> None:
+        """Take what :meth:`draws_state` returned, or a run's generators that it had on a CPU, which are not needed."""
 
     def draw(self, replay: Replay) -> tuple[Tensor, Draws]:
         """Do the work of :meth:`sample` on the device."""

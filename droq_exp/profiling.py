@@ -21,6 +21,7 @@ from droq_exp.benchmark.process_memory import peak_bytes
 from droq_exp.benchmark.scratch import NEVER, AfterStep, train_timed
 from droq_exp.benchmark.timing import timed
 from droq_exp.config import Config, compose
+from droq_exp.device_step import DeviceStep
 from droq_exp.learner.cuda_graph import Captured
 from droq_exp.learner.draws import Draws
 from droq_exp.loop import TrainingLoop
@@ -110,12 +111,12 @@ def _critic_updates(agent: Agent) -> Callable[[Tensor, Draws], None]:
     def update(rows: Tensor, draws: Draws) -> None:
         start = 0
         for last in agent.style.policy_updates(agent.spec.utd_ratio):
-            agent.learner.critic_updates(rows, draws, start, last + 1)
+            agent.environment_step.learner.critic_updates(rows, draws, start, last + 1)
             start = last + 1
 
-    if agent.device_step is None:
-        return update
-    return Captured(update, agent.device, agent.device_step.learner.changed_tensors)
+    if isinstance(agent.environment_step, DeviceStep):
+        return Captured(update, agent.device, agent.environment_step.learner.changed_tensors)
+    return update
 
 
 def _peak_memory(device: torch.device) -> int:

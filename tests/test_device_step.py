@@ -198,7 +198,7 @@ def test_other_experience_is_captured_anew() -> None:
 def captured_on_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Train as on a GPU, but on the CPU."""
     set_up = hardware.set_up
-    monkeypatch.setattr(hardware, "set_up", lambda config: replace(set_up(config), device_step=True))
+    monkeypatch.setattr(hardware, "set_up", lambda *given: replace(set_up(*given), device_step=True))
 
 
 @pytest.mark.usefixtures("elsewhere", "captured_on_cpu")
@@ -247,8 +247,8 @@ GPU = torch.device("meta")
 
 def step_on_gpu(algorithm: Algorithm, style: Style) -> tuple[DeviceStep, Replay]:
     agent = agent_of(algorithm, style, device="meta")
-    assert agent.device_step is not None
-    return agent.device_step, Replay(len(SEEDS), 60, 2 * OBS_DIM + ACT_DIM + 2, GPU)
+    assert isinstance(agent.environment_step, DeviceStep)
+    return agent.environment_step, Replay(len(SEEDS), 60, 2 * OBS_DIM + ACT_DIM + 2, GPU)
 
 
 @pytest.mark.parametrize(
