@@ -16,10 +16,14 @@ import torch
 from droq_exp.config.schema import HardwareConfig
 from droq_exp.cores import has_bf16, usable_cores
 from droq_exp.learner.native import actor, critic_updates
-from droq_exp.learner.native.build import BuildError, gemm_address, library
+from droq_exp.learner.native.build import BuildError, build, gemm_address
 
 # glibc's mallopt parameters (malloc.h)
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+
+# Critic updates of a run from which torch.compile pays: it takes 20 s where its cache is empty, and then saves 1 ms
+# (SAC) to 4 ms (DroQ) of each. The C++ takes 4 s once per user, and saves more.
+WORTH_COMPILING = 20_000
 
 # By hardware.precision, of float32 matrix multiplications: oneDNN rounds the factors to bf16 and sums in float32.
 MATMUL_PRECISION = {"fp32": "highest", "tf32": "high", "bf16": "medium"}
@@ -36,8 +40,12 @@ class Hardware:
     device_step: bool = False  # acting, random numbers and updates as CUDA graphs
 
 
-def set_up(config: HardwareConfig) -> Hardware:
+def set_up(config: HardwareConfig, updates: int | None = None) -> Hardware:
     """Apply the thread, precision and memory settings to this process and resolve the device.
+
+    Args:
+        config: what is asked for.
+        updates: critic updates that the run makes from its first step to its last; None: more than enough to compile.
 
     Raises:
         RuntimeError: a CUDA device or bf16 instructions are asked for and there are none.
@@ -54,8 +62,10 @@ def set_up(config: HardwareConfig) -> Hardware:
     torch.set_num_threads(threads)
     torch.set_float32_matmul_precision(MATMUL_PRECISION[config.precision])
     _keep_freed_memory()
-    compile_updates = config.compile and _can_compile(device)
-    native = compile_updates and device == "cpu" and config.native and _can_build(config.precision == "bf16")
+    can_compile = config.compile is not False and _can_compile(device)
+    native = can_compile and device == "cpu" and config.native and _can_build(config.precision == "bf16")
+    pays = config.compile or updates is None or updates >= WORTH_COMPILING
+    compile_updates = native or (can_compile and pays)
     words = f"cpu, {threads} threads" if device == "cpu" else f"{device} ({torch.cuda.get_device_name(device)})"
     words = words if compile_updates else f"{words}, eager"
     return Hardware(device, compile_updates, native, words, device_step=device != "cpu")
@@ -74,8 +84,7 @@ def _can_compile(device: str) -> bool:
 def _can_build(bf16: bool) -> bool:
     """Whether this project's C++ can be compiled here; where it cannot, say so once in this process."""
     try:
-        for source in (actor.SOURCE, critic_updates.SOURCE):
-            library(source, torch.float32)
+        build((actor.SOURCE, critic_updates.SOURCE), torch.float32)
         gemm_address(torch.float32, bf16=bf16)
     except BuildError as error:
         print(f"warning: {error}: updates run without this project's C++, more slowly", file=sys.stderr, flush=True)

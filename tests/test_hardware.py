@@ -14,7 +14,8 @@ import torch
 from torch._inductor import config, cpu_vec_isa
 from torch._inductor.cpp_builder import get_cpp_compiler
 
-from droq_exp.hardware import _skip_instruction_checks
+from droq_exp.config.schema import HardwareConfig
+from droq_exp.hardware import _skip_instruction_checks, set_up
 
 
 @pytest.fixture(autouse=True)
@@ -40,6 +41,28 @@ def test_a_compiler_that_does_not_know_the_instructions_is_tested_as_ever(tmp_pa
     assert subprocess.run([old], check=False).returncode == 1
     _skip_instruction_checks(str(old))
     assert config.cpp.vec_isa_ok is None
+
+
+@pytest.mark.parametrize(
+    ("asked", "native", "updates", "compiled"),
+    [
+        (None, False, 19_999, False),
+        (None, False, 20_000, True),
+        (None, False, None, True),
+        (True, False, 1, True),
+        (False, False, 20_000, False),
+        (None, True, 1, True),  # C++ is kept per user: no run but the first ever waits for it
+        (False, True, 20_000, False),
+    ],
+)
+def test_a_run_too_short_for_it_does_without_torch_compile(
+    asked: bool | None, native: bool, updates: int | None, compiled: bool
+) -> None:
+    config = HardwareConfig(device="cpu", threads=torch.get_num_threads(), compile=asked, native=native)
+    machine = set_up(config, updates)
+    assert machine.compile_updates is compiled
+    assert machine.native is (native and compiled)
+    assert ("eager" in machine.description) is not compiled
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,7 @@ class HardwareConfig:
 
     device: str = "auto"  # auto | cpu | cuda | cuda:<index>
     threads: int | None = None  # None: the physical cores that this process may use
-    compile: bool = True
+    compile: bool | None = None  # None: by torch.compile only where the run is long enough for it to pay
     native: bool = True  # this project's C++, where it can be compiled
     precision: str = "fp32"  # fp32 | tf32 (CUDA only) | bf16 (CPU only): of matrix multiplications
     detect_anomaly: bool = False  # look for infinities and NaN after every environment step, not at evaluations only
@@ -204,3 +204,8 @@ class Config:
     def seeds(self) -> list[int]:
         """The seeds that are trained side by side, one as much as several."""
         return self.seed if isinstance(self.seed, list) else [self.seed]
+
+    @property
+    def critic_updates(self) -> int:
+        """Critic updates of a seed from the first step to the last."""
+        return max(0, self.training.total_steps - self.training.start_steps) * self.algo.utd_ratio

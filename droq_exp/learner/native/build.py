@@ -8,6 +8,8 @@ import os
 import platform
 import subprocess
 import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 
@@ -47,31 +49,27 @@ class BuildError(Exception):
     """Why this machine cannot run the C++ part, in a line."""
 
 
+def build(names: Sequence[str], dtype: torch.dtype) -> None:
+    """Compile what is missing of several sources side by side, and load all: :func:`library` then has them at once."""
+    missing = [(command, path) for command, path in (_target(name, dtype) for name in names) if not path.exists()]
+    if missing:
+        with ThreadPoolExecutor(len(missing)) as pool:
+            list(pool.map(_compile, *zip(*missing, strict=True)))
+    for name in names:
+        library(name, dtype)
+
+
 @lru_cache
 def library(name: str, dtype: torch.dtype) -> ctypes.CDLL:
     """Load ``<name>.cpp``, compiled for numbers of ``dtype``.
-
-    The result is kept in torch.compile's cache directory, under a name that depends on the source, the compiler, its
-    flags and the CPU.
 
     Raises:
         BuildError: it cannot be compiled here, or does not share torch's threads.
 
     """
-    from torch._inductor.cpp_builder import get_cpp_compiler
-    from torch._inductor.exc import InvalidCxxCompiler
-    from torch._inductor.runtime.cache_dir_utils import cache_dir
-
-    try:
-        compiler = get_cpp_compiler()
-    except InvalidCxxCompiler as error:
-        raise BuildError("no C++ compiler found") from error
-    source = b"".join(path.read_bytes() for path in (SOURCES / f"{name}.cpp", *sorted(SOURCES.glob("*.h"))))
-    command = [compiler, *FLAGS, f"-DSCALAR={SCALARS[dtype]}"]
-    key = hashlib.sha256(b"\0".join([source, " ".join(command).encode(), _version(compiler), _cpu()])).hexdigest()[:16]
-    path = Path(cache_dir(), "droq_exp", f"{name}-{key}.so")
+    command, path = _target(name, dtype)
     if not path.exists():
-        _compile([*command, str(SOURCES / f"{name}.cpp")], path)
+        _compile(command, path)
     try:
         loaded = ctypes.CDLL(str(path))
     except OSError as error:
@@ -95,6 +93,26 @@ def gemm_address(dtype: torch.dtype, *, bf16: bool) -> int:
         return ctypes.cast(getattr(blas, name), ctypes.c_void_p).value or 0
     except (OSError, AttributeError) as error:
         raise BuildError(f"torch shows no {name}") from error
+
+
+def _target(name: str, dtype: torch.dtype) -> tuple[list[str], Path]:
+    """Return the compiler's command for ``<name>.cpp``, and where its result is kept.
+
+    That is in torch.compile's cache directory, under a name that depends on source, compiler, flags and CPU.
+    """
+    from torch._inductor.cpp_builder import get_cpp_compiler
+    from torch._inductor.exc import InvalidCxxCompiler
+    from torch._inductor.runtime.cache_dir_utils import cache_dir
+
+    try:
+        compiler = get_cpp_compiler()
+    except InvalidCxxCompiler as error:
+        raise BuildError("no C++ compiler found") from error
+    main = SOURCES / f"{name}.cpp"
+    source = b"".join(path.read_bytes() for path in (main, *sorted(SOURCES.glob("*.h"))))
+    command = [compiler, *FLAGS, f"-DSCALAR={SCALARS[dtype]}"]
+    key = hashlib.sha256(b"\0".join([source, " ".join(command).encode(), _version(compiler), _cpu()])).hexdigest()[:16]
+    return [*command, str(main)], Path(cache_dir(), "droq_exp", f"{name}-{key}.so")
 
 
 def _compile(command: list[str], path: Path) -> None:
