@@ -127,15 +127,8 @@ class Prepare {
     T* const own = scratch + omp_get_thread_num() * scratch_size();
     T* const buffers[2] = {own, own + int64_t(B) * net.widest};
     T *action = own + int64_t(2 * B) * net.widest, *log_prob = action + int64_t(B) * act;
-    const T* hidden = row + obs + act + 1;
-    int stride = row_size;
-    for (int i = 0; i < net.L; i++) {
-      const Layer<T> l = net.layer(c.params, i, int(s), 0);
-      T* x = buffers[i % 2];
-      net.multiply(count, l.out, l.in, hidden, stride, l.weight, x);
-      net.template finish_layer<false, false, false>(l, count, x, nullptr, x);
-      hidden = x, stride = l.out;
-    }
+    const T* hidden = net.pass(c.params, int(s), 0, count, row + obs + act + 1, row_size, no_mask, nullptr, buffers,
+                               static_cast<T*>(nullptr));
     T* output = buffers[net.L % 2];
     output_layer(net, c.params, int(s), count, hidden, output);
     const T *noise = at<T>(c.noise, s * c.noise_stride + first * act), *scale = at<T>(c.action_map, 0),

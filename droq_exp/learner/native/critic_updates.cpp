@@ -124,7 +124,7 @@ class CriticUpdates {
   // The results of a target pass, which the next update's leave alone: another thread may still read them then.
   T* next_value(int u, int64_t pass) const { return next_values + (u % 2 * c.seeds * c.passes + pass) * B; }
 
-  // Phase 1: one target pass on some rows of the next states. Nothing is kept: two layers' rows take turns.
+  // Phase 1: one target pass on some rows of the next states.
   void target_rows(int u, int task) {
     const int pass = task / target_parts, part = task % target_parts, s = pass / int(c.passes),
               t = pass % int(c.passes);
@@ -132,23 +132,9 @@ class CriticUpdates {
     const int drawn = t / int(c.target_passes), drawn_a_seed = int(c.passes / c.target_passes);
     const int n = c.subset ? int(c.subset[s * c.subset_stride + int64_t(u) * drawn_a_seed + drawn]) : drawn;
     T* const buffers[2] = {own_scratch(), own_scratch() + int64_t(B) * net.widest};
-    const T* hidden = input(c.next_inputs, c.next_inputs_stride, s, u, from);
-    T* values = next_value(u, pass) + from;
-    const Layer<T> top = net.layer(c.target, L, s, n);
-    uint8_t* keep = net.dropout() ? masks + omp_get_thread_num() * mask_size() : nullptr;
-    net.with_flags([&](auto drop, auto norm) {
-      for (int i = 0; i < L; i++) {
-        if (drop.value) draw_mask(u, s, false, i, t, from, rows, keep);
-        const Layer<T> l = net.layer(c.target, i, s, n, keep);
-        T* x = buffers[i % 2];
-        net.multiply(rows, l.out, l.in, hidden, l.in, l.weight, x);
-        if (i < L - 1)
-          net.template finish_layer<drop.value, norm.value, false>(l, rows, x, nullptr, x);
-        else
-          net.template finish_critic<drop.value, norm.value, false>(l, top.weight, *top.bias, rows, x, nullptr, values);
-        hidden = x;
-      }
-    });
+    auto draw = [&](int i, uint8_t* keep) { draw_mask(u, s, false, i, t, from, rows, keep); };
+    net.pass(c.target, s, n, rows, input(c.next_inputs, c.next_inputs_stride, s, u, from), int(c.network.in_dim), draw,
+             net.dropout() ? masks + omp_get_thread_num() * mask_size() : nullptr, buffers, next_value(u, pass) + from);
   }
 
   // The temporal-difference target of a row, from objectives.py's target_value.

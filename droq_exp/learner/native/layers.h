@@ -365,6 +365,30 @@ class Network {
     });
   }
 
+  // The same for `rows` rows of which nothing is kept: two layers' rows take turns in `buffers`, [rows, widest] each.
+  // `draw(i, mask)` draws into `mask`. Returns the last hidden layer's result; there is none where `values` takes the
+  // output unit's.
+  template <class Draw>
+  const T* pass(const void* flat, int s, int n, int rows, const T* input, int stride, Draw draw, uint8_t* mask,
+                T* const (&buffers)[2], T* values) const {
+    with_flags([&](auto drop, auto norm) {
+      for (int i = 0; i < L; i++) {
+        if (drop.value) draw(i, mask);
+        const Layer<T> l = layer(flat, i, s, n, mask);
+        T* x = buffers[i % 2];
+        multiply(rows, l.out, l.in, input, stride, l.weight, x);
+        if (i == L - 1 && values) {
+          const Layer<T> top = layer(flat, L, s, n);
+          finish_critic<drop.value, norm.value, false>(l, top.weight, *top.bias, rows, x, nullptr, values);
+        } else {
+          finish_layer<drop.value, norm.value, false>(l, rows, x, nullptr, x);
+        }
+        input = x, stride = l.out;
+      }
+    });
+    return input;
+  }
+
   // The way back, on the same rows: `dq` is the gradient at the output unit's values, or, where that is null, `d` that
   // at the last hidden layer's result. Leaves the gradients at the matrix products in `kept.normal`, and adds column
   // sums to `sums`: layer by layer those of bias, norm scale, norm shift and output weight. `scratch` is [rows + 1,
