@@ -340,53 +340,54 @@ class Network {
     return {values, inverse_stds, masks, rows, L, columns, geometry.widths};
   }
 
-  // Carry `rows` rows from row `from` on through the hidden layers of network `n` of seed `s`, the k-th of all, keeping
-  // its activations. `draw(i, mask)` draws the masks of layer i on these rows. Where `values` is not null, it receives
-  // the output unit's.
-  template <class Draw>
-  void forward(const void* flat, int s, int n, int k, int from, int rows, const T* input, int stride, Draw draw,
-               const Activations<T>& kept, T* values) const {
-    with_flags([&](auto drop, auto norm) {
-      for (int i = 0; i < L; i++) {
-        const int64_t offset = int64_t(from) * width(i);
-        uint8_t* keep = drop.value ? kept.mask(k, i) + offset : nullptr;
-        if (drop.value) draw(i, keep);
-        const Layer<T> l = layer(flat, i, s, n, keep);
-        T *x = kept.normal(k, i) + offset, *hidden = kept.hidden(k, i) + offset, *r = kept.inverse_std(k, i) + from;
-        multiply(rows, l.out, l.in, input, stride, l.weight, x);
-        if (i == L - 1 && values) {
-          const Layer<T> top = layer(flat, L, s, n);
-          finish_critic<drop.value, norm.value, true>(l, top.weight, *top.bias, rows, x, r, values);
-        } else {
-          finish_layer<drop.value, norm.value, true>(l, rows, x, r, hidden);
-        }
-        input = hidden, stride = l.out;
-      }
-    });
-  }
+  // Where a layer leaves some rows: `x`, `hidden` and `inverse_std` are as finish_layer has them.
+  struct Place {
+    T *x, *hidden, *inverse_std;
+    uint8_t* keep;
+  };
 
-  // The same for `rows` rows of which nothing is kept: two layers' rows take turns in `buffers`, [rows, widest] each.
-  // `draw(i, mask)` draws into `mask`. Returns the last hidden layer's result; there is none where `values` takes the
-  // output unit's.
-  template <class Draw>
-  const T* pass(const void* flat, int s, int n, int rows, const T* input, int stride, Draw draw, uint8_t* mask,
-                T* const (&buffers)[2], T* values) const {
+  // Carry some rows through the hidden layers of network `n` of seed `s`, those of layer i to `place(i)`, whose mask
+  // `draw(i, mask)` draws. KEPT leaves there what a backward pass asks for. Where `values` is not null, it receives the
+  // output unit's, else the last hidden layer's result is returned.
+  template <bool KEPT, class Draw, class Where>
+  const T* carry(const void* flat, int s, int n, int rows, const T* input, int stride, Draw draw, Where place,
+                 T* values) const {
     with_flags([&](auto drop, auto norm) {
       for (int i = 0; i < L; i++) {
-        if (drop.value) draw(i, mask);
-        const Layer<T> l = layer(flat, i, s, n, mask);
-        T* x = buffers[i % 2];
-        multiply(rows, l.out, l.in, input, stride, l.weight, x);
+        const Place to = place(i);
+        if (drop.value) draw(i, to.keep);
+        const Layer<T> l = layer(flat, i, s, n, to.keep);
+        multiply(rows, l.out, l.in, input, stride, l.weight, to.x);
         if (i == L - 1 && values) {
           const Layer<T> top = layer(flat, L, s, n);
-          finish_critic<drop.value, norm.value, false>(l, top.weight, *top.bias, rows, x, nullptr, values);
+          finish_critic<drop.value, norm.value, KEPT>(l, top.weight, *top.bias, rows, to.x, to.inverse_std, values);
         } else {
-          finish_layer<drop.value, norm.value, false>(l, rows, x, nullptr, x);
+          finish_layer<drop.value, norm.value, KEPT>(l, rows, to.x, to.inverse_std, to.hidden);
         }
-        input = x, stride = l.out;
+        input = to.hidden, stride = l.out;
       }
     });
     return input;
+  }
+
+  // Keep the activations of `rows` rows from row `from` on, of the k-th network of all.
+  template <class Draw>
+  void forward(const void* flat, int s, int n, int k, int from, int rows, const T* input, int stride, Draw draw,
+               const Activations<T>& kept, T* values) const {
+    auto place = [&](int i) -> Place {
+      const int64_t offset = int64_t(from) * width(i);
+      return {kept.normal(k, i) + offset, kept.hidden(k, i) + offset, kept.inverse_std(k, i) + from,
+              dropout() ? kept.mask(k, i) + offset : nullptr};
+    };
+    carry<true>(flat, s, n, rows, input, stride, draw, place, values);
+  }
+
+  // Keep nothing: two layers' rows take turns in `buffers`, [rows, widest] each, and all masks in `mask`.
+  template <class Draw>
+  const T* pass(const void* flat, int s, int n, int rows, const T* input, int stride, Draw draw, uint8_t* mask,
+                T* const (&buffers)[2], T* values) const {
+    auto place = [&](int i) -> Place { return {buffers[i % 2], buffers[i % 2], nullptr, mask}; };
+    return carry<false>(flat, s, n, rows, input, stride, draw, place, values);
   }
 
   // The way back, on the same rows: `dq` is the gradient at the output unit's values, or, where that is null, `d` that
