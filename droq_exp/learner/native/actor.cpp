@@ -197,7 +197,7 @@ class PolicyUpdate {
   int64_t scratch_size() const { return backward_size() + 4 * critics.columns + int64_t(B) * (obs + 4 * act + 1) + 16; }
   int64_t backward_size() const {
     const int widest = std::max(actor.widest, critics.widest);
-    return int64_t(std::max(B + 1, widest)) * widest;
+    return int64_t(std::max(B + ROWS_AT_ONCE, widest)) * widest;
   }
   T* own_scratch() const { return scratch + omp_get_thread_num() * scratch_size(); }
 

@@ -20,7 +20,9 @@ SOURCES = Path(__file__).parent
 # loading the library does not change how the process treats denormal numbers (layers.h does, while an update runs).
 FLAGS = [
     "-std=c++20",
-    "-O3",
+    "-O2",  # with vectors where they pay: as fast as -O3 here, in two thirds of the compile time
+    "-ftree-vectorize",
+    "-fvect-cost-model=dynamic",
     "-march=native",
     *(["-mprefer-vector-width=512"] if platform.machine() in ("x86_64", "AMD64") else []),
     "-fno-math-errno",

@@ -98,8 +98,8 @@ class CriticUpdates {
   uint8_t* masks;
   Activations<T> kept;
 
-  // A thread's own memory: two layers' rows of a target pass; rows of a gradient and one more; or a weight's gradient.
-  int64_t scratch_size() const { return int64_t(std::max(2 * B + 1, net.widest)) * net.widest; }
+  // A thread's own memory: two layers' rows of a target pass; rows of a gradient and some more; or a weight's gradient.
+  int64_t scratch_size() const { return int64_t(std::max(2 * B + ROWS_AT_ONCE, net.widest)) * net.widest; }
   int64_t mask_size() const { return (int64_t(B) * net.widest + 63) / 64 * 64; }  // a target pass's mask of a layer
   T* own_scratch() const { return scratch + omp_get_thread_num() * scratch_size(); }
 

@@ -1,5 +1,5 @@
 // What the critics' and the actor's updates share: networks of Linear, dropout, layer norm and ReLU, forward and
-// backward on some rows, and Adam.
+// backward on some rows, and Adam. What a layer does around its matrix products is in rows.h.
 //
 // A matrix is row-major; `[a, b]` gives its shape.
 
@@ -20,6 +20,7 @@
 #endif
 
 #include "keep_mask.h"
+#include "rows.h"
 
 #ifndef SCALAR
 #define SCALAR float  // or double
@@ -49,7 +50,7 @@ int max_threads() { return omp_get_max_threads(); }
 
 namespace {
 
-constexpr double BETA1 = 0.9, BETA2 = 0.999, ADAM_EPS = 1e-8, LAYER_NORM_EPS = 1e-5;
+constexpr double BETA1 = 0.9, BETA2 = 0.999, ADAM_EPS = 1e-8;
 
 template <class T>
 const T* at(const void* data, int64_t offset) {
@@ -95,28 +96,6 @@ inline int share(int64_t matrices, int rows) {
   const int threads = omp_get_max_threads();
   return std::min(rows, threads / std::gcd(int(matrices), threads));
 }
-
-// f(0) + ... + f(width - 1) in four chains, for an addition takes longer to finish than to start. Inlined, or else what
-// f refers to is read from memory at every step.
-template <class F>
-[[gnu::always_inline]] inline auto sum(int width, F f) {
-  const int quarter = width / 4;
-  decltype(f(0)) a = 0, b = 0, c = 0, d = 0;
-#pragma omp simd reduction(+ : a, b, c, d)
-  for (int j = 0; j < quarter; j++) {
-    a += f(j), b += f(j + quarter), c += f(j + 2 * quarter), d += f(j + 3 * quarter);
-  }
-  for (int j = 4 * quarter; j < width; j++) a += f(j);
-  return (a + b) + (c + d);
-}
-
-// The parameters of one layer of one critic, and its masks on the rows at hand.
-template <class T>
-struct Layer {
-  int in, out;
-  const T *weight, *bias, *norm_scale, *norm_shift;
-  const uint8_t* keep;  // [rows, out], or null
-};
 
 // What a backward pass needs of a forward pass: for network k and layer i what layer norm gave and the ReLU's result,
 // [rows, width] each, 1 / std, [rows], and the dropout mask, [rows, width], or null.
@@ -194,7 +173,8 @@ class Network {
             at<T>(flat, where_bias(i, s, n)),
             norm ? at<T>(flat, where(geometry.norm_scale[i], s, n, width(i))) : nullptr,
             norm ? at<T>(flat, where(geometry.norm_shift[i], s, n, width(i))) : nullptr,
-            keep};
+            keep,
+            keep_scale};
   }
 
   // out[m, n] = a[m, k] b[k, n]; a's rows are `stride` apart, here and below
@@ -225,111 +205,6 @@ class Network {
       }
     }
     geometry.gemm(ta, tb, &m, &n, &k, &one, a, &lda, b, &ldb, &zero, out, &ldc);
-  }
-
-  struct Moments {
-    T mean, inverse_std;
-  };
-
-  // Of one row after Linear's bias and dropout, which the row then has; without layer norm it stays as it is.
-  template <bool KEEP, bool NORM>
-  [[gnu::always_inline]] static inline Moments moments(const Layer<T>& l, const uint8_t* keep, T keep_scale, T* row) {
-    if (!NORM) return {0, 1};
-    const T* bias = l.bias;
-    const T total = sum(l.out, [&](int j) {
-      T x = row[j] + bias[j];
-      if (KEEP) x *= T(keep[j]) * keep_scale;
-      return row[j] = x;
-    });
-    const T mean = total / l.out;
-    const T squares = sum(l.out, [&](int j) { return (row[j] - mean) * (row[j] - mean); });
-    return {mean, 1 / std::sqrt(squares / l.out + T(LAYER_NORM_EPS))};
-  }
-
-  // What the ReLU gives for one element of such a row. KEPT leaves in the row what a backward pass asks for.
-  template <bool KEEP, bool NORM, bool KEPT>
-  [[gnu::always_inline]] static inline T activation(const Layer<T>& l, const uint8_t* keep, T keep_scale,
-                                                    const Moments& of, T* row, int j) {
-    T x;
-    if (NORM) {
-      x = (row[j] - of.mean) * of.inverse_std;
-    } else {
-      x = row[j] + l.bias[j];
-      if (KEEP) x *= T(keep[j]) * keep_scale;
-    }
-    if (KEPT) row[j] = x;
-    if (NORM) x = x * l.norm_scale[j] + l.norm_shift[j];
-    return x < 0 ? T(0) : x;  // as torch.relu has it: NaN stays
-  }
-
-  // Finish a layer whose matrix product is in `x`: write the ReLU's result to `hidden`. KEPT leaves in `x` and `r` what
-  // a backward pass asks for; otherwise `hidden` may be `x`.
-  template <bool KEEP, bool NORM, bool KEPT>
-  void finish_layer(const Layer<T>& layer, int rows, T* x, T* r, T* hidden) const {
-    const Layer<T> l = layer;
-    const T scale = keep_scale;
-    for (int b = 0; b < rows; b++, x += l.out, hidden += l.out) {
-      const uint8_t* keep = KEEP ? l.keep + int64_t(b) * l.out : nullptr;
-      const Moments of = moments<KEEP, NORM>(l, keep, scale, x);
-      if (KEPT) r[b] = of.inverse_std;
-#pragma omp simd
-      for (int j = 0; j < l.out; j++) hidden[j] = activation<KEEP, NORM, KEPT>(l, keep, scale, of, x, j);
-    }
-  }
-
-  // The same for the last hidden layer, with the output unit behind it: `values[b]`.
-  template <bool KEEP, bool NORM, bool KEPT>
-  void finish_critic(const Layer<T>& layer, const T* weight, T bias, int rows, T* x, T* r, T* values) const {
-    const Layer<T> l = layer;
-    const T scale = keep_scale;
-    for (int b = 0; b < rows; b++, x += l.out) {
-      const uint8_t* keep = KEEP ? l.keep + int64_t(b) * l.out : nullptr;
-      const Moments of = moments<KEEP, NORM>(l, keep, scale, x);
-      if (KEPT) r[b] = of.inverse_std;
-      values[b] =
-          bias + sum(l.out, [&](int j) { return activation<KEEP, NORM, KEPT>(l, keep, scale, of, x, j) * weight[j]; });
-    }
-  }
-
-  // Gradient of a layer on some rows. `d` holds the gradient at the layer's result (null for the last hidden layer,
-  // where it is dq[b] * weight). `x` is what finish_layer left there, and receives the gradient at the matrix product.
-  // The column sums are added to bias, scale, shift and weight.
-  template <bool KEEP, bool NORM, bool LAST>
-  void layer_gradient(const Layer<T>& l, int rows, T* x, const T* r, const T* d, const T* dq, const T* weight,
-                      T* buffer, T* bias_sum, T* scale_sum, T* shift_sum, T* weight_sum) const {
-    const int W = l.out;
-    const T kept_scale = keep_scale;
-    const T *scale = l.norm_scale, *shift = l.norm_shift;
-    for (int b = 0; b < rows; b++) {
-      T* n = x + int64_t(b) * W;
-      const T* above = LAST ? nullptr : d + int64_t(b) * W;
-      const uint8_t* keep = KEEP ? l.keep + int64_t(b) * W : nullptr;
-      const T q = LAST ? dq[b] : T(0);
-      T mean = 0, product = 0;
-#pragma omp simd reduction(+ : mean, product)
-      for (int j = 0; j < W; j++) {
-        const T before = NORM ? n[j] * scale[j] + shift[j] : n[j];
-        T g = before <= 0 ? T(0) : LAST ? q * weight[j] : above[j];
-        if (LAST) weight_sum[j] += before <= 0 ? T(0) : q * before;
-        if (NORM) {
-          shift_sum[j] += g;
-          scale_sum[j] += g * n[j];
-          g *= scale[j];
-          mean += g;
-          product += g * n[j];
-        }
-        buffer[j] = g;
-      }
-      mean /= W, product /= W;
-      const T inverse = NORM ? r[b] : T(1);
-#pragma omp simd
-      for (int j = 0; j < W; j++) {
-        T g = NORM ? inverse * (buffer[j] - mean - n[j] * product) : buffer[j];
-        if (KEEP) g *= T(keep[j]) * kept_scale;
-        n[j] = g;
-        bias_sum[j] += g;
-      }
-    }
   }
 
   bool dropout() const { return geometry.dropout_rate > 0; }
@@ -392,8 +267,8 @@ class Network {
 
   // The way back, on the same rows: `dq` is the gradient at the output unit's values, or, where that is null, `d` that
   // at the last hidden layer's result. Leaves the gradients at the matrix products in `kept.normal`, and adds column
-  // sums to `sums`: layer by layer those of bias, norm scale, norm shift and output weight. `scratch` is [rows + 1,
-  // widest].
+  // sums to `sums`: layer by layer those of bias, norm scale, norm shift and output weight. `scratch` is
+  // [rows + ROWS_AT_ONCE, widest].
   void backward(const void* flat, int s, int n, int k, int from, int rows, const Activations<T>& kept, const T* dq,
                 T* d, T* scratch, T* sums) const {
     T* buffer = scratch + int64_t(rows) * widest;
@@ -403,11 +278,10 @@ class Network {
         const Layer<T> l = layer(flat, i, s, n, drop.value ? kept.mask(k, i) + offset : nullptr);
         T *x = kept.normal(k, i) + offset, *bias = sums + 4 * before(i);
         const T* r = kept.inverse_std(k, i) + from;
-        T *scale = bias + l.out, *shift = scale + l.out, *weight = shift + l.out;
+        const ColumnSums<T> column_sums{bias, bias + l.out, bias + 2 * l.out, bias + 3 * l.out};
         if (i == L - 1 && dq) {
           const T* top = layer(flat, L, s, n).weight;
-          layer_gradient<drop.value, norm.value, true>(l, rows, x, r, nullptr, dq, top, buffer, bias, scale, shift,
-                                                       weight);
+          layer_gradient<drop.value, norm.value, true, T>(l, rows, x, r, nullptr, dq, top, buffer, column_sums);
           continue;
         }
         if (i < L - 1) {
@@ -416,8 +290,7 @@ class Network {
           multiply_transposed(rows, l.out, above.out, kept.normal(k, i + 1) + int64_t(from) * above.out, above.weight,
                               d);
         }
-        layer_gradient<drop.value, norm.value, false>(l, rows, x, r, d, nullptr, nullptr, buffer, bias, scale, shift,
-                                                      weight);
+        layer_gradient<drop.value, norm.value, false, T>(l, rows, x, r, d, nullptr, nullptr, buffer, column_sums);
       }
     });
   }
