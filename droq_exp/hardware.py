@@ -13,20 +13,22 @@ from pathlib import Path
 
 import torch
 
-from droq_exp.config.schema import HardwareConfig
+from droq_exp.config.schema import Config
 from droq_exp.cores import has_bf16, usable_cores
-from droq_exp.learner.native import actor, critic_updates
-from droq_exp.learner.native.build import BuildError, build, gemm_address
+from droq_exp.learner.native.build import BuildError, Variant
+from droq_exp.learner.native.library import gemm_address, load
 
 # glibc's mallopt parameters (malloc.h)
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
 # Critic updates of a run from which torch.compile pays: it takes 20 s where its cache is empty, and then saves 1 ms
-# (SAC) to 4 ms (DroQ) of each. The C++ takes 4 s once per user, and saves more.
+# (SAC) to 4 ms (DroQ) of each. The C++ takes 2 s once per user, while torch is loaded, and saves more.
 WORTH_COMPILING = 20_000
 
 # By hardware.precision, of float32 matrix multiplications: oneDNN rounds the factors to bf16 and sums in float32.
 MATMUL_PRECISION = {"fp32": "highest", "tf32": "high", "bf16": "medium"}
+
+_told: set[str] = set()  # problems that this process has warned of
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Hardware:
     device_step: bool = False  # acting, random numbers and updates as CUDA graphs
 
 
-def set_up(config: HardwareConfig, updates: int | None = None) -> Hardware:
+def set_up(config: Config, updates: int | None = None) -> Hardware:
     """Apply the thread, precision and memory settings to this process and resolve the device.
 
     Args:
@@ -51,45 +53,57 @@ def set_up(config: HardwareConfig, updates: int | None = None) -> Hardware:
         RuntimeError: a CUDA device or bf16 instructions are asked for and there are none.
 
     """
-    device = config.device
+    asked = config.hardware
+    device = asked.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device != "cpu" and not torch.cuda.is_available():
         raise RuntimeError(f"hardware.device={device}: no CUDA device here")
-    if config.precision == "bf16" and not has_bf16():
+    if asked.precision == "bf16" and not has_bf16():
         raise RuntimeError("hardware.precision=bf16: this CPU has no bf16 instructions")
-    threads = config.threads or usable_cores()
+    threads = asked.threads or usable_cores()
     torch.set_num_threads(threads)
-    torch.set_float32_matmul_precision(MATMUL_PRECISION[config.precision])
+    torch.set_float32_matmul_precision(MATMUL_PRECISION[asked.precision])
     _keep_freed_memory()
-    can_compile = config.compile is not False and _can_compile(device)
-    native = can_compile and device == "cpu" and config.native and _can_build(config.precision == "bf16")
-    pays = config.compile or updates is None or updates >= WORTH_COMPILING
-    compile_updates = native or (can_compile and pays)
+    native = device == "cpu" and asked.native and asked.compile is not False and _can_build(config)
+    pays = asked.compile or (asked.compile is None and (updates is None or updates >= WORTH_COMPILING))
+    compile_updates = native or (bool(pays) and _can_compile(device))
     words = f"cpu, {threads} threads" if device == "cpu" else f"{device} ({torch.cuda.get_device_name(device)})"
     words = words if compile_updates else f"{words}, eager"
     return Hardware(device, compile_updates, native, words, device_step=device != "cpu")
 
 
-@lru_cache
 def _can_compile(device: str) -> bool:
     """Whether torch.compile finds what it needs here; where it does not, say so once in this process."""
     missing = _missing_for_cpu() if device == "cpu" else _missing_for_cuda()
     if missing:
-        print(f"warning: {missing}: updates run without torch.compile, more slowly", file=sys.stderr, flush=True)
+        _warn(missing, "torch.compile")
     return not missing
 
 
+def _can_build(config: Config) -> bool:
+    """Whether this project's C++ can be used here; where it cannot, say so once in this process."""
+    problem = _missing_for_native(Variant.of(config.algo), config.hardware.precision == "bf16")
+    if problem:
+        _warn(problem, "this project's C++")
+    return problem is None
+
+
 @lru_cache
-def _can_build(bf16: bool) -> bool:
-    """Whether this project's C++ can be compiled here; where it cannot, say so once in this process."""
+def _missing_for_native(variant: Variant, bf16: bool) -> str | None:
     try:
-        build((actor.SOURCE, critic_updates.SOURCE), torch.float32)
+        load(variant)
         gemm_address(torch.float32, bf16=bf16)
     except BuildError as error:
-        print(f"warning: {error}: updates run without this project's C++, more slowly", file=sys.stderr, flush=True)
-        return False
-    return True
+        return str(error)
+    return None
+
+
+def _warn(problem: str, without: str) -> None:
+    """Tell a problem once in this process."""
+    if problem not in _told:
+        print(f"warning: {problem}: updates run without {without}, more slowly", file=sys.stderr, flush=True)
+        _told.add(problem)
 
 
 def _missing_for_cpu() -> str | None:

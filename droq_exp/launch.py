@@ -82,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(args: argparse.Namespace) -> None:
+    from droq_exp import early_build
     from droq_exp.config import compose, compose_sweep, plain
 
     if args.multirun and (args.cfg or args.info):
@@ -92,7 +93,10 @@ def _run(args: argparse.Namespace) -> None:
     if args.hydra_help:
         _hydra_main(["--hydra-help"])
     elif args.multirun:
-        check_sweep([config for config, _ in compose_sweep(overrides)], overrides)
+        configs = [config for config, _ in compose_sweep(overrides)]
+        check_sweep(configs, overrides)
+        for config in configs:
+            early_build.begin(config)
         _hydra_main(["--multirun", *plain(overrides)])
     else:
         config, _ = compose(overrides)
@@ -105,6 +109,7 @@ def _run(args: argparse.Namespace) -> None:
             _hydra_main([*shown, *plain(overrides)])
         else:
             _check_output_dirs({config.output_dir})
+            early_build.begin(config)
             _hydra_main(plain(overrides))
 
 

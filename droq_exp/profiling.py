@@ -71,7 +71,7 @@ class Cost:
 
 def measure(config: Config, recipe: Config, steps: int) -> Cost:
     """Train as ``config`` says until ``steps`` environment steps that learn are timed; nothing is kept of the run."""
-    machine = hardware.set_up(config.hardware)
+    machine = hardware.set_up(config)
     q_updates: list[float] = []  # seconds of each environment step's critic updates, made once more
 
     def watch(pack: Pack, _: TrainingLoop) -> AfterStep:

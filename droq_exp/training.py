@@ -54,7 +54,7 @@ def train(config: Config, recipe: Config, overrides: Sequence[str] = ()) -> int:
             directory.mkdir(parents=True, exist_ok=True)
             held[seed] = locks.enter_context(RunLock.acquire(directory))
             check_identity(directory, config)  # again, now that nobody else can write there
-        machine = hardware.set_up(config.hardware, config.critic_updates)
+        machine = hardware.set_up(config, config.critic_updates)
         return _train_seeds(config, recipe, held, machine, overrides)
 
 

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ import torch
 from torch._inductor import config, cpu_vec_isa
 from torch._inductor.cpp_builder import get_cpp_compiler
 
-from droq_exp.config.schema import HardwareConfig
+from droq_exp.config import compose
 from droq_exp.hardware import _skip_instruction_checks, set_up
 
 
@@ -58,8 +59,9 @@ def test_a_compiler_that_does_not_know_the_instructions_is_tested_as_ever(tmp_pa
 def test_a_run_too_short_for_it_does_without_torch_compile(
     asked: bool | None, native: bool, updates: int | None, compiled: bool
 ) -> None:
-    config = HardwareConfig(device="cpu", threads=torch.get_num_threads(), compile=asked, native=native)
-    machine = set_up(config, updates)
+    config, _ = compose(["hardware=cpu"])
+    chosen = replace(config.hardware, threads=torch.get_num_threads(), compile=asked, native=native)
+    machine = set_up(replace(config, hardware=chosen), updates)
     assert machine.compile_updates is compiled
     assert machine.native is (native and compiled)
     assert ("eager" in machine.description) is not compiled

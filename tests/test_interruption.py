@@ -87,8 +87,8 @@ def test_ctrl_c_during_compilation_is_an_interruption(directory: Path, tmp_path:
 
 
 def test_ctrl_c_while_the_cpp_is_built_leaves_nothing_half_made(directory: Path, tmp_path: Path) -> None:
-    cache = tmp_path / "inductor"
-    process = start(directory, *LONG, "hardware.compile=true", TORCHINDUCTOR_CACHE_DIR=str(cache))
+    cache = tmp_path / "cache"
+    process = start(directory, *LONG, "hardware.compile=true", XDG_CACHE_HOME=str(cache))
     wait_for(lambda: list(cache.glob("droq_exp/.building_*")), process)
     os.killpg(process.pid, signal.SIGINT)
     returned, error = end(process)

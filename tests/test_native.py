@@ -192,17 +192,16 @@ def test_moments_of_dead_units_end_at_zero_and_only_there() -> None:
 def test_a_machine_where_it_cannot_be_built_says_so_and_trains(tmp_path: Path) -> None:
     compiler = tmp_path / "g++"
     compiler.write_text(
-        '#!/bin/sh\ncase "$*" in *critic_updates.cpp*) echo "no such thing" >&2; exit 1;; esac\nexec g++ "$@"\n'
+        '#!/bin/sh\ncase "$*" in *updates.cpp*) echo "no such thing" >&2; exit 1;; esac\nexec g++ "$@"\n'
     )
     compiler.chmod(0o755)
     program = (
-        "import torch, torch._inductor.config as c; from droq_exp import hardware;"
-        f"c.cpp.cxx = (None, {str(compiler)!r});"
-        "from droq_exp.config.schema import HardwareConfig;"
-        "m = hardware.set_up(HardwareConfig(device='cpu')); hardware.set_up(HardwareConfig(device='cpu'));"
+        "from droq_exp import hardware; from droq_exp.config import compose;"
+        "config, _ = compose(['hardware=cpu', 'hardware.threads=1']);"
+        "m = hardware.set_up(config); hardware.set_up(config);"
         "print(m.compile_updates, m.native)"
     )
-    environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache"), "CXX": str(compiler)}
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment)
     assert done.stdout == "True False\n"
     assert done.stderr.count("warning: ") == 1
@@ -210,8 +209,41 @@ def test_a_machine_where_it_cannot_be_built_says_so_and_trains(tmp_path: Path) -
 
 
 def test_one_build_serves_all_processes(tmp_path: Path) -> None:
-    environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
-    program = "import torch; from droq_exp.learner.native.build import library; library('actor', torch.float32)"
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+    program = "from droq_exp.learner.native.build import Variant, shared_object; shared_object(Variant(True, True))"
     processes = [subprocess.Popen([sys.executable, "-c", program], env=environment) for _ in range(3)]
     assert [process.wait() for process in processes] == [0, 0, 0]
     assert len(list(Path(tmp_path, "droq_exp").iterdir())) == 1
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path) -> None:
+    no_directory = tmp_path / "cache"
+    no_directory.write_text("")
+    program = (
+        "from droq_exp.learner.native.build import Variant, shared_object; print(shared_object(Variant(True, True)))"
+    )
+    environment = {**os.environ, "XDG_CACHE_HOME": str(no_directory), "TMPDIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment)
+    made = Path(done.stdout.strip())
+    assert made.suffix == ".so"
+    assert made.is_relative_to(tmp_path)
+    assert os.listdir(tmp_path) == ["cache"]  # what was made for one process goes with it
+
+
+def test_compilers_start_before_torch_is_loaded_and_nothing_else_is(tmp_path: Path) -> None:
+    """Torch takes a second to load, and its compiler another one that a run by the C++ has no use for."""
+    program = (
+        "import sys; from droq_exp.launch import main; import droq_exp.early_build as early;"
+        "begin = early.begin; early.begin = lambda config: (begin(config), print('begin', 'torch' in sys.modules));"
+        "import atexit; loaded = lambda *names: [name in sys.modules for name in names];"
+        "atexit.register(lambda: print('end', *loaded('torch._inductor', 'torch')));"
+        "main(['env=inverted_pendulum', 'hardware=cpu', 'hardware.threads=1', 'training.total_steps=60',"
+        " 'training.start_steps=50', 'eval.interval=60'])"
+    )
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment, cwd=tmp_path
+    )
+    assert done.stdout.splitlines()[0] == "begin False"
+    assert done.stdout.splitlines()[-1] == "end False True"
+    assert [path.suffix for path in Path(tmp_path, "droq_exp").iterdir()] == [".so"]

@@ -26,14 +26,14 @@ def precision() -> Iterator[None]:
 @needs_bf16
 def test_factors_are_rounded_and_sums_are_not() -> None:
     config, _ = compose([*BF16, "hardware.compile=false"])
-    set_up(config.hardware)
+    set_up(config)
     ones = torch.ones(64, 64)
     fine = torch.full((64, 64), 1 + 2**-12)  # 1 in bf16, which has eight bits
     assert torch.equal(ones @ fine, torch.full((64, 64), 64.0))
     thirds = torch.full((64, 64), 1 + 2**-7)  # exact in bf16, and so is their sum in float32, not in bf16
     assert torch.equal(ones @ thirds, torch.full((64, 64), 64.5))
     config, _ = compose(["hardware=cpu", "hardware.threads=1", "hardware.compile=false"])
-    set_up(config.hardware)
+    set_up(config)
     assert torch.equal(ones @ fine, torch.full((64, 64), 64 * (1 + 2**-12)))
 
 
@@ -55,4 +55,4 @@ def test_a_cpu_without_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     assert refusal.value.key == "hardware.precision"
     config, _ = compose(["hardware=slurm_cpu", "hardware.precision=bf16"])  # the job looks, on its own node
     with pytest.raises(RuntimeError, match="has no bf16"):
-        set_up(config.hardware)
+        set_up(config)

@@ -42,7 +42,7 @@ def compare(overrides: Sequence[str], python: str, steps: int, loop_steps: int) 
     points = compose_points(algorithms(overrides))
     at_one, recipe = compose([*algorithms(overrides)[0], "algo.utd_ratio=1"])
     updates, loop = [equal_work(config) for config, _ in points], equal_work(at_one)
-    machine = hardware.set_up(loop.hardware)
+    machine = hardware.set_up(loop)
     described = {"device": machine.description, "codebase": loop.codebase.name, "torch": torch.__version__}
     return {
         "benchmark": "sbx",
@@ -83,7 +83,7 @@ def equal_work(config: Config) -> Config:
 
 def compare_updates(config: Config, python: str, steps: int) -> dict[str, Any]:
     """Compare the updates of an environment step: medians of ``steps`` of each, in milliseconds."""
-    machine = hardware.set_up(config.hardware)
+    machine = hardware.set_up(config)
     ours: list[float] = []
     theirs: list[float] = []
     with start_sbx(python, settings(config), machine.device) as sbx:
@@ -107,7 +107,7 @@ def compare_updates(config: Config, python: str, steps: int) -> dict[str, Any]:
 
 def compare_loops(config: Config, recipe: Config, python: str, steps: int) -> dict[str, Any]:
     """Compare environment steps per second of the whole loop: medians over ten blocks of a tenth of ``steps`` each."""
-    machine = hardware.set_up(config.hardware)
+    machine = hardware.set_up(config)
     block = max(1, steps // LOOP_BLOCKS)
     theirs: list[float] = []
     made = -1 - WARM_UP_STEPS  # timed environment steps

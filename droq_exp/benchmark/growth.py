@@ -44,7 +44,7 @@ def benchmark_growth(config: Config, axes: dict[str, list[Config]], steps: int) 
 
     ``config`` is what they depart from. The replay is full where its size is what grows.
     """
-    machine = hardware.set_up(config.hardware)
+    machine = hardware.set_up(config)
     measured: dict[str, list[dict[str, float]]] = {}
     for name, configs in axes.items():
         measured[name] = []

@@ -45,7 +45,7 @@ class LearnerTimes:
 
 def benchmark_learner(config: Config, steps: int) -> dict[str, Any]:
     """Time the learner that ``config`` describes over ``steps`` environment steps' updates on made-up experience."""
-    machine = hardware.set_up(config.hardware)
+    machine = hardware.set_up(config)
     learning = build_learner(config, machine)
     times = time_learner(learning, steps)
     return {

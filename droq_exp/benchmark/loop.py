@@ -85,7 +85,7 @@ class Meter:
 
 def benchmark_loop(config: Config, recipe: Config, steps: int) -> dict[str, Any]:
     """Time ``steps`` environment steps of the training that ``config`` describes, each with its updates."""
-    machine = hardware.set_up(config.hardware)
+    machine = hardware.set_up(config)
     times = time_loop(config, recipe, machine, steps)
     evaluation = times.evaluation / config.eval.interval
     checkpoint = times.checkpoint / config.checkpoint.interval

@@ -56,7 +56,7 @@ def benchmark_memory(config: Config, recipe: Config, steps: int) -> dict[str, An
             raise RuntimeError("the run failed")
         checkpoint = run_directory(config, recipe, config.seeds[0]) / "checkpoint"
         sizes = {path.name: path.stat().st_size for path in checkpoint.iterdir()}
-    machine = hardware.set_up(config.hardware)
+    machine = hardware.set_up(config)
     return {
         "benchmark": "memory",
         **described(config, machine),

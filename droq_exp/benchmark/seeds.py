@@ -20,7 +20,7 @@ def benchmark_seeds(config: Config, counts: Sequence[int], steps: int) -> dict[s
     Updates per second are critic updates of all seeds of a pack, and ``ratio`` is to those of the first pack: with 1 as
     the first count, 1 means as fast as one seed after the other.
     """
-    machine = hardware.set_up(config.hardware)
+    machine = hardware.set_up(config)
     packs = [build_learner(replace(config, seed=list(range(count))), machine) for count in counts]
     for _ in range(1 + WARM_UP_STEPS):  # after all are built: building one makes torch.compile forget the others
         for pack in packs:

@@ -14,6 +14,7 @@ from typing import Any
 
 from submitit.helpers import DelayedSubmission
 
+from droq_exp import early_build
 from droq_exp.config import compose
 from droq_exp.config.errors import OtherRunError
 from droq_exp.config.schema import HardwareConfig, ParallelHardwareConfig, SlurmHardwareConfig
@@ -75,6 +76,7 @@ class Job:
         if here != self.directories:
             raise RuntimeError(f"the job was submitted for {self.directories}, but what is installed now makes {here}")
         os.environ["OMP_NUM_THREADS"] = str(config.hardware.threads)
+        early_build.begin(config)
         from droq_exp.training import train  # after the threads are known: torch reads them when it is imported
 
         return train(config, recipe, self.overrides)

@@ -12,8 +12,8 @@ from droq_exp.learner import updates
 from droq_exp.learner.draws import Draws
 from droq_exp.learner.dropout import KeyedMasks
 from droq_exp.learner.native.actor import PolicyUpdate, Prepare
-from droq_exp.learner.native.build import applies
 from droq_exp.learner.native.critic_updates import CriticUpdates
+from droq_exp.learner.native.library import applies
 from droq_exp.learner.optimiser import AdamSchedule
 from droq_exp.learner.spec import LearnerSpec
 from droq_exp.learner.state import LearnerState

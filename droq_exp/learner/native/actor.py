@@ -1,4 +1,4 @@
-"""Calls ``actor.cpp``: the same as :func:`droq_exp.learner.updates.prepare` and ``policy_update``, on CPU."""
+"""Calls ``actor.h``: the same as :func:`droq_exp.learner.updates.prepare` and ``policy_update``, on CPU."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ import ctypes
 from torch import Tensor
 
 from droq_exp.learner.dropout import KeyedMasks
-from droq_exp.learner.native.build import library
 from droq_exp.learner.native.geometry import Geometry, NativeCall, geometry
+from droq_exp.learner.native.library import library
 from droq_exp.learner.networks import actor_shapes, critic_shapes
 from droq_exp.learner.spec import LearnerSpec
 
-SOURCE = "actor"
 OBJECTIVES = {"mean": 0, "min": 1}
 
 _POLICY_COUNTS = ["seeds", "batch", "obs_dim", "act_dim", "objective", "learn_temperature"]
@@ -51,7 +50,7 @@ class Prepare:
     """``updates.prepare`` with the spec fixed."""
 
     def __init__(self, spec: LearnerSpec) -> None:
-        """Compile and load the source.
+        """Compile and load the C++.
 
         Raises:
             BuildError: that does not work here.
@@ -66,7 +65,7 @@ class Prepare:
             act_dim=spec.act_dim,
             gamma=spec.gamma,
         )
-        self._native = NativeCall(library(SOURCE, spec.dtype), "prepare", call, spec.dtype)
+        self._native = NativeCall(library(spec), "prepare", call, spec.dtype)
         self._input_dim = spec.obs_dim + spec.act_dim
 
     def __call__(
@@ -89,7 +88,7 @@ class PolicyUpdate:
     """``updates.policy_update`` with the spec fixed."""
 
     def __init__(self, spec: LearnerSpec) -> None:
-        """Compile and load the source.
+        """Compile and load the C++.
 
         Raises:
             BuildError: that does not work here.
@@ -110,7 +109,7 @@ class PolicyUpdate:
             learn_temperature=spec.learn_temperature,
             target_entropy=spec.target_entropy,
         )
-        self._native = NativeCall(library(SOURCE, spec.dtype), "policy_update", call, spec.dtype)
+        self._native = NativeCall(library(spec), "policy_update", call, spec.dtype)
 
     def __call__(
         self,

@@ -1,21 +1,24 @@
-"""Compile this project's C++ on the machine where it runs, once per user, and load it."""
+"""Compile this project's C++ on the machine where it runs, once per user and kind of critic.
+
+Nothing here needs torch, so that compilers can work while torch is being loaded.
+"""
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import os
 import platform
+import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Protocol
 
-import torch
-
-SOURCES = Path(__file__).parent
+SOURCE = Path(__file__).parent / "updates.cpp"
 # As fast as -ffast-math on these sums, but infinities and NaN stay what they are (a diverged run must show), and
 # loading the library does not change how the process treats denormal numbers (layers.h does, while an update runs).
 FLAGS = [
@@ -34,98 +37,115 @@ FLAGS = [
     "-shared",
     "-fPIC",
 ]
-SCALARS = {torch.float32: "float", torch.float64: "double"}
-
-
-def applies(device: torch.device) -> bool:
-    """Whether the C++ does what the process asks of matrix multiplications: on CPU, in full precision or bf16."""
-    return device.type == "cpu" and torch.get_float32_matmul_precision() in ("highest", "medium")
-
-
-def rounds_to_bf16(dtype: torch.dtype) -> bool:
-    """Whether the process asks for factors rounded to bf16, with sums in float32."""
-    return dtype == torch.float32 and torch.get_float32_matmul_precision() == "medium"
 
 
 class BuildError(Exception):
     """Why this machine cannot run the C++ part, in a line."""
 
 
-def build(names: Sequence[str], dtype: torch.dtype) -> None:
-    """Compile what is missing of several sources side by side, and load all: :func:`library` then has them at once."""
-    missing = [(command, path) for command, path in (_target(name, dtype) for name in names) if not path.exists()]
-    if missing:
-        with ThreadPoolExecutor(len(missing)) as pool:
-            list(pool.map(_compile, *zip(*missing, strict=True)))
-    for name in names:
-        library(name, dtype)
+class Critics(Protocol):
+    """What says how critics are made: an algorithm's configuration, or a learner's spec."""
+
+    @property
+    def dropout_rate(self) -> float: ...  # noqa: D102
+    @property
+    def layer_norm(self) -> bool: ...  # noqa: D102
 
 
-@lru_cache
-def library(name: str, dtype: torch.dtype) -> ctypes.CDLL:
-    """Load ``<name>.cpp``, compiled for numbers of ``dtype``.
+@dataclass(frozen=True)
+class Variant:
+    """What the sources are compiled for; one library for everything would take twice as long to compile."""
+
+    dropout: bool  # of the critics
+    layer_norm: bool  # of the critics
+    scalar: str = "float"  # C++'s name for the type of all numbers
+
+    @classmethod
+    def of(cls, critics: Critics, scalar: str = "float") -> Variant:
+        """Return the one that these critics need."""
+        return cls(critics.dropout_rate > 0, critics.layer_norm, scalar)
+
+    @property
+    def macros(self) -> list[str]:
+        """The compiler's arguments that ``layers.h`` asks for."""
+        values = {"SCALAR": self.scalar, "CRITIC_DROPOUT": self.dropout, "CRITIC_LAYER_NORM": self.layer_norm}
+        return [f"-D{name}={str(value).lower()}" for name, value in values.items()]
+
+
+# Compilations of this process, by what they make.
+_running: dict[Path, Future[None]] = {}
+_pool = ThreadPoolExecutor(1, thread_name_prefix="compiler")
+
+
+def start(variant: Variant) -> None:
+    """Begin to compile what is missing, and return at once; :func:`shared_object` tells how it went."""
+    with suppress(BuildError):
+        command, path = _target(variant)
+        if path not in _running and not path.exists():
+            _running[path] = _pool.submit(_compile, command, path)
+
+
+def shared_object(variant: Variant) -> Path:
+    """Return the compiled library, when there is one.
 
     Raises:
-        BuildError: it cannot be compiled here, or does not share torch's threads.
+        BuildError: it cannot be compiled here.
 
     """
-    command, path = _target(name, dtype)
-    if not path.exists():
-        _compile(command, path)
-    try:
-        loaded = ctypes.CDLL(str(path))
-    except OSError as error:
-        raise BuildError(f"{path} cannot be loaded: {error}") from error
-    if loaded.max_threads() != torch.get_num_threads():
-        raise BuildError("the C++ compiler's OpenMP is not torch's")
-    return loaded
+    start(variant)
+    _, path = _target(variant)
+    if path in _running:
+        _running[path].result()
+    return path
 
 
-@lru_cache
-def gemm_address(dtype: torch.dtype, *, bf16: bool) -> int:
-    """Return the address of matrix multiplication in the BLAS that torch carries, ``bf16`` with factors in bf16.
+def _target(variant: Variant) -> tuple[list[str], Path]:
+    """Return the compiler's command, and where its result is kept.
 
-    Raises:
-        BuildError: torch shows none.
-
+    That is in the user's cache directory, under a name that depends on sources, compiler, flags and CPU.
     """
-    name = "gemm_bf16bf16f32_" if bf16 else {torch.float32: "sgemm_", torch.float64: "dgemm_"}[dtype]
-    try:
-        blas = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
-        return ctypes.cast(getattr(blas, name), ctypes.c_void_p).value or 0
-    except (OSError, AttributeError) as error:
-        raise BuildError(f"torch shows no {name}") from error
-
-
-def _target(name: str, dtype: torch.dtype) -> tuple[list[str], Path]:
-    """Return the compiler's command for ``<name>.cpp``, and where its result is kept.
-
-    That is in torch.compile's cache directory, under a name that depends on source, compiler, flags and CPU.
-    """
-    from torch._inductor.cpp_builder import get_cpp_compiler
-    from torch._inductor.exc import InvalidCxxCompiler
-    from torch._inductor.runtime.cache_dir_utils import cache_dir
-
-    try:
-        compiler = get_cpp_compiler()
-    except InvalidCxxCompiler as error:
-        raise BuildError("no C++ compiler found") from error
-    main = SOURCES / f"{name}.cpp"
-    source = b"".join(path.read_bytes() for path in (main, *sorted(SOURCES.glob("*.h"))))
-    command = [compiler, *FLAGS, f"-DSCALAR={SCALARS[dtype]}"]
-    key = hashlib.sha256(b"\0".join([source, " ".join(command).encode(), _version(compiler), _cpu()])).hexdigest()[:16]
-    return [*command, str(main)], Path(cache_dir(), "droq_exp", f"{name}-{key}.so")
+    compiler = shutil.which(os.environ.get("CXX", "g++"))
+    if compiler is None:
+        raise BuildError("no C++ compiler found")
+    command = [compiler, *FLAGS, *variant.macros]
+    parts = [_sources(), " ".join(command).encode(), _version(compiler), _cpu()]
+    key = hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
+    return [*command, str(SOURCE)], _cache_directory() / f"updates-{key}.so"
 
 
 def _compile(command: list[str], path: Path) -> None:
-    """Compile aside and rename, for several processes may want the same library at once."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".building_") as directory:
-        built = Path(directory, path.name)
-        done = subprocess.run([*command, "-o", str(built)], capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise BuildError(f"{command[0]} failed: {(done.stderr.strip().splitlines() or ['no message'])[0]}")
-        os.replace(built, path)
+    """Compile aside and rename, for several processes may want the same at once."""
+    try:
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".building_") as directory:
+            built = Path(directory, path.name)
+            done = subprocess.run([*command, "-o", str(built)], capture_output=True, text=True, check=False)
+            if done.returncode:
+                message = (done.stderr.strip().splitlines() or ["no message"])[0]
+                raise BuildError(f"{command[0]} failed: {message}")
+            if not path.exists():  # another machine's process may have the first one loaded
+                os.replace(built, path)
+    except OSError as error:
+        raise BuildError(f"{path.parent}: {error.strerror}") from error
+
+
+def _cache_directory() -> Path:
+    """Return the user's cache directory for this project, or one of this process alone where that cannot be written."""
+    with suppress(OSError, RuntimeError):  # the latter where there is no home
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser(), "droq_exp")
+        cache.mkdir(parents=True, exist_ok=True)
+        if os.access(cache, os.W_OK | os.X_OK):
+            return cache
+    return Path(_own_directory().name)
+
+
+@lru_cache
+def _own_directory() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="droq_exp_")
+
+
+@lru_cache
+def _sources() -> bytes:
+    return b"".join(path.read_bytes() for path in (SOURCE, *sorted(SOURCE.parent.glob("*.h"))))
 
 
 @lru_cache

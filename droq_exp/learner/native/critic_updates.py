@@ -1,4 +1,4 @@
-"""Calls ``critic_updates.cpp``: the same updates as :func:`droq_exp.learner.updates.critic_updates`, on CPU."""
+"""Calls ``critic_updates.h``: the same updates as :func:`droq_exp.learner.updates.critic_updates`, on CPU."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ import torch
 from torch import Tensor
 
 from droq_exp.learner.dropout import KeyedMasks
-from droq_exp.learner.native.build import library
 from droq_exp.learner.native.geometry import Geometry, NativeCall, geometry
+from droq_exp.learner.native.library import library
 from droq_exp.learner.networks import critic_shapes
 from droq_exp.learner.spec import LearnerSpec
 
-SOURCE = "critic_updates"
 TARGET_MODES = {"min": 0, "ave": 1, "rem": 2}
 
 _COUNTS = ["seeds", "passes", "target_passes", "updates", "batch", "target_mode", "keep_size", "first_keep"]
@@ -40,7 +39,7 @@ class CriticUpdates:
     """``updates.critic_updates`` with the spec fixed; any number of updates in a call."""
 
     def __init__(self, spec: LearnerSpec) -> None:
-        """Compile and load the source.
+        """Compile and load the C++.
 
         Raises:
             BuildError: that does not work here.
@@ -57,7 +56,7 @@ class CriticUpdates:
             keep_size=spec.critic_keep_size,
             tau=spec.tau,
         )
-        self._native = NativeCall(library(SOURCE, spec.dtype), SOURCE, call, spec.dtype)
+        self._native = NativeCall(library(spec), "critic_updates", call, spec.dtype)
 
     def __call__(
         self,

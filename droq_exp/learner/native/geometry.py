@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from droq_exp.learner.native.build import gemm_address, rounds_to_bf16
+from droq_exp.learner.native.library import gemm_address, rounds_to_bf16
 from droq_exp.learner.networks import Shapes
 
 TABLES = ["widths", "weight", "bias", "norm_scale", "norm_shift"]
@@ -22,7 +22,6 @@ class Geometry(ctypes.Structure):
         *((name, ctypes.c_int64) for name in ["copies", "in_dim", "layers", "out_dim"]),
         *((name, ctypes.c_void_p) for name in TABLES),
         ("parameters", ctypes.c_int64),
-        ("layer_norm", ctypes.c_int64),
         ("dropout_rate", ctypes.c_double),
         ("bf16", ctypes.c_int64),
         ("gemm", ctypes.c_void_p),
@@ -46,7 +45,6 @@ def geometry(shapes: Shapes, dtype: torch.dtype, dropout_rate: float = 0.0) -> G
         layers=len(weights) - 1,
         out_dim=weights[-1][2],
         parameters=size,
-        layer_norm="norm_scale0" in shapes,
         dropout_rate=dropout_rate,
         bf16=rounds_to_bf16(dtype),
         gemm=gemm_address(dtype, bf16=rounds_to_bf16(dtype)),

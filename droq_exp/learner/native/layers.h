@@ -22,8 +22,12 @@
 #include "keep_mask.h"
 #include "rows.h"
 
+// What a library is made for, from build.py: the type of all numbers, and whether the critics have dropout and layer
+// norm. One for all kinds of critics would take twice as long to compile.
 #ifndef SCALAR
-#define SCALAR float  // or double
+#define SCALAR float
+#define CRITIC_DROPOUT true
+#define CRITIC_LAYER_NORM true
 #endif
 
 extern "C" {
@@ -38,13 +42,10 @@ struct Geometry {
   const int64_t *weight, *bias;             // [layers + 1], where a layer's tensors start
   const int64_t *norm_scale, *norm_shift;   // [layers]
   int64_t parameters;                       // n, of one seed
-  int64_t layer_norm;
   double dropout_rate;
   int64_t bf16;  // whether gemm takes its factors in bf16
   Gemm gemm;     // of the BLAS that torch carries
 };
-
-int max_threads() { return omp_get_max_threads(); }
 
 }  // extern "C"
 
@@ -132,7 +133,7 @@ inline void round_to_bf16(const float* x, int rows, int columns, int stride, std
   }
 }
 
-template <class T>
+template <class T, bool DROPOUT, bool NORM>
 class Network {
  public:
   const Geometry& geometry;
@@ -166,7 +167,7 @@ class Network {
   int64_t where_bias(int i, int s, int n) const { return where(geometry.bias[i], s, n, width(i)); }
 
   Layer<T> layer(const void* flat, int i, int s, int n, const uint8_t* keep = nullptr) const {
-    const bool norm = geometry.layer_norm && i < L;
+    const bool norm = NORM && i < L;
     return {fan_in(i),
             width(i),
             at<T>(flat, where_weight(i, s, n)),
@@ -207,11 +208,9 @@ class Network {
     geometry.gemm(ta, tb, &m, &n, &k, &one, a, &lda, b, &ldb, &zero, out, &ldc);
   }
 
-  bool dropout() const { return geometry.dropout_rate > 0; }
-
   Activations<T> activations(Workspace<T>& free, int64_t networks, int64_t rows) const {
     T *values = free.take(networks * rows * columns * 2), *inverse_stds = free.take(networks * rows * L);
-    uint8_t* masks = dropout() ? free.take_bytes(networks * rows * columns) : nullptr;
+    uint8_t* masks = DROPOUT ? free.take_bytes(networks * rows * columns) : nullptr;
     return {values, inverse_stds, masks, rows, L, columns, geometry.widths};
   }
 
@@ -227,21 +226,19 @@ class Network {
   template <bool KEPT, class Draw, class Where>
   const T* carry(const void* flat, int s, int n, int rows, const T* input, int stride, Draw draw, Where place,
                  T* values) const {
-    with_flags([&](auto drop, auto norm) {
-      for (int i = 0; i < L; i++) {
-        const Place to = place(i);
-        if (drop.value) draw(i, to.keep);
-        const Layer<T> l = layer(flat, i, s, n, to.keep);
-        multiply(rows, l.out, l.in, input, stride, l.weight, to.x);
-        if (i == L - 1 && values) {
-          const Layer<T> top = layer(flat, L, s, n);
-          finish_critic<drop.value, norm.value, KEPT>(l, top.weight, *top.bias, rows, to.x, to.inverse_std, values);
-        } else {
-          finish_layer<drop.value, norm.value, KEPT>(l, rows, to.x, to.inverse_std, to.hidden);
-        }
-        input = to.hidden, stride = l.out;
+    for (int i = 0; i < L; i++) {
+      const Place to = place(i);
+      if (DROPOUT) draw(i, to.keep);
+      const Layer<T> l = layer(flat, i, s, n, to.keep);
+      multiply(rows, l.out, l.in, input, stride, l.weight, to.x);
+      if (i == L - 1 && values) {
+        const Layer<T> top = layer(flat, L, s, n);
+        finish_critic<DROPOUT, NORM, KEPT>(l, top.weight, *top.bias, rows, to.x, to.inverse_std, values);
+      } else {
+        finish_layer<DROPOUT, NORM, KEPT>(l, rows, to.x, to.inverse_std, to.hidden);
       }
-    });
+      input = to.hidden, stride = l.out;
+    }
     return input;
   }
 
@@ -252,7 +249,7 @@ class Network {
     auto place = [&](int i) -> Place {
       const int64_t offset = int64_t(from) * width(i);
       return {kept.normal(k, i) + offset, kept.hidden(k, i) + offset, kept.inverse_std(k, i) + from,
-              dropout() ? kept.mask(k, i) + offset : nullptr};
+              DROPOUT ? kept.mask(k, i) + offset : nullptr};
     };
     carry<true>(flat, s, n, rows, input, stride, draw, place, values);
   }
@@ -272,36 +269,29 @@ class Network {
   void backward(const void* flat, int s, int n, int k, int from, int rows, const Activations<T>& kept, const T* dq,
                 T* d, T* scratch, T* sums) const {
     T* buffer = scratch + int64_t(rows) * widest;
-    with_flags([&](auto drop, auto norm) {
-      for (int i = L - 1; i >= 0; i--) {
-        const int64_t offset = int64_t(from) * width(i);
-        const Layer<T> l = layer(flat, i, s, n, drop.value ? kept.mask(k, i) + offset : nullptr);
-        T *x = kept.normal(k, i) + offset, *bias = sums + 4 * before(i);
-        const T* r = kept.inverse_std(k, i) + from;
-        const ColumnSums<T> column_sums{bias, bias + l.out, bias + 2 * l.out, bias + 3 * l.out};
-        if (i == L - 1 && dq) {
-          const T* top = layer(flat, L, s, n).weight;
-          layer_gradient<drop.value, norm.value, true, T>(l, rows, x, r, nullptr, dq, top, buffer, column_sums);
-          continue;
-        }
-        if (i < L - 1) {
-          const Layer<T> above = layer(flat, i + 1, s, n);
-          d = scratch;
-          multiply_transposed(rows, l.out, above.out, kept.normal(k, i + 1) + int64_t(from) * above.out, above.weight,
-                              d);
-        }
-        layer_gradient<drop.value, norm.value, false, T>(l, rows, x, r, d, nullptr, nullptr, buffer, column_sums);
+    for (int i = L - 1; i >= 0; i--) {
+      const int64_t offset = int64_t(from) * width(i);
+      const Layer<T> l = layer(flat, i, s, n, DROPOUT ? kept.mask(k, i) + offset : nullptr);
+      T *x = kept.normal(k, i) + offset, *bias = sums + 4 * before(i);
+      const T* r = kept.inverse_std(k, i) + from;
+      const ColumnSums<T> column_sums{bias, bias + l.out, bias + 2 * l.out, bias + 3 * l.out};
+      if (i == L - 1 && dq) {
+        const T* top = layer(flat, L, s, n).weight;
+        layer_gradient<DROPOUT, NORM, true, T>(l, rows, x, r, nullptr, dq, top, buffer, column_sums);
+        continue;
       }
-    });
-  }
-
-  // Call f with whether the network has dropout and layer norm, as types: the loops over a row are made for each case.
-  template <class F>
-  void with_flags(F f) const {
-    auto norm = [&](auto keep) { geometry.layer_norm ? f(keep, std::true_type{}) : f(keep, std::false_type{}); };
-    dropout() ? norm(std::true_type{}) : norm(std::false_type{});
+      if (i < L - 1) {
+        const Layer<T> above = layer(flat, i + 1, s, n);
+        d = scratch;
+        multiply_transposed(rows, l.out, above.out, kept.normal(k, i + 1) + int64_t(from) * above.out, above.weight, d);
+      }
+      layer_gradient<DROPOUT, NORM, false, T>(l, rows, x, r, d, nullptr, nullptr, buffer, column_sums);
+    }
   }
 };
+
+template <class T>
+using Critics = Network<T, CRITIC_DROPOUT, CRITIC_LAYER_NORM>;
 
 // One Adam step of `count` parameters, as optimiser.py has it. AVERAGED moves `target` towards them by `tau`, too.
 template <bool AVERAGED, class T>

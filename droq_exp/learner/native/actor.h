@@ -1,5 +1,7 @@
 // The actor's part on CPU: what droq_exp/learner/updates.py's prepare and policy_update compute, the latter with the
-// gradient by hand. Rows are carried through all layers by one thread, as in critic_updates.cpp.
+// gradient by hand. Rows are carried through all layers by one thread, as in critic_updates.h.
+
+#pragma once
 
 #include "layers.h"
 
@@ -57,6 +59,9 @@ namespace {
 
 constexpr double LOG_STD_MIN = -20, LOG_STD_MAX = 2, HALF_LOG_TWO_PI = 0.91893853320467274178, TANH_EPS = 1e-6;
 
+template <class T>
+using Actor = Network<T, false, false>;
+
 void no_mask(int, uint8_t*) {}
 
 // Gaussians before tanh, sampled: the outputs [mean, log std] of some rows to actions in [-1, 1], [rows, act_dim], and
@@ -82,7 +87,7 @@ void sample(const T* output, const T* noise, int rows, int act_dim, T* action, T
 
 // The actor's last layer on some rows.
 template <class T>
-void output_layer(const Network<T>& net, const void* params, int s, int rows, const T* hidden, T* output) {
+void output_layer(const Actor<T>& net, const void* params, int s, int rows, const T* hidden, T* output) {
   const Layer<T> l = net.layer(params, net.L, s, 0);
   net.multiply(rows, l.out, l.in, hidden, l.in, l.weight, output);
   for (int b = 0; b < rows; b++)
@@ -109,7 +114,7 @@ class Prepare {
 
  private:
   const PrepareCall& c;
-  const Network<T> net;
+  const Actor<T> net;
   const int B, parts;
   Workspace<T> free;
   T* scratch;
@@ -182,7 +187,8 @@ class PolicyUpdate {
 
  private:
   const PolicyCall& c;
-  const Network<T> actor, critics;
+  const Actor<T> actor;
+  const Critics<T> critics;
   const int B, N, obs, act, parts;
   Workspace<T> free;
   T *outputs, *values, *partial, *scratch;
@@ -317,10 +323,3 @@ class PolicyUpdate {
 };
 
 }  // namespace
-
-extern "C" {
-int64_t prepare_workspace(const PrepareCall* call) { return Prepare<SCALAR>(*call).workspace(); }
-void prepare(const PrepareCall* call) { Prepare<SCALAR>(*call).run(); }
-int64_t policy_update_workspace(const PolicyCall* call) { return PolicyUpdate<SCALAR>(*call).workspace(); }
-void policy_update(const PolicyCall* call) { PolicyUpdate<SCALAR>(*call).run(); }
-}

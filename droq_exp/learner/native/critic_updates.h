@@ -4,6 +4,9 @@
 // intermediate results leave the second-level cache. Here a thread carries its rows through all layers, stays with its
 // critics from one phase to the next, and waits for the others once or twice in an update, three times where threads
 // share a critic.
+
+#pragma once
+
 #include <limits>
 
 #include "layers.h"
@@ -53,7 +56,7 @@ class CriticUpdates {
     partial = free.take(int64_t(K) * parts * sums_size());
     kept = net.activations(free, K, B);
     scratch = free.take(int64_t(omp_get_max_threads()) * scratch_size());
-    masks = free.take_bytes(net.dropout() ? int64_t(omp_get_max_threads()) * mask_size() : 0);
+    masks = free.take_bytes(CRITIC_DROPOUT ? int64_t(omp_get_max_threads()) * mask_size() : 0);
   }
 
   int64_t workspace() const { return free.size; }
@@ -91,7 +94,7 @@ class CriticUpdates {
 
  private:
   const CriticCall& c;
-  const Network<T> net;
+  const Critics<T> net;
   const int N, K, B, L, parts, target_parts;  // K critics of all seeds; a critic's rows go in parts
   Workspace<T> free;
   T *next_values, *logged, *partial, *scratch;  // `logged`: of each critic the loss and the sum of Q, over the updates
@@ -134,7 +137,8 @@ class CriticUpdates {
     T* const buffers[2] = {own_scratch(), own_scratch() + int64_t(B) * net.widest};
     auto draw = [&](int i, uint8_t* keep) { draw_mask(u, s, false, i, t, from, rows, keep); };
     net.pass(c.target, s, n, rows, input(c.next_inputs, c.next_inputs_stride, s, u, from), int(c.network.in_dim), draw,
-             net.dropout() ? masks + omp_get_thread_num() * mask_size() : nullptr, buffers, next_value(u, pass) + from);
+             CRITIC_DROPOUT ? masks + omp_get_thread_num() * mask_size() : nullptr, buffers,
+             next_value(u, pass) + from);
   }
 
   // The temporal-difference target of a row, from objectives.py's target_value.
@@ -198,7 +202,7 @@ class CriticUpdates {
       const int out = net.width(i);
       const T* sum = total + 4 * net.before(i);
       update(u, net.where_bias(i, s, n), out, sum);
-      if (c.network.layer_norm) {
+      if (CRITIC_LAYER_NORM) {
         update(u, net.where(c.network.norm_scale[i], s, n, out), out, sum + out);
         update(u, net.where(c.network.norm_shift[i], s, n, out), out, sum + 2 * out);
       }
@@ -218,8 +222,3 @@ class CriticUpdates {
 };
 
 }  // namespace
-
-extern "C" {
-int64_t critic_updates_workspace(const CriticCall* call) { return CriticUpdates<SCALAR>(*call).workspace(); }
-void critic_updates(const CriticCall* call) { CriticUpdates<SCALAR>(*call).run(); }
-}
