@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from droq_exp.config.errors import ConfigError
 from droq_exp.config.schema import Config
 from droq_exp.cores import has_bf16, usable_cores
 from droq_exp.learner.native.build import BuildError, Variant
@@ -25,7 +26,7 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 # (SAC) to 4 ms (DroQ) of each. The C++ takes 2 s once per user, while torch is loaded, and saves more.
 WORTH_COMPILING = 20_000
 
-# By hardware.precision, of float32 matrix multiplications: oneDNN rounds the factors to bf16 and sums in float32.
+# By hardware.precision, of float32 matrix multiplications. The C++ takes "medium" as bf16.
 MATMUL_PRECISION = {"fp32": "highest", "tf32": "high", "bf16": "medium"}
 
 _told: set[str] = set()  # problems that this process has warned of
@@ -51,6 +52,7 @@ def set_up(config: Config, updates: int | None = None) -> Hardware:
 
     Raises:
         RuntimeError: a CUDA device or bf16 instructions are asked for and there are none.
+        ConfigError: bf16 is asked for, and this project's C++ cannot be used here.
 
     """
     asked = config.hardware
@@ -83,7 +85,10 @@ def _can_compile(device: str) -> bool:
 
 def _can_build(config: Config) -> bool:
     """Whether this project's C++ can be used here; where it cannot, say so once in this process."""
-    problem = _missing_for_native(Variant.of(config.algo), config.hardware.precision == "bf16")
+    bf16 = config.hardware.precision == "bf16"
+    problem = _missing_for_native(Variant.of(config.algo), bf16)
+    if problem and bf16:
+        raise ConfigError("hardware.precision", f"bf16 is of this project's C++ only; here: {problem}")
     if problem:
         _warn(problem, "this project's C++")
     return problem is None
@@ -93,7 +98,7 @@ def _can_build(config: Config) -> bool:
 def _missing_for_native(variant: Variant, bf16: bool) -> str | None:
     try:
         load(variant)
-        gemm_address(torch.float32, bf16=bf16)
+        gemm_address(torch.bfloat16 if bf16 else torch.float32)
     except BuildError as error:
         return str(error)
     return None

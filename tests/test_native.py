@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from droq_exp.cores import has_bf16
-from droq_exp.learner import updates
+from droq_exp.learner import networks, updates
 from droq_exp.learner.draws import Draws, DrawSampler
 from droq_exp.learner.dropout import KeyedMasks
 from droq_exp.learner.native.critic_updates import CriticUpdates
@@ -152,11 +152,18 @@ def test_nan_shows(where: str, layer_norm: bool) -> None:
 @needs_bf16
 @pytest.mark.usefixtures("threads")
 @pytest.mark.parametrize("count", [1, 3])
-def test_factors_in_bf16_as_torch_rounds_them(count: int) -> None:
+def test_factors_in_bf16_as_torch_rounds_them_but_the_first_layers(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sums in another order now and then round a factor to its other neighbour, so the two are not equal. But they are
     far nearer to each other than to full precision, which one factor left unrounded would already move them to."""
     torch.set_num_threads(count)
     small, moments = spec(dtype=torch.float32, utd_ratio=1, batch_size=64), {}
+    linear = networks._linear
+
+    def first_in_full(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        is_first = weight.shape[-2] == small.obs_dim + small.act_dim
+        return linear(x.double(), weight.double()).to(x.dtype) if is_first else linear(x, weight)
+
+    monkeypatch.setattr(networks, "_linear", first_in_full)
     for name, precision in {"full": "highest", "torch": "medium", "native": "medium"}.items():
         state = state_of(small)
         torch.set_float32_matmul_precision(precision)

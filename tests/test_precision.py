@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
-from real_runs import launch, runs
+from real_runs import launch, runs, start
 
 from droq_exp.config import ConfigError, compose
 from droq_exp.cores import has_bf16
@@ -24,24 +25,26 @@ def precision() -> Iterator[None]:
 
 
 @needs_bf16
-def test_factors_are_rounded_and_sums_are_not() -> None:
-    config, _ = compose([*BF16, "hardware.compile=false"])
-    set_up(config)
-    ones = torch.ones(64, 64)
-    fine = torch.full((64, 64), 1 + 2**-12)  # 1 in bf16, which has eight bits
-    assert torch.equal(ones @ fine, torch.full((64, 64), 64.0))
-    thirds = torch.full((64, 64), 1 + 2**-7)  # exact in bf16, and so is their sum in float32, not in bf16
-    assert torch.equal(ones @ thirds, torch.full((64, 64), 64.5))
-    config, _ = compose(["hardware=cpu", "hardware.threads=1", "hardware.compile=false"])
-    set_up(config)
-    assert torch.equal(ones @ fine, torch.full((64, 64), 64 * (1 + 2**-12)))
+@pytest.mark.parametrize("key", ["hardware.native", "hardware.compile"])
+def test_without_the_cpp_it_is_refused(key: str) -> None:
+    with pytest.raises(ConfigError, match=f"does not go with {key}=false") as refusal:
+        compose([*BF16, f"{key}=false"])
+    assert refusal.value.key == "hardware.precision"
+
+
+@needs_bf16
+def test_where_the_cpp_cannot_be_built_it_is_refused_in_a_line(elsewhere: Path) -> None:
+    process = start(elsewhere, *BF16, "hardware.compile=true", CXX="no-such-compiler")
+    out, error = process.communicate(timeout=300)
+    assert process.returncode == 2, out
+    assert error == "error: hardware.precision: bf16 is of this project's C++ only; here: no C++ compiler found\n"
 
 
 @needs_bf16
 @pytest.mark.usefixtures("elsewhere")
 def test_it_is_another_run_with_results_of_its_own() -> None:
-    assert launch() == 0
-    assert launch("hardware.precision=bf16") == 0
+    assert launch("hardware.compile=true") == 0
+    assert launch("hardware.compile=true", "hardware.precision=bf16") == 0
     plain, rounded = sorted(runs(), key=lambda run: "hardware.precision" in (run / "config.yaml").read_text())
     first, second = (torch.load(run / "checkpoint" / "weights.pt", weights_only=True) for run in (plain, rounded))
     assert not torch.equal(first["critic"], second["critic"])

@@ -89,7 +89,7 @@ void sample(const T* output, const T* noise, int rows, int act_dim, T* action, T
 template <class T>
 void output_layer(const Actor<T>& net, const void* params, int s, int rows, const T* hidden, T* output) {
   const Layer<T> l = net.layer(params, net.L, s, 0);
-  net.multiply(rows, l.out, l.in, hidden, l.in, l.weight, output);
+  net.multiply(net.L, rows, l.out, l.in, hidden, l.in, l.weight, output);
   for (int b = 0; b < rows; b++)
     for (int j = 0; j < l.out; j++) output[int64_t(b) * l.out + j] += l.bias[j];
 }
@@ -249,7 +249,7 @@ class PolicyUpdate {
       critics.backward(c.critic, s, n, s * N + n, from, count, critics_kept, q(n), nullptr, own_scratch(), unwanted);
       const Layer<T> first = critics.layer(c.critic, 0, s, n);
       const T* product = critics_kept.normal(s * N + n, 0) + int64_t(from) * first.out;
-      critics.multiply_transposed(count, act, first.out, product, first.weight + int64_t(obs) * first.out, share_of);
+      critics.multiply_transposed(0, count, act, first.out, product, first.weight + int64_t(obs) * first.out, share_of);
       for (int j = 0; j < count * act; j++) gradient[j] += share_of[j];
     }
     for (int b = 0; b < count; b++)
@@ -264,7 +264,7 @@ class PolicyUpdate {
         bias_sum[act + j] += *log_std;
       }
     const Layer<T> top = actor.layer(c.params, actor.L, s, 0);
-    actor.multiply_transposed(count, top.in, top.out, output, top.weight, own_scratch());
+    actor.multiply_transposed(actor.L, count, top.in, top.out, output, top.weight, own_scratch());
     actor.backward(c.params, s, 0, s, from, count, actor_kept, static_cast<const T*>(nullptr), own_scratch(),
                    own_scratch(), total);
   }
@@ -300,7 +300,7 @@ class PolicyUpdate {
                 count = fan_in * (part + 1) / parts - from;
       const T* gradient = i < actor.L ? actor_kept.normal(s, i) : outputs + int64_t(s) * B * out;
       if (count) {
-        actor.transposed_multiply(count, out, B, in + from, fan_in, gradient, own_scratch());
+        actor.transposed_multiply(i, count, out, B, in + from, fan_in, gradient, own_scratch());
         update(actor.where_weight(i, s, 0) + int64_t(from) * out, int64_t(count) * out, own_scratch());
       }
       if (i < actor.L) in = actor_kept.hidden(s, i);

@@ -188,7 +188,7 @@ class CriticUpdates {
       const int fan_in = net.fan_in(i), out = net.width(i), from = fan_in * part / parts;
       const int rows = fan_in * (part + 1) / parts - from;
       if (rows) {
-        net.transposed_multiply(rows, out, B, in + from, fan_in, kept.normal(k, i), own_scratch());
+        net.transposed_multiply(i, rows, out, B, in + from, fan_in, kept.normal(k, i), own_scratch());
         update(u, net.where_weight(i, s, n) + int64_t(from) * out, int64_t(rows) * out, own_scratch());
       }
       in = kept.hidden(k, i);

@@ -23,8 +23,8 @@ class Geometry(ctypes.Structure):
         *((name, ctypes.c_void_p) for name in TABLES),
         ("parameters", ctypes.c_int64),
         ("dropout_rate", ctypes.c_double),
-        ("bf16", ctypes.c_int64),
         ("gemm", ctypes.c_void_p),
+        ("gemm_bf16", ctypes.c_void_p),
     ]
 
 
@@ -46,8 +46,8 @@ def geometry(shapes: Shapes, dtype: torch.dtype, dropout_rate: float = 0.0) -> G
         out_dim=weights[-1][2],
         parameters=size,
         dropout_rate=dropout_rate,
-        bf16=rounds_to_bf16(dtype),
-        gemm=gemm_address(dtype, bf16=rounds_to_bf16(dtype)),
+        gemm=gemm_address(dtype),
+        gemm_bf16=gemm_address(torch.bfloat16) if rounds_to_bf16(dtype) else None,
         **{name: ctypes.addressof(array) for name, array in arrays.items()},
     )
     described.arrays = arrays  # it points into them

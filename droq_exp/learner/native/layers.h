@@ -43,8 +43,7 @@ struct Geometry {
   const int64_t *norm_scale, *norm_shift;   // [layers]
   int64_t parameters;                       // n, of one seed
   double dropout_rate;
-  int64_t bf16;  // whether gemm takes its factors in bf16
-  Gemm gemm;     // of the BLAS that torch carries
+  Gemm gemm, gemm_bf16;  // of the BLAS that torch carries; with factors in bf16, or null
 };
 
 }  // extern "C"
@@ -178,30 +177,33 @@ class Network {
             keep_scale};
   }
 
-  // out[m, n] = a[m, k] b[k, n]; a's rows are `stride` apart, here and below
-  void multiply(int m, int n, int k, const T* a, int stride, const T* b, T* out) const {
-    gemm("N", "N", n, m, k, b, n, a, stride, out, n);
+  // out[m, n] = a[m, k] b[k, n]; a's rows are `stride` apart, here and below. The factors are rounded to bf16 if that
+  // is asked for, but those of layer 0 are not: eight bits are too few for what the task shows, a height of 1.2, say,
+  // to a hundredth.
+  void multiply(int layer, int m, int n, int k, const T* a, int stride, const T* b, T* out) const {
+    gemm(layer, "N", "N", n, m, k, b, n, a, stride, out, n);
   }
   // out[m, n] = a[m, k] b[n, k]^T
-  void multiply_transposed(int m, int n, int k, const T* a, const T* b, T* out) const {
-    gemm("T", "N", n, m, k, b, k, a, k, out, n);
+  void multiply_transposed(int layer, int m, int n, int k, const T* a, const T* b, T* out) const {
+    gemm(layer, "T", "N", n, m, k, b, k, a, k, out, n);
   }
   // out[m, n] = a[k, m]^T b[k, n]
-  void transposed_multiply(int m, int n, int k, const T* a, int stride, const T* b, T* out) const {
-    gemm("N", "T", n, m, k, b, n, a, stride, out, n);
+  void transposed_multiply(int layer, int m, int n, int k, const T* a, int stride, const T* b, T* out) const {
+    gemm(layer, "N", "T", n, m, k, b, n, a, stride, out, n);
   }
 
   // As BLAS has it, column by column.
-  void gemm(const char* ta, const char* tb, int m, int n, int k, const T* a, int lda, const T* b, int ldb, T* out,
-            int ldc) const {
+  void gemm(int layer, const char* ta, const char* tb, int m, int n, int k, const T* a, int lda, const T* b, int ldb,
+            T* out, int ldc) const {
     const T one = 1, zero = 0;
     if constexpr (std::is_same_v<T, float>) {
-      if (geometry.bf16) {
+      if (geometry.gemm_bf16 && layer > 0) {
         thread_local std::vector<uint16_t> short_a, short_b;
         const int rows_a = *ta == 'N' ? m : k, rows_b = *tb == 'N' ? k : n;
         round_to_bf16(a, rows_a, m * k / rows_a, lda, short_a);
         round_to_bf16(b, rows_b, k * n / rows_b, ldb, short_b);
-        geometry.gemm(ta, tb, &m, &n, &k, &one, short_a.data(), &rows_a, short_b.data(), &rows_b, &zero, out, &ldc);
+        geometry.gemm_bf16(ta, tb, &m, &n, &k, &one, short_a.data(), &rows_a, short_b.data(), &rows_b, &zero, out,
+                           &ldc);
         return;
       }
     }
@@ -230,7 +232,7 @@ class Network {
       const Place to = place(i);
       if (DROPOUT) draw(i, to.keep);
       const Layer<T> l = layer(flat, i, s, n, to.keep);
-      multiply(rows, l.out, l.in, input, stride, l.weight, to.x);
+      multiply(i, rows, l.out, l.in, input, stride, l.weight, to.x);
       if (i == L - 1 && values) {
         const Layer<T> top = layer(flat, L, s, n);
         finish_critic<DROPOUT, NORM, KEPT>(l, top.weight, *top.bias, rows, to.x, to.inverse_std, values);
@@ -283,7 +285,8 @@ class Network {
       if (i < L - 1) {
         const Layer<T> above = layer(flat, i + 1, s, n);
         d = scratch;
-        multiply_transposed(rows, l.out, above.out, kept.normal(k, i + 1) + int64_t(from) * above.out, above.weight, d);
+        multiply_transposed(i + 1, rows, l.out, above.out, kept.normal(k, i + 1) + int64_t(from) * above.out,
+                            above.weight, d);
       }
       layer_gradient<DROPOUT, NORM, false, T>(l, rows, x, r, d, nullptr, nullptr, buffer, column_sums);
     }

@@ -48,14 +48,14 @@ def load(variant: Variant) -> ctypes.CDLL:
 
 
 @lru_cache
-def gemm_address(dtype: torch.dtype, *, bf16: bool) -> int:
-    """Return the address of matrix multiplication in the BLAS that torch carries, ``bf16`` with factors in bf16.
+def gemm_address(factors: torch.dtype) -> int:
+    """Return the address of matrix multiplication in the BLAS that torch carries; of bf16 factors it sums in float32.
 
     Raises:
         BuildError: torch shows none.
 
     """
-    name = "gemm_bf16bf16f32_" if bf16 else {torch.float32: "sgemm_", torch.float64: "dgemm_"}[dtype]
+    name = {torch.bfloat16: "gemm_bf16bf16f32_", torch.float32: "sgemm_", torch.float64: "dgemm_"}[factors]
     try:
         blas = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
         return ctypes.cast(getattr(blas, name), ctypes.c_void_p).value or 0
