@@ -101,6 +101,7 @@ def described(config: Config, machine: Hardware) -> dict[str, Any]:
         "device": machine.description,
         "compiled": machine.compile_updates,
         "native": machine.native,
+        "precision": config.hardware.precision,
         "torch": torch.__version__,
     }
 
