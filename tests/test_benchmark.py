@@ -10,13 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from real_runs import LITTLE_BIAS, SMALL
 
 from droq_exp.benchmark.__main__ import main
 from droq_exp.benchmark.against_sbx import algorithms, equal_work
 from droq_exp.benchmark.floor import learner_flops
 from droq_exp.benchmark.growth import AXES, points
+from droq_exp.benchmark.launch_bound import kernels, seconds_per_launch
+from droq_exp.benchmark.tables import seeds_tables
 from droq_exp.config import compose
+from droq_exp.learner.cuda_graph import Captured
 from droq_exp.learner.spec import LearnerSpec
 
 TINY = (*SMALL, LITTLE_BIAS, "env=inverted_pendulum")
@@ -128,6 +132,33 @@ def test_packs_of_seeds(capsys: pytest.CaptureFixture[str]) -> None:
     assert (first["seeds"], second["seeds"], first["ratio"]) == (2, 3, 1)
     assert first["updates_per_second"] == pytest.approx(2 * 2 * 1e3 / first["ms_per_env_step"], rel=0.01)
     assert second["ratio"] == pytest.approx(second["updates_per_second"] / first["updates_per_second"], rel=0.01)
+
+
+def test_on_a_gpu_packs_are_held_against_the_launches_of_their_kernels() -> None:
+    shared = {"algo": "droq", "env": "Hopper-v5", "device": "cuda", "codebase": "redq", "torch": "2.13.0", "steps": 20}
+    row = {"seeds": 8, "ms_per_env_step": 2.0, "updates_per_second": 80_000.0, "ratio": 6.5}
+    on_cpu, on_gpu = seeds_tables(
+        [
+            {**shared, "rows": [row]},
+            {**shared, "rows": [{**row, "kernels": 700, "launch_bound_ms": 1.4, "launch_bound_share": 0.7}]},
+        ]
+    )
+    assert on_cpu.rows == ((8, 2.0, 80_000.0, 6.5),)
+    assert on_gpu.rows == ((8, 2.0, 80_000.0, 6.5, 700, 1.4, 0.7),)
+    assert [column.name for column in on_gpu.columns[4:]] == ["kernels", "launch bound, ms", "share"]
+    assert seconds_per_launch(torch.device("cpu")) > 0
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_kernels_of_a_graph_are_counted() -> None:
+    number = torch.zeros(1, device="cuda")
+
+    def three() -> None:
+        number.add_(1).mul_(2).sub_(1)
+
+    graph = Captured(three, number.device, lambda: [number])
+    graph()
+    assert kernels(three) == kernels(graph) == 3
 
 
 def test_growth_along_the_axes_that_are_named(capsys: pytest.CaptureFixture[str]) -> None:

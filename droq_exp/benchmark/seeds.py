@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from droq_exp import hardware
+from droq_exp.benchmark.launch_bound import kernels, seconds_per_launch
 from droq_exp.benchmark.learner import Learning, build_learner, described
 from droq_exp.benchmark.timing import WARM_UP_STEPS, timed
 from droq_exp.config import Config
@@ -18,7 +19,8 @@ def benchmark_seeds(config: Config, counts: Sequence[int], steps: int) -> dict[s
     """Time the updates of packs of ``counts`` seeds, in turn: an environment step of each, ``steps`` times.
 
     Updates per second are critic updates of all seeds of a pack, and ``ratio`` is to those of the first pack: with 1 as
-    the first count, 1 means as fast as one seed after the other.
+    the first count, 1 means as fast as one seed after the other. On a GPU ``launch_bound_ms`` is what it takes to start
+    the kernels of an environment step, and ``launch_bound_share`` how much of the time that explains.
     """
     machine = hardware.set_up(config)
     packs = [build_learner(replace(config, seed=list(range(count))), machine) for count in counts]
@@ -28,6 +30,7 @@ def benchmark_seeds(config: Config, counts: Sequence[int], steps: int) -> dict[s
     seconds = np.array([[timed(pack.step) for pack in packs] for _ in range(steps)])
     times = np.median(seconds, axis=0)
     rates = [_updates(pack) / time for pack, time in zip(packs, times, strict=True)]
+    bounds = [_launch_bound(pack, time) for pack, time in zip(packs, times, strict=True)]
     shared = described(config, machine)
     del shared["seeds"]
     return {
@@ -40,8 +43,9 @@ def benchmark_seeds(config: Config, counts: Sequence[int], steps: int) -> dict[s
                 "ms_per_env_step": round(1e3 * time, 3),
                 "updates_per_second": round(rate, 1),
                 "ratio": round(rate / rates[0], 3),
+                **bound,
             }
-            for count, time, rate in zip(counts, times, rates, strict=True)
+            for count, time, rate, bound in zip(counts, times, rates, bounds, strict=True)
         ],
     }
 
@@ -49,3 +53,13 @@ def benchmark_seeds(config: Config, counts: Sequence[int], steps: int) -> dict[s
 def _updates(pack: Learning) -> int:
     """Critic updates of an environment step, of all seeds."""
     return pack.agent.spec.seeds * pack.agent.spec.utd_ratio
+
+
+def _launch_bound(pack: Learning, seconds: float) -> dict[str, float]:
+    """On a GPU: kernels of an environment step, what starting them takes, and its share of ``seconds``."""
+    device = pack.agent.device
+    if device.type != "cuda":
+        return {}
+    count = kernels(pack.step)
+    bound = count * seconds_per_launch(device)
+    return {"kernels": count, "launch_bound_ms": round(1e3 * bound, 3), "launch_bound_share": round(bound / seconds, 3)}

@@ -54,11 +54,21 @@ def loop_tables(results: Sequence[Result]) -> list[Table]:
 
 def seeds_tables(results: Sequence[Result]) -> list[Table]:
     """A table for each result of packed seeds."""
-    columns = (Column("seeds", 0), MS, UPDATES, RATIO)
-    keys = ("seeds", "ms_per_env_step", "updates_per_second", "ratio")
-    return [
-        _table(f"Packed seeds, {each['algo']} {each['env']}", columns, each["rows"], keys, [each]) for each in results
-    ]
+    columns = {
+        "seeds": Column("seeds", 0),
+        "ms_per_env_step": MS,
+        "updates_per_second": UPDATES,
+        "ratio": RATIO,
+        "kernels": Column("kernels", 0),
+        "launch_bound_ms": Column("launch bound, ms", 2),
+        "launch_bound_share": Column("share", 2),
+    }
+    tables = []
+    for each in results:
+        keys = [key for key in columns if key in each["rows"][0]]  # the last three on a GPU alone
+        title = f"Packed seeds, {each['algo']} {each['env']}"
+        tables.append(_table(title, tuple(columns[key] for key in keys), each["rows"], keys, [each]))
+    return tables
 
 
 def growth_tables(results: Sequence[Result]) -> list[Table]:

@@ -1,0 +1,38 @@
+"""The floor under a GPU's updates while their kernels are short: starting as many that do next to nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch.autograd import DeviceType
+from torch.profiler import ProfilerActivity, profile
+
+from droq_exp.benchmark.timing import synchronise, timed
+from droq_exp.learner.cuda_graph import Captured
+
+EMPTY_KERNELS = 2_000
+
+
+def kernels(function: Callable[[], object]) -> int:
+    """Count the kernels that the GPU runs in one call, those of CUDA graphs included; copies and fills are others."""
+    with profile(activities=[ProfilerActivity.CUDA]) as trace:
+        function()
+        synchronise()
+    return sum(
+        event.device_type == DeviceType.CUDA and not event.name.startswith(("Memcpy", "Memset"))
+        for event in trace.events()
+    )
+
+
+def seconds_per_launch(device: torch.device) -> float:
+    """Seconds from one kernel to the next in a CUDA graph whose kernels add a number to another."""
+    number = torch.zeros((), device=device)
+
+    def add() -> None:
+        for _ in range(EMPTY_KERNELS):
+            number.add_(1)
+
+    graph = Captured(add, device, lambda: [number])
+    graph()
+    return timed(graph) / EMPTY_KERNELS
