@@ -64,6 +64,7 @@ class Agent:
         device: str = "cpu",
         compile_updates: bool = True,
         native: bool = False,
+        bf16: bool = False,
         device_step: bool = False,
     ) -> None:
         """Draw the initial parameters; nothing is compiled before the first update.
@@ -97,6 +98,7 @@ class Agent:
             target_entropy=target_entropy,
             learn_temperature=learn_temperature,
             initial_temperature=initial_temperature,
+            bf16=bf16,
         )
         action_map = torch.as_tensor(style.action_map(action_low, action_high), dtype=torch.float32)
         self.state = LearnerState.initial(self.spec, seeds, self.device)

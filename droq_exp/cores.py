@@ -8,6 +8,7 @@ from pathlib import Path
 
 CPUS = Path("/sys/devices/system/cpu")
 CGROUP = Path("/sys/fs/cgroup")
+CPUINFO = Path("/proc/cpuinfo")
 
 
 def usable_cores() -> int:
@@ -31,9 +32,16 @@ def physical_cores(cpus: Iterable[int], tree: Path) -> int:
 
 def has_bf16() -> bool:
     """Whether the CPU multiplies bf16 matrices by instructions of its own (AVX512-BF16, AMX); slower without."""
-    import torch  # not at the top: counting cores must not take seconds
+    return "avx512_bf16" in instructions(CPUINFO).split()
 
-    return torch.cpu._is_avx512_bf16_supported()
+
+def instructions(cpuinfo: Path) -> str:
+    """Linux's names of the CPU's instruction sets, in a line; nothing where ``cpuinfo`` does not tell them."""
+    try:
+        lines = cpuinfo.read_text().splitlines()
+    except OSError:
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(("flags", "Features"))), "")
 
 
 def quota(tree: Path) -> int:

@@ -23,11 +23,11 @@ from droq_exp.learner.native.library import gemm_address, load
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
 # Critic updates of a run from which torch.compile pays: it takes 20 s where its cache is empty, and then saves 1 ms
-# (SAC) to 4 ms (DroQ) of each. The C++ takes 2 s once per user, while torch is loaded, and saves more.
+# (SAC) to 4 ms (DroQ) of each. The C++ takes 2.5 s once per user, most of them while torch is loaded, and saves more.
 WORTH_COMPILING = 20_000
 
-# By hardware.precision, of float32 matrix multiplications. The C++ takes "medium" as bf16.
-MATMUL_PRECISION = {"fp32": "highest", "tf32": "high", "bf16": "medium"}
+# Torch's name of hardware.precision. Where the C++ learns in bf16, what torch does beside it (acting, bias) does not.
+MATMUL_PRECISION = {"fp32": "highest", "tf32": "high", "bf16": "highest"}
 
 _told: set[str] = set()  # problems that this process has warned of
 
@@ -41,6 +41,8 @@ class Hardware:
     native: bool  # this project's C++ is there to be used
     description: str  # for people: device, threads, and whether updates run eagerly
     device_step: bool = False  # acting, random numbers and updates as CUDA graphs
+    bf16: bool = False  # the C++ rounds factors
+    library: str | None = None  # the C++'s file: its sources, compiler and CPU are in the name
 
 
 def set_up(config: Config, updates: int | None = None) -> Hardware:
@@ -72,7 +74,8 @@ def set_up(config: Config, updates: int | None = None) -> Hardware:
     compile_updates = native or (bool(pays) and _can_compile(device))
     words = f"cpu, {threads} threads" if device == "cpu" else f"{device} ({torch.cuda.get_device_name(device)})"
     words = words if compile_updates else f"{words}, eager"
-    return Hardware(device, compile_updates, native, words, device_step=device != "cpu")
+    library = Path(load(Variant.of(config.algo))._name).name if native else None
+    return Hardware(device, compile_updates, native, words, device != "cpu", asked.precision == "bf16", library)
 
 
 def _can_compile(device: str) -> bool:
@@ -98,7 +101,9 @@ def _can_build(config: Config) -> bool:
 def _missing_for_native(variant: Variant, bf16: bool) -> str | None:
     try:
         load(variant)
-        gemm_address(torch.bfloat16 if bf16 else torch.float32)
+        gemm_address(torch.float32)
+        if bf16:
+            gemm_address(torch.bfloat16)
     except BuildError as error:
         return str(error)
     return None
@@ -111,6 +116,7 @@ def _warn(problem: str, without: str) -> None:
         _told.add(problem)
 
 
+@lru_cache
 def _missing_for_cpu() -> str | None:
     from torch._inductor.cpp_builder import get_cpp_compiler
     from torch._inductor.exc import InvalidCxxCompiler
@@ -143,6 +149,7 @@ def _skip_instruction_checks(compiler: str) -> None:
         config.cpp.vec_isa_ok = subprocess.run(command, capture_output=True, check=False).returncode == 0 or None
 
 
+@lru_cache
 def _missing_for_cuda() -> str | None:
     from torch.utils._triton import has_triton
 

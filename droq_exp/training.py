@@ -191,6 +191,7 @@ def build_agent(config: Config, seeds: list[int], env: gymnasium.Env, machine: h
         device=machine.device,
         compile_updates=machine.compile_updates,
         native=machine.native,
+        bf16=machine.bf16,
         device_step=machine.device_step,
     )
 

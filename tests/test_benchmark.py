@@ -17,7 +17,7 @@ from droq_exp.benchmark.__main__ import main
 from droq_exp.benchmark.against_sbx import algorithms, equal_work
 from droq_exp.benchmark.floor import learner_flops
 from droq_exp.benchmark.growth import AXES, points
-from droq_exp.benchmark.launch_bound import kernels, seconds_per_launch
+from droq_exp.benchmark.launch_bound import kernels, launch_bound, seconds_per_launch
 from droq_exp.benchmark.tables import seeds_tables
 from droq_exp.config import compose
 from droq_exp.learner.cuda_graph import Captured
@@ -147,6 +147,7 @@ def test_on_a_gpu_packs_are_held_against_the_launches_of_their_kernels() -> None
     assert on_gpu.rows == ((8, 2.0, 80_000.0, 6.5, 700, 1.4, 0.7),)
     assert [column.name for column in on_gpu.columns[4:]] == ["kernels", "launch bound, ms", "share"]
     assert seconds_per_launch(torch.device("cpu")) > 0
+    assert launch_bound(700, 2e-6, 2e-3) == {"kernels": 700, "launch_bound_ms": 1.4, "launch_bound_share": 0.7}
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")

@@ -1,12 +1,14 @@
-"""The C++ of the critics' updates where the comparison with the slow reference does not look: threads, shapes, NaN,
-machines on which it cannot be built."""
+"""The C++ where the comparison with the slow reference does not look: threads, shapes, NaN, bf16, and machines on which
+it cannot be built."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +19,14 @@ from droq_exp.cores import has_bf16
 from droq_exp.learner import networks, updates
 from droq_exp.learner.draws import Draws, DrawSampler
 from droq_exp.learner.dropout import KeyedMasks
+from droq_exp.learner.learner import Learner
+from droq_exp.learner.native.build import BuildError, Variant, shared_object, start
 from droq_exp.learner.native.critic_updates import CriticUpdates
 from droq_exp.learner.networks import critic_shapes
 from droq_exp.learner.optimiser import adam_coefficients
 from droq_exp.learner.spec import LearnerSpec
+from droq_exp.learner.state import LearnerState
+from droq_exp.styles import RedqStyle
 
 UPDATES = 6
 needs_bf16 = pytest.mark.skipif(not has_bf16(), reason="this CPU has no bf16 instructions")
@@ -156,29 +162,38 @@ def test_factors_in_bf16_as_torch_rounds_them_but_the_first_layers(count: int, m
     """Sums in another order now and then round a factor to its other neighbour, so the two are not equal. But they are
     far nearer to each other than to full precision, which one factor left unrounded would already move them to."""
     torch.set_num_threads(count)
-    small, moments = spec(dtype=torch.float32, utd_ratio=1, batch_size=64), {}
+    small = spec(dtype=torch.float32, utd_ratio=1, batch_size=64, actor_heads=2)
     linear = networks._linear
 
     def first_in_full(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        is_first = weight.shape[-2] == small.obs_dim + small.act_dim
+        is_first = weight.shape[-2] in (small.obs_dim, small.obs_dim + small.act_dim)
         return linear(x.double(), weight.double()).to(x.dtype) if is_first else linear(x, weight)
 
     monkeypatch.setattr(networks, "_linear", first_in_full)
-    for name, precision in {"full": "highest", "torch": "medium", "native": "medium"}.items():
-        state = state_of(small)
-        torch.set_float32_matmul_precision(precision)
-        try:
-            if name == "native":
-                CriticUpdates(small)(*state.values(), *first_update(arguments_of(small)))  # type: ignore[arg-type]
-            else:
-                arguments = first_update(arguments_of(small, keyed=False))
-                updates.critic_updates(small, *state.values(), *arguments)  # type: ignore[arg-type]
-        finally:
-            torch.set_float32_matmul_precision("highest")
-        moments[name] = state["moment1"]
-    rounding = (moments["torch"] - moments["full"]).norm()
-    assert rounding > 0
-    assert (moments["native"] - moments["torch"]).norm() < 0.1 * rounding
+    full, native = after_a_step(small, native=False), after_a_step(replace(small, bf16=True), native=True)
+    torch.set_float32_matmul_precision("medium")
+    try:
+        rounded = after_a_step(small, native=False)
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    for name in ("critic_moment1", "actor_moment1"):
+        expected = getattr(rounded, name)
+        rounding = (expected - getattr(full, name)).norm()
+        assert rounding > 0
+        assert (getattr(native, name) - expected).norm() < 0.1 * rounding
+
+
+def after_a_step(spec: LearnerSpec, *, native: bool) -> LearnerState:
+    """The state of a fresh learner after the updates of one environment step."""
+    seeds, style, device = [4, 9], RedqStyle(), torch.device("cpu")
+    state = LearnerState.initial(spec, seeds, device)
+    learner = Learner(spec, state, torch.tensor([[1.0, 0.5], [0.0, 0.1]]), compile_updates=False, native=native)
+    draws = DrawSampler(spec, seeds, spec.utd_ratio, 1, device, keyed=native).draw(100)
+    rows = torch.randn(
+        spec.seeds, spec.utd_ratio, spec.batch_size, spec.row_size, generator=torch.Generator().manual_seed(3)
+    )
+    style.update(learner, rows, draws)
+    return state
 
 
 @pytest.mark.usefixtures("threads")
@@ -221,6 +236,38 @@ def test_one_build_serves_all_processes(tmp_path: Path) -> None:
     processes = [subprocess.Popen([sys.executable, "-c", program], env=environment) for _ in range(3)]
     assert [process.wait() for process in processes] == [0, 0, 0]
     assert len(list(Path(tmp_path, "droq_exp").iterdir())) == 1
+
+
+def test_a_compiler_that_does_not_start_is_a_build_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiler = tmp_path / "g++"
+    compiler.write_text("no program\n")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", str(compiler))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    start(Variant(dropout=True, layer_norm=True))  # says nothing yet
+    with pytest.raises(BuildError, match="Exec format error"):
+        shared_object(Variant(dropout=True, layer_norm=True))
+
+
+def test_what_a_killed_process_has_left_is_removed_after_an_hour(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    for name, age in (("old", 4000), ("new", 3000)):
+        left = tmp_path / "droq_exp" / f".building_{name}"
+        left.mkdir(parents=True)
+        (left / "updates.so").touch()
+        os.utime(left, (time.time() - age,) * 2)
+    made = shared_object(Variant(dropout=False, layer_norm=False))
+    assert sorted(path.name for path in (tmp_path / "droq_exp").iterdir()) == [".building_new", made.name]
+
+
+def test_a_compiler_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
+    program = "from droq_exp.learner.native.build import Variant, start; start(Variant(True, True))"
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment)
+    assert done.stderr == ""
+    assert list((tmp_path / "droq_exp").iterdir()) == []
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,11 +16,14 @@ needs_bf16 = pytest.mark.skipif(not has_bf16(), reason="this CPU has no bf16 ins
 BF16 = ("hardware=cpu", "hardware.precision=bf16", "hardware.threads=1")
 
 
-@pytest.fixture(autouse=True)
-def precision() -> Iterator[None]:
-    """What is set up holds for the process."""
-    yield
-    torch.set_float32_matmul_precision("highest")
+@needs_bf16
+def test_torch_beside_the_updates_rounds_nothing() -> None:
+    """Acting, evaluation and bias: a pack, or episodes played side by side, must act as one seed alone does."""
+    config, _ = compose(BF16)
+    machine = set_up(config)
+    assert machine.bf16
+    ones, fine = torch.ones(64, 64), torch.full((64, 64), 1 + 2**-12)  # the latter is 1 in bf16, which has eight bits
+    assert torch.equal(ones @ fine, torch.full((64, 64), 64 * (1 + 2**-12)))
 
 
 @needs_bf16
@@ -51,8 +53,10 @@ def test_it_is_another_run_with_results_of_its_own() -> None:
     assert torch.allclose(first["critic"], second["critic"], atol=0.05)
 
 
-def test_a_cpu_without_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda: False)
+def test_a_cpu_without_it_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text("model name\t: of ten years ago\nflags\t\t: fpu sse avx2 avx512f\n")
+    monkeypatch.setattr("droq_exp.cores.CPUINFO", cpuinfo)
     with pytest.raises(ConfigError, match="no bf16 instructions") as refusal:
         compose([*BF16])
     assert refusal.value.key == "hardware.precision"

@@ -41,9 +41,14 @@ class Probe:
         self._w = torch.randn(copies, width, width, device=device)
         self._out = torch.empty(copies, spec.batch_size, width, device=device)
         self._flops = 2 * copies * spec.batch_size * width * width
+        self._bf16 = spec.bf16
         self._repeats = max(1, round(PROBE_FLOPS[device.type] / self._flops))
 
     def rate(self) -> float:
         """Measure once."""
+        before = torch.get_float32_matmul_precision()
+        if self._bf16:
+            torch.set_float32_matmul_precision("medium")
         seconds = timed(lambda: [torch.bmm(self._x, self._w, out=self._out) for _ in range(self._repeats)])
+        torch.set_float32_matmul_precision(before)
         return self._repeats * self._flops / seconds

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from statistics import median
 
 import torch
 from torch.autograd import DeviceType
@@ -35,4 +36,10 @@ def seconds_per_launch(device: torch.device) -> float:
 
     graph = Captured(add, device, lambda: [number])
     graph()
-    return timed(graph) / EMPTY_KERNELS
+    return median(timed(graph) for _ in range(5)) / EMPTY_KERNELS
+
+
+def launch_bound(count: int, seconds_per_launch: float, seconds: float) -> dict[str, float]:
+    """Return what starting ``count`` kernels takes, and its share of the ``seconds`` that they took."""
+    bound = count * seconds_per_launch
+    return {"kernels": count, "launch_bound_ms": round(1e3 * bound, 3), "launch_bound_share": round(bound / seconds, 3)}

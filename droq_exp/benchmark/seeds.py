@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from droq_exp import hardware
-from droq_exp.benchmark.launch_bound import kernels, seconds_per_launch
+from droq_exp.benchmark.launch_bound import kernels, launch_bound, seconds_per_launch
 from droq_exp.benchmark.learner import Learning, build_learner, described
 from droq_exp.benchmark.timing import WARM_UP_STEPS, timed
 from droq_exp.config import Config
@@ -30,7 +30,10 @@ def benchmark_seeds(config: Config, counts: Sequence[int], steps: int) -> dict[s
     seconds = np.array([[timed(pack.step) for pack in packs] for _ in range(steps)])
     times = np.median(seconds, axis=0)
     rates = [_updates(pack) / time for pack, time in zip(packs, times, strict=True)]
-    bounds = [_launch_bound(pack, time) for pack, time in zip(packs, times, strict=True)]
+    bounds: list[dict[str, float]] = [{} for _ in packs]
+    if machine.device != "cpu":
+        launch = seconds_per_launch(packs[0].agent.device)
+        bounds = [launch_bound(kernels(pack.step), launch, time) for pack, time in zip(packs, times, strict=True)]
     shared = described(config, machine)
     del shared["seeds"]
     return {
@@ -53,13 +56,3 @@ def benchmark_seeds(config: Config, counts: Sequence[int], steps: int) -> dict[s
 def _updates(pack: Learning) -> int:
     """Critic updates of an environment step, of all seeds."""
     return pack.agent.spec.seeds * pack.agent.spec.utd_ratio
-
-
-def _launch_bound(pack: Learning, seconds: float) -> dict[str, float]:
-    """On a GPU: kernels of an environment step, what starting them takes, and its share of ``seconds``."""
-    device = pack.agent.device
-    if device.type != "cuda":
-        return {}
-    count = kernels(pack.step)
-    bound = count * seconds_per_launch(device)
-    return {"kernels": count, "launch_bound_ms": round(1e3 * bound, 3), "launch_bound_share": round(bound / seconds, 3)}

@@ -13,7 +13,6 @@ from droq_exp.learner.draws import Draws
 from droq_exp.learner.dropout import KeyedMasks
 from droq_exp.learner.native.actor import PolicyUpdate, Prepare
 from droq_exp.learner.native.critic_updates import CriticUpdates
-from droq_exp.learner.native.library import applies
 from droq_exp.learner.optimiser import AdamSchedule
 from droq_exp.learner.spec import LearnerSpec
 from droq_exp.learner.state import LearnerState
@@ -62,7 +61,7 @@ class Learner:
         self._prepare: Callable[..., Any]
         self._critic_updates: Callable[..., Any]
         self._policy_update: Callable[..., Any]
-        self.native = native and applies(device)  # then it draws its masks itself, from their keys
+        self.native = native and device.type == "cpu"  # then it draws its masks itself, from their keys
         if self.native:
             self._updates_at_once = updates_at_once or spec.utd_ratio
             self._prepare, self._critic_updates = Prepare(spec), CriticUpdates(spec)

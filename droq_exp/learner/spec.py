@@ -38,6 +38,7 @@ class LearnerSpec:
     learn_temperature: bool = True
     initial_temperature: float = 1.0
     dtype: torch.dtype = torch.float32
+    bf16: bool = False  # the C++ rounds the factors of its matrix multiplications, those of the first layers excepted
 
     @property
     def subset_size(self) -> int:

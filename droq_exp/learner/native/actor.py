@@ -56,7 +56,7 @@ class Prepare:
             BuildError: that does not work here.
 
         """
-        self._geometry = geometry(actor_shapes(spec), spec.dtype)
+        self._geometry = geometry(actor_shapes(spec), spec)
         call = PrepareCall(
             actor=self._geometry,
             seeds=spec.seeds,
@@ -95,8 +95,8 @@ class PolicyUpdate:
 
         """
         self._geometries = [
-            geometry(actor_shapes(spec), spec.dtype),
-            geometry(critic_shapes(spec), spec.dtype, spec.dropout_rate),
+            geometry(actor_shapes(spec), spec),
+            geometry(critic_shapes(spec), spec, spec.dropout_rate),
         ]
         call = PolicyCall(
             actor=self._geometries[0],

@@ -5,20 +5,24 @@ Nothing here needs torch, so that compilers can work while torch is being loaded
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import os
 import platform
 import shutil
 import subprocess
 import tempfile
-from concurrent.futures import Future, ThreadPoolExecutor
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
+from droq_exp.cores import CPUINFO, instructions
+
 SOURCE = Path(__file__).parent / "updates.cpp"
+ASIDE = ".building_"  # how directories of unfinished work begin
 # As fast as -ffast-math on these sums, but infinities and NaN stay what they are (a diverged run must show), and
 # loading the library does not change how the process treats denormal numbers (layers.h does, while an update runs).
 FLAGS = [
@@ -72,17 +76,10 @@ class Variant:
         return [f"-D{name}={str(value).lower()}" for name, value in values.items()]
 
 
-# Compilations of this process, by what they make.
-_running: dict[Path, Future[None]] = {}
-_pool = ThreadPoolExecutor(1, thread_name_prefix="compiler")
-
-
 def start(variant: Variant) -> None:
     """Begin to compile what is missing, and return at once; :func:`shared_object` tells how it went."""
     with suppress(BuildError):
-        command, path = _target(variant)
-        if path not in _running and not path.exists():
-            _running[path] = _pool.submit(_compile, command, path)
+        _begin(variant)
 
 
 def shared_object(variant: Variant) -> Path:
@@ -92,40 +89,84 @@ def shared_object(variant: Variant) -> Path:
         BuildError: it cannot be compiled here.
 
     """
-    start(variant)
-    _, path = _target(variant)
-    if path in _running:
-        _running[path].result()
+    path = _begin(variant)
+    if path in _begun:
+        _begun[path].finish()
+    return path
+
+
+class _Compilation:
+    """A compiler that works beside this process and is ended with it."""
+
+    def __init__(self, command: list[str], path: Path) -> None:
+        """Compile to a directory aside, since several processes may want the same ``path`` at once."""
+        self._compiler, self._path = command[0], path
+        self._directory = tempfile.TemporaryDirectory(dir=path.parent, prefix=ASIDE)
+        self._made = Path(self._directory.name, path.name)
+        self._process = subprocess.Popen([*command, "-o", str(self._made)], stderr=subprocess.PIPE, text=True)
+        self._problem: str | None = None
+        atexit.register(self._end)
+
+    def finish(self) -> None:
+        """Wait for the result and put it in its place; raises BuildError, at every call, where there is none."""
+        if self._process.returncode is None:
+            _, told = self._process.communicate()
+            if self._process.returncode:
+                self._problem = f"{self._compiler} failed: {(told.strip().splitlines() or ['no message'])[0]}"
+            elif not self._path.exists():  # another machine's process may have the first one loaded
+                os.replace(self._made, self._path)
+            self._directory.cleanup()
+        if self._problem is not None:
+            raise BuildError(self._problem)
+
+    def _end(self) -> None:
+        if self._process.returncode is None:
+            self._process.terminate()
+            self._process.communicate()
+        self._directory.cleanup()
+
+
+_begun: dict[Path, _Compilation] = {}  # by this process
+
+
+def _begin(variant: Variant) -> Path:
+    """Begin to compile what is missing; return where it will be."""
+    try:
+        command, path = _target(variant)
+        if path not in _begun and not path.exists():
+            _remove_leftovers(path.parent)
+            _begun[path] = _Compilation(command, path)
+    except OSError as error:
+        raise BuildError(f"{error.filename}: {error.strerror}") from error
     return path
 
 
 def _target(variant: Variant) -> tuple[list[str], Path]:
     """Return the compiler's command, and where its result is kept.
 
-    That is in the user's cache directory, under a name that depends on sources, compiler, flags and CPU.
+    That is in the user's cache directory, under a name that depends on sources, compiler, flags and CPU: a home
+    directory may be shared by many machines.
     """
     compiler = shutil.which(os.environ.get("CXX", "g++"))
     if compiler is None:
         raise BuildError("no C++ compiler found")
     command = [compiler, *FLAGS, *variant.macros]
-    parts = [_sources(), " ".join(command).encode(), _version(compiler), _cpu()]
+    sources = b"".join(path.read_bytes() for path in (SOURCE, *sorted(SOURCE.parent.glob("*.h"))))
+    parts = [sources, " ".join(command).encode(), _version(compiler), instructions(CPUINFO).encode()]
     key = hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
     return [*command, str(SOURCE)], _cache_directory() / f"updates-{key}.so"
 
 
-def _compile(command: list[str], path: Path) -> None:
-    """Compile aside and rename, for several processes may want the same at once."""
-    try:
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".building_") as directory:
-            built = Path(directory, path.name)
-            done = subprocess.run([*command, "-o", str(built)], capture_output=True, text=True, check=False)
-            if done.returncode:
-                message = (done.stderr.strip().splitlines() or ["no message"])[0]
-                raise BuildError(f"{command[0]} failed: {message}")
-            if not path.exists():  # another machine's process may have the first one loaded
-                os.replace(built, path)
-    except OSError as error:
-        raise BuildError(f"{path.parent}: {error.strerror}") from error
+@lru_cache
+def _version(compiler: str) -> bytes:
+    return subprocess.run([compiler, "--version"], capture_output=True, check=False).stdout
+
+
+def _remove_leftovers(cache: Path) -> None:
+    """Remove what a process that was killed has left; nobody compiles for an hour."""
+    for directory in cache.glob(f"{ASIDE}*"):
+        if time.time() - directory.stat().st_mtime > 3600:
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 def _cache_directory() -> Path:
@@ -141,20 +182,3 @@ def _cache_directory() -> Path:
 @lru_cache
 def _own_directory() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix="droq_exp_")
-
-
-@lru_cache
-def _sources() -> bytes:
-    return b"".join(path.read_bytes() for path in (SOURCE, *sorted(SOURCE.parent.glob("*.h"))))
-
-
-@lru_cache
-def _version(compiler: str) -> bytes:
-    return subprocess.run([compiler, "--version"], capture_output=True, check=False).stdout
-
-
-@lru_cache
-def _cpu() -> bytes:
-    """Return what tells this CPU's instructions from another's: a home directory may be shared by many machines."""
-    lines = Path("/proc/cpuinfo").read_bytes().splitlines() if Path("/proc/cpuinfo").exists() else []
-    return next((line for line in lines if line.startswith((b"flags", b"Features"))), b"")

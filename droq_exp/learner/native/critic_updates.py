@@ -45,7 +45,7 @@ class CriticUpdates:
             BuildError: that does not work here.
 
         """
-        self._geometry = geometry(critic_shapes(spec), spec.dtype, spec.dropout_rate)
+        self._geometry = geometry(critic_shapes(spec), spec, spec.dropout_rate)
         self._critics = spec.num_critics
         call = CriticCall(
             network=self._geometry,

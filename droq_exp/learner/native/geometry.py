@@ -9,8 +9,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from droq_exp.learner.native.library import gemm_address, rounds_to_bf16
+from droq_exp.learner.native.library import gemm_address
 from droq_exp.learner.networks import Shapes
+from droq_exp.learner.spec import LearnerSpec
 
 TABLES = ["widths", "weight", "bias", "norm_scale", "norm_shift"]
 
@@ -28,7 +29,7 @@ class Geometry(ctypes.Structure):
     ]
 
 
-def geometry(shapes: Shapes, dtype: torch.dtype, dropout_rate: float = 0.0) -> Geometry:
+def geometry(shapes: Shapes, spec: LearnerSpec, dropout_rate: float = 0.0) -> Geometry:
     """Describe the networks of one seed, whose tensors ``shapes`` names in their order."""
     starts, size = {}, 0
     for name, shape in shapes.items():
@@ -46,8 +47,8 @@ def geometry(shapes: Shapes, dtype: torch.dtype, dropout_rate: float = 0.0) -> G
         out_dim=weights[-1][2],
         parameters=size,
         dropout_rate=dropout_rate,
-        gemm=gemm_address(dtype),
-        gemm_bf16=gemm_address(torch.bfloat16) if rounds_to_bf16(dtype) else None,
+        gemm=gemm_address(spec.dtype),
+        gemm_bf16=gemm_address(torch.bfloat16) if spec.bf16 else None,
         **{name: ctypes.addressof(array) for name, array in arrays.items()},
     )
     described.arrays = arrays  # it points into them

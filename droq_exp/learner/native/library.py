@@ -14,16 +14,6 @@ from droq_exp.learner.spec import LearnerSpec
 SCALARS = {torch.float32: "float", torch.float64: "double"}
 
 
-def applies(device: torch.device) -> bool:
-    """Whether the C++ does what the process asks of matrix multiplications: on CPU, in full precision or bf16."""
-    return device.type == "cpu" and torch.get_float32_matmul_precision() in ("highest", "medium")
-
-
-def rounds_to_bf16(dtype: torch.dtype) -> bool:
-    """Whether the process asks for factors rounded to bf16, with sums in float32."""
-    return dtype == torch.float32 and torch.get_float32_matmul_precision() == "medium"
-
-
 def library(spec: LearnerSpec) -> ctypes.CDLL:
     """Load the C++ for this learner; raises as :func:`load` does."""
     return load(Variant.of(spec, SCALARS[spec.dtype]))
