@@ -16,7 +16,7 @@ import torch
 from droq_exp.config.errors import ConfigError
 from droq_exp.config.schema import Config
 from droq_exp.cores import has_bf16, usable_cores
-from droq_exp.learner.native.build import BuildError, Variant
+from droq_exp.learner.native.build import BuildError, Variant, shared_object
 from droq_exp.learner.native.library import gemm_address, load
 
 # glibc's mallopt parameters (malloc.h)
@@ -74,7 +74,7 @@ def set_up(config: Config, updates: int | None = None) -> Hardware:
     compile_updates = native or (bool(pays) and _can_compile(device))
     words = f"cpu, {threads} threads" if device == "cpu" else f"{device} ({torch.cuda.get_device_name(device)})"
     words = words if compile_updates else f"{words}, eager"
-    library = Path(load(Variant.of(config.algo))._name).name if native else None
+    library = shared_object(Variant.of(config.algo)).name if native else None
     return Hardware(device, compile_updates, native, words, device != "cpu", asked.precision == "bf16", library)
 
 
