@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 
 CPUS = Path("/sys/devices/system/cpu")
@@ -35,13 +36,15 @@ def has_bf16() -> bool:
     return "avx512_bf16" in instructions(CPUINFO).split()
 
 
+@lru_cache
 def instructions(cpuinfo: Path) -> str:
     """Linux's names of the CPU's instruction sets, in a line; nothing where ``cpuinfo`` does not tell them."""
     try:
-        lines = cpuinfo.read_text().splitlines()
+        with cpuinfo.open() as lines:  # no further than needed: each core is described
+            told = next((line for line in lines if line.startswith(("flags", "Features"))), "")
     except OSError:
         return ""
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith(("flags", "Features"))), "")
+    return told.partition(":")[2].strip()
 
 
 def quota(tree: Path) -> int:

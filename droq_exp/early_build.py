@@ -9,6 +9,5 @@ from droq_exp.learner.native.build import Variant, start
 def begin(config: Config) -> None:
     """Have what is missing compiled in the background, if a run of ``config`` trains here and may use it."""
     asked = config.hardware
-    here = asked.launcher == "here" and asked.device in ("auto", "cpu")
-    if here and asked.native and asked.compile is not False:
+    if asked.launcher == "here" and asked.device in ("auto", "cpu") and asked.wants_native:
         start(Variant.of(config.algo))

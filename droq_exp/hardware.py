@@ -38,11 +38,15 @@ class Hardware:
 
     device: str
     compile_updates: bool
-    native: bool  # this project's C++ is there to be used
     description: str  # for people: device, threads, and whether updates run eagerly
     device_step: bool = False  # acting, random numbers and updates as CUDA graphs
     bf16: bool = False  # the C++ rounds factors
-    library: str | None = None  # the C++'s file: its sources, compiler and CPU are in the name
+    library: str | None = None  # of the C++, if it is used: its sources, compiler and CPU are in the name
+
+    @property
+    def native(self) -> bool:
+        """Whether this project's C++ is there to be used."""
+        return self.library is not None
 
 
 def set_up(config: Config, updates: int | None = None) -> Hardware:
@@ -69,13 +73,13 @@ def set_up(config: Config, updates: int | None = None) -> Hardware:
     torch.set_num_threads(threads)
     torch.set_float32_matmul_precision(MATMUL_PRECISION[asked.precision])
     _keep_freed_memory()
-    native = device == "cpu" and asked.native and asked.compile is not False and _can_build(config)
+    native = device == "cpu" and asked.wants_native and _can_build(config)
     pays = asked.compile or (asked.compile is None and (updates is None or updates >= WORTH_COMPILING))
     compile_updates = native or (bool(pays) and _can_compile(device))
     words = f"cpu, {threads} threads" if device == "cpu" else f"{device} ({torch.cuda.get_device_name(device)})"
     words = words if compile_updates else f"{words}, eager"
     library = shared_object(Variant.of(config.algo)).name if native else None
-    return Hardware(device, compile_updates, native, words, device != "cpu", asked.precision == "bf16", library)
+    return Hardware(device, compile_updates, words, device != "cpu", asked.precision == "bf16", library)
 
 
 def _can_compile(device: str) -> bool:

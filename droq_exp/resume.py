@@ -46,7 +46,6 @@ def conditions(seeds: Sequence[int], machine: Hardware) -> dict[str, Any]:
         "cpu": _cpu(),
         "device": machine.device,
         "compiled": machine.compile_updates,
-        "native": machine.native,
         "library": machine.library,
         "versions": ", ".join(f"{name} {version}" for name, version in sorted(provenance.versions().items())),
     }

@@ -26,7 +26,7 @@ from droq_exp.random_streams import Stream, derived_seed, generator
 from droq_exp.training import build_agent, make_environments
 
 # A few observations at a time: no work for a GPU, nor for compilers.
-HERE = Hardware(device="cpu", compile_updates=False, native=False, description="cpu")
+HERE = Hardware(device="cpu", compile_updates=False, description="cpu")
 
 
 @dataclass(frozen=True)

@@ -84,14 +84,6 @@ def arguments_of(spec: LearnerSpec, *, keyed: bool = True) -> list[torch.Tensor 
     return [normal(inputs), normal(inputs), normal(), normal().abs(), coefficients, *drawn]
 
 
-def first_update(arguments: list[torch.Tensor | KeyedMasks | None]) -> list[torch.Tensor | KeyedMasks | None]:
-    """The same for one update alone."""
-    *bulk, coefficients, keep, subset, valid, mixture = arguments
-    first = [tensor[:, :1] if isinstance(tensor, torch.Tensor) else tensor for tensor in (*bulk, keep, subset, valid)]
-    assert isinstance(coefficients, torch.Tensor)
-    return [*first[: len(bulk)], coefficients[:1], *first[len(bulk) :], mixture]
-
-
 def assert_same(spec: LearnerSpec) -> None:
     """The C++ and the torch function start from one state and end in one state, to rounding."""
     default = torch.get_default_dtype()
@@ -284,7 +276,7 @@ def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["cache"]  # what was made for one process goes with it
 
 
-def test_compilers_start_before_torch_is_loaded_and_nothing_else_is(tmp_path: Path) -> None:
+def test_compilers_start_before_torch_is_loaded_and_inductor_never_is(tmp_path: Path) -> None:
     """Torch takes a second to load, and its compiler another one that a run by the C++ has no use for."""
     program = (
         "import sys; from droq_exp.launch import main; import droq_exp.early_build as early;"

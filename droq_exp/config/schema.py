@@ -114,6 +114,11 @@ class HardwareConfig:
     detect_anomaly: bool = False  # look for infinities and NaN after every environment step, not at evaluations only
     launcher: str = "here"  # here | slurm | parallel: who starts the training; given by the choice of hardware
 
+    @property
+    def wants_native(self) -> bool:
+        """Whether updates on a CPU are asked of this project's C++."""
+        return self.native and self.compile is not False
+
 
 @dataclass
 class JobsHardwareConfig(HardwareConfig):

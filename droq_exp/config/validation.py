@@ -179,7 +179,7 @@ def _check_device(config: Config) -> None:
         raise ConfigError("hardware.precision", "tf32 is of CUDA only; fp32 and bf16 go with hardware.device=cpu")
     if device != "cpu" and precision == "bf16":
         raise ConfigError("hardware.precision", f"bf16 is of CPUs only; it needs hardware.device=cpu, not {device}")
-    if precision == "bf16" and (not config.hardware.native or config.hardware.compile is False):
+    if precision == "bf16" and not config.hardware.wants_native:
         key = "hardware.compile=false" if config.hardware.native else "hardware.native=false"
         raise ConfigError("hardware.precision", f"bf16 is of this project's C++ only; it does not go with {key}")
     if not device.startswith("cuda") and precision == "fp32":

@@ -151,10 +151,14 @@ def _target(variant: Variant) -> tuple[list[str], Path]:
     if compiler is None:
         raise BuildError("no C++ compiler found")
     command = [compiler, *FLAGS, *variant.macros]
-    sources = b"".join(path.read_bytes() for path in (SOURCE, *sorted(SOURCE.parent.glob("*.h"))))
-    parts = [sources, " ".join(command).encode(), _version(compiler), instructions(CPUINFO).encode()]
+    parts = [_sources(), " ".join(command).encode(), _version(compiler), instructions(CPUINFO).encode()]
     key = hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
     return [*command, str(SOURCE)], _cache_directory() / f"updates-{key}.so"
+
+
+@lru_cache
+def _sources() -> bytes:
+    return b"".join(path.read_bytes() for path in (SOURCE, *sorted(SOURCE.parent.glob("*.h"))))
 
 
 @lru_cache
