@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = _parser()
     args = parser.parse_intermixed_args(arguments)
     if args.help:
-        from droq_exp.help import help_text
+        from droq_exp.config.help import help_text
 
         _show(help_text(parser))
         return
@@ -82,8 +82,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(args: argparse.Namespace) -> None:
-    from droq_exp import early_build
     from droq_exp.config import compose, compose_sweep, plain
+    from droq_exp.learner.native import early_build
 
     if args.multirun and (args.cfg or args.info):
         refuse("--multirun does not go with --cfg or --info; see --help")
@@ -213,7 +213,7 @@ def run_point(composed: DictConfig) -> int:
     overrides = [*search, *job.overrides.task]
     config, recipe = compose(overrides)
     if config.hardware.launcher != "here":
-        from droq_exp.jobs.head import launch
+        from droq_exp.jobs.launch import launch
 
         sys.exit(launch([overrides])[0])
     sweep = job.mode is RunMode.MULTIRUN
@@ -228,8 +228,8 @@ def run_point(composed: DictConfig) -> int:
 def train_point(config: Config, recipe: Config, overrides: Sequence[str]) -> int:
     """Train in this process; what ends it is shown now, not after a sweep's other points. Returns the exit code."""
     from droq_exp.config import ConfigError
-    from droq_exp.lock import Held
-    from droq_exp.training import train  # here, since it imports torch
+    from droq_exp.runs.lock import Held
+    from droq_exp.training.train import train  # here, since it imports torch
 
     try:
         return train(config, recipe, overrides)

@@ -35,9 +35,9 @@ def trained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Trained:
             raise RuntimeError("this point is broken")
         return config.seed - 100 if isinstance(config.seed, int) and config.seed >= 100 else 0
 
-    module = ModuleType("droq_exp.training")
+    module = ModuleType("droq_exp.training.train")
     module.train = train  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "droq_exp.training", module)
+    monkeypatch.setitem(sys.modules, "droq_exp.training.train", module)
     monkeypatch.chdir(tmp_path)
     return calls
 

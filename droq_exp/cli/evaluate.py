@@ -10,14 +10,14 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
-from droq_exp.checkpoint import CheckpointError
 from droq_exp.cli.errors import Refusal, check_place
 from droq_exp.cli.runs import only
-from droq_exp.episodes import SIDE_BY_SIDE, Trajectory
-from droq_exp.evaluation import summary
-from droq_exp.files import write_atomically
-from droq_exp.provenance import versions
-from droq_exp.trained import TrainedRun, load
+from droq_exp.evaluation.episodes import SIDE_BY_SIDE, Trajectory
+from droq_exp.evaluation.load import TrainedRun, load
+from droq_exp.evaluation.returns import summary
+from droq_exp.runs.checkpoint import CheckpointError
+from droq_exp.runs.files import write_atomically
+from droq_exp.runs.provenance import versions
 
 
 def evaluate(directory: Path, episodes: int, seed: int, stochastic: bool, output: Path | None) -> None:

@@ -45,7 +45,7 @@ def _check_identities(runs: Sequence[PlannedRun]) -> None:
     """Refuse, as the launch does, a directory that holds another run than the command's."""
     begun = [run for run in runs if (run.directory / "config.yaml").exists()]
     if begun:
-        from droq_exp.run import check_identity  # imports torch
+        from droq_exp.runs.directory import check_identity  # imports torch
 
         for run in begun:
             check_identity(run.directory, run.config)

@@ -13,11 +13,11 @@ import numpy as np
 from rich.console import Console
 
 from droq_exp.cli.errors import Refusal, check_place
-from droq_exp.rendering import NoRendering, use_offscreen, use_window
-from droq_exp.video import SUFFIXES, Filmed, frame_rate, writing
+from droq_exp.evaluation.rendering import NoRendering, use_offscreen, use_window
+from droq_exp.evaluation.video import SUFFIXES, Filmed, frame_rate, writing
 
 if TYPE_CHECKING:
-    from droq_exp.trained import TrainedRun
+    from droq_exp.evaluation.load import TrainedRun
 
 FOLLOWING = "track"  # the camera of Gymnasium's MuJoCo tasks that moves along
 

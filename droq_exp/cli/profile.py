@@ -17,9 +17,9 @@ from rich.table import Table
 from droq_exp.cli.errors import Refusal, check_place
 from droq_exp.config import compose_points, readable, sweep_points
 from droq_exp.config.files import choices
-from droq_exp.files import write_atomically
-from droq_exp.profiling import Cost
-from droq_exp.provenance import child_environment, versions
+from droq_exp.profiling.profile import Cost
+from droq_exp.runs.files import write_atomically
+from droq_exp.runs.provenance import child_environment, versions
 
 COLUMNS = ("algo", "env", "ms per loop", "ms in Q updates", "ms per Q update", "critics", "actor", "peak MB")
 TEXTS = 2  # columns that are aligned to the left
@@ -79,7 +79,7 @@ def _everything(overrides: Sequence[str]) -> list[str]:
 def _measure(point: Sequence[str], steps: int) -> Cost:
     """Raise RuntimeError, one line, where the process that measures fails."""
     done = subprocess.run(
-        [sys.executable, "-P", "-m", "droq_exp.profiling", str(steps), *point],
+        [sys.executable, "-P", "-m", "droq_exp.profiling.profile", str(steps), *point],
         capture_output=True,
         text=True,
         env=child_environment(),

@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 from droq_exp.cli.runs import RunView, survey
 from droq_exp.config import Config, ConfigError, compose_points, readable
-from droq_exp.identity import run_directory
 from droq_exp.jobs.queue import QueueUnreachable
 from droq_exp.launch import INTERRUPTED, train_point
-from droq_exp.run import check_identity
+from droq_exp.runs.directory import check_identity
+from droq_exp.runs.identity import run_directory
 
 BROKEN = ("failed", "interrupted", "vanished")
 
@@ -85,7 +85,7 @@ def _complain(run: RunView, problem: str) -> None:
 
 
 def _launch(points: Sequence[_Point]) -> list[int]:
-    from droq_exp.jobs.head import launch  # imports submitit
+    from droq_exp.jobs.launch import launch  # imports submitit
 
     return launch([point.overrides for point in points])
 

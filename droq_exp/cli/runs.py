@@ -14,8 +14,8 @@ from droq_exp.jobs.queue import Queue, QueueUnreachable
 from droq_exp.jobs.record import FILE as JOB_FILE
 from droq_exp.jobs.record import JobRecord
 from droq_exp.jobs.state import State, point_state
-from droq_exp.status import FILE as STATUS_FILE
-from droq_exp.status import read_status
+from droq_exp.runs.status import FILE as STATUS_FILE
+from droq_exp.runs.status import read_status
 
 TAIL_BYTES = 4096  # of a CSV: some ten rows, enough for a rate
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from droq_exp.cli.runs import RunView, survey
-from droq_exp.progress import duration
+from droq_exp.training.progress import duration
 
 STYLES = {
     "finished": "green",

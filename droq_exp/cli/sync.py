@@ -10,12 +10,12 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 
-from droq_exp import wandb_files
 from droq_exp.cli.errors import Refusal
 from droq_exp.cli.runs import find as find_runs
 from droq_exp.cli.wandb_server import check_server
-from droq_exp.lock import owner
-from droq_exp.wandb_files import Damaged, OfflineRun, synced_marker
+from droq_exp.loggers import wandb_files
+from droq_exp.loggers.wandb_files import Damaged, OfflineRun, synced_marker
+from droq_exp.runs.lock import owner
 
 STATES = ("to upload", "uploaded", "uploaded in part", "uploaded before", "still written", "damaged", "failed")
 

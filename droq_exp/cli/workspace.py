@@ -1,4 +1,4 @@
-"""``droq-exp workspace``: give a wandb project the layout of ``droq_exp.workspace``."""
+"""``droq-exp workspace``: give a wandb project the layout of ``droq_exp.loggers.wandb_workspace``."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 
 from droq_exp.cli.errors import Refusal
 from droq_exp.cli.wandb_server import check_server
-from droq_exp.files import write_atomically
-from droq_exp.workspace import build, specification
+from droq_exp.loggers.wandb_workspace import build, specification
+from droq_exp.runs.files import write_atomically
 
 
 def workspace(entity: str, project: str, json_file: Path | None) -> None:

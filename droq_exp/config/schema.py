@@ -47,7 +47,7 @@ class EnvConfig:
 class RedqCodebaseConfig:
     """REDQ's original code style."""
 
-    _target_: str = "droq_exp.styles.redq.RedqStyle"
+    _target_: str = "droq_exp.codebases.redq.RedqStyle"
     name: str = "redq"
     policy_update_delay: int = 20
 
@@ -56,7 +56,7 @@ class RedqCodebaseConfig:
 class KuCodebaseConfig:
     """The code style of ku2482's soft-actor-critic.pytorch."""
 
-    _target_: str = "droq_exp.styles.ku.KuStyle"
+    _target_: str = "droq_exp.codebases.ku.KuStyle"
     name: str = "ku"
 
 

@@ -30,7 +30,7 @@ def action_dimensions(env: EnvConfig) -> int:
 
 @lru_cache(maxsize=64)
 def _action_dimensions(target: str, name: str, task_id: str, kwargs: str) -> int:
-    from droq_exp.envs import space_dims  # imports Gymnasium
+    from droq_exp.envs.make import space_dims  # imports Gymnasium
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Gymnasium's advice: what is refused is refused in one line

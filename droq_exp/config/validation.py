@@ -17,7 +17,7 @@ from droq_exp.config.errors import ConfigError, nearest
 from droq_exp.config.keys import CODEBASES, FREE, LAUNCHERS, check_key, is_block, known_keys
 from droq_exp.config.rules import RELATIONS, RULES
 from droq_exp.config.schema import Config
-from droq_exp.cores import has_bf16
+from droq_exp.cpu import has_bf16
 
 TARGET_PACKAGES = ("droq_exp", "gymnasium")
 

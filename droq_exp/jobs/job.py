@@ -14,16 +14,16 @@ from typing import Any
 
 from submitit.helpers import DelayedSubmission
 
-from droq_exp import early_build
 from droq_exp.config import compose
 from droq_exp.config.errors import OtherRunError
 from droq_exp.config.schema import HardwareConfig, ParallelHardwareConfig, SlurmHardwareConfig
-from droq_exp.cores import usable_cores
-from droq_exp.files import write_atomically
-from droq_exp.identity import run_directory
+from droq_exp.cpu import usable_cores
 from droq_exp.jobs.queue import Queue, QueueUnreachable
 from droq_exp.jobs.state import held
-from droq_exp.status import now, read_status
+from droq_exp.learner.native import early_build
+from droq_exp.runs.files import write_atomically
+from droq_exp.runs.identity import run_directory
+from droq_exp.runs.status import now, read_status
 
 REQUEUE = 128 + signal.SIGUSR2  # training's exit code when it has saved and is to be started again
 
@@ -77,7 +77,7 @@ class Job:
             raise RuntimeError(f"the job was submitted for {self.directories}, but what is installed now makes {here}")
         os.environ["OMP_NUM_THREADS"] = str(config.hardware.threads)
         early_build.begin(config)
-        from droq_exp.training import train  # after the threads are known: torch reads them when it is imported
+        from droq_exp.training.train import train  # after the threads are known: torch reads them when it is imported
 
         return train(config, recipe, self.overrides)
 

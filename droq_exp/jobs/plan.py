@@ -9,11 +9,11 @@ from pathlib import Path
 
 from droq_exp.config import Config, ConfigError, compose_points, overrides
 from droq_exp.config.schema import JobsHardwareConfig
-from droq_exp.identity import run_directory
 from droq_exp.jobs.job import Job
 from droq_exp.jobs.queue import Queue
 from droq_exp.jobs.record import JobRecord
 from droq_exp.jobs.state import LIVE, State, point_state
+from droq_exp.runs.identity import run_directory
 
 
 @dataclass(frozen=True, eq=False)  # one object for each run

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from droq_exp.jobs.record import SLURM, JobRecord
-from droq_exp.lock import filesystem_time
-from droq_exp.process import start_of
+from droq_exp.runs.lock import filesystem_time
+from droq_exp.runs.process import start_of
 
 QUEUED, RUNNING = "QUEUED", "RUNNING"
 # squeue's words for jobs that hold their nodes, and for those that will not run again; all others wait.

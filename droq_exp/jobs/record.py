@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from droq_exp.files import read_json, write_atomically
+from droq_exp.runs.files import read_json, write_atomically
 
 FILE = "job.json"
 SLURM, LOCAL = "slurm", "local"

@@ -19,8 +19,8 @@ from submitit.core.utils import FailedJobError, FailedSubmissionError
 from droq_exp.config.schema import SlurmHardwareConfig
 from droq_exp.jobs.plan import PlannedJob
 from droq_exp.jobs.record import SLURM
-from droq_exp.provenance import source_root
-from droq_exp.status import now
+from droq_exp.runs.provenance import source_root
+from droq_exp.runs.status import now
 
 FOLDER = ".submitit"
 ARRAY_SIZE = 1000  # SLURM's default limit is 1001

@@ -8,9 +8,9 @@ from typing import Any, Literal, get_args
 
 from droq_exp.jobs.queue import QUEUED, RUNNING, Queue
 from droq_exp.jobs.record import JobRecord
-from droq_exp.lock import LOCK, owner
-from droq_exp.process import Process
-from droq_exp.status import read_status
+from droq_exp.runs.lock import LOCK, owner
+from droq_exp.runs.process import Process
+from droq_exp.runs.status import read_status
 
 State = Literal["finished", "running", "queued", "failed", "interrupted", "vanished", "missing"]
 STATES: tuple[State, ...] = get_args(State)

@@ -10,8 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from droq_exp.learner.losses import critic_loss, policy_loss, target_value, temperature_gradient
 from droq_exp.learner.networks import actor_shapes, named, sample_action, unflatten
-from droq_exp.learner.objectives import critic_loss, policy_loss, target_value, temperature_gradient
 from droq_exp.learner.optimiser import adam_, polyak_
 from droq_exp.learner.spec import LearnerSpec
 

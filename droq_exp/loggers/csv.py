@@ -7,8 +7,8 @@ import io
 from collections.abc import Mapping
 from numbers import Integral
 
-from droq_exp.files import write_atomically
 from droq_exp.loggers.base import RunInfo
+from droq_exp.runs.files import write_atomically
 
 # Columns of another name (a style's own) come in front of the last one.
 COLUMNS = {

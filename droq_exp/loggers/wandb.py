@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from droq_exp.files import write_atomically
 from droq_exp.loggers.base import RunInfo
+from droq_exp.runs.files import write_atomically
 
 if TYPE_CHECKING:
     import wandb

@@ -6,11 +6,11 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from droq_exp.files import write_atomically
 from droq_exp.report.build import Report
 from droq_exp.report.data import Sweep
 from droq_exp.report.figures import rendered_figures
 from droq_exp.report.page import write_page
+from droq_exp.runs.files import write_atomically
 
 PAGE = "index.html"
 CONTENTS = "report.json"  # which files are the report's, so that the next one removes those it no longer has

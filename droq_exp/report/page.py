@@ -15,7 +15,6 @@ import jinja2
 from markupsafe import Markup
 
 from droq_exp import __version__
-from droq_exp.files import write_atomically
 from droq_exp.report.build import Report
 from droq_exp.report.data import Sweep
 from droq_exp.report.page_curves import CHOICES, ROWS, Choice, Packed, pack
@@ -31,6 +30,7 @@ from droq_exp.report.page_runs import (
 )
 from droq_exp.report.page_style import Label, labels
 from droq_exp.report.table import Column, Table
+from droq_exp.runs.files import write_atomically
 
 TEMPLATES = Path(__file__).parent / "templates"
 TABLES = ("csv", "md", "tex")

@@ -13,9 +13,9 @@ import pandas as pd
 import yaml
 
 from droq_exp.cli.runs import RunView
-from droq_exp.identity import NOT_CONFIGURATION, folder_of_id, short_hash
 from droq_exp.report.log_file import read_log
-from droq_exp.status import read_status
+from droq_exp.runs.identity import NOT_CONFIGURATION, folder_of_id, short_hash
+from droq_exp.runs.status import read_status
 
 HASHED = re.compile(r"(?P<name>.+)-(?P<hash>[0-9a-f]{8})")
 UNKNOWN = "?"

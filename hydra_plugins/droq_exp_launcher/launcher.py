@@ -33,7 +33,7 @@ class DroqExpLauncher(BasicLauncher):
         config, _ = compose(points[0])
         if config.hardware.launcher == "here":
             return super().launch(job_overrides, initial_job_idx)
-        from droq_exp.jobs.head import launch
+        from droq_exp.jobs.launch import launch
 
         return [
             JobReturn(overrides=point, _return_value=code, status=JobStatus.COMPLETED)

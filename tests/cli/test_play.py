@@ -11,7 +11,7 @@ import pytest
 from real_runs import LITTLE_BIAS, train_in
 from run_files import ENVIRONMENT, PROGRAM, droq_exp, error_line
 from sweep import heed_ctrl_c
-from test_video import read
+from video_files import read
 
 NO_DISPLAY = {name: value for name, value in ENVIRONMENT.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY")}
 NO_DISPLAY.pop("MUJOCO_GL", None)

@@ -9,9 +9,9 @@ import pytest
 from run_files import SUBMITTED, droq_exp, stand_in, write_job
 
 from droq_exp.config import compose
-from droq_exp.identity import run_directory
 from droq_exp.jobs.record import JobRecord
 from droq_exp.launch import main
+from droq_exp.runs.identity import run_directory
 
 SMALL = ["debug=default", "codebase=ku", "env=inverted_pendulum", "hardware=cpu", "hardware.threads=1"]
 PARALLEL = [*SMALL[:-2], "hardware=cpu_parallel", "hardware.threads=1", "hardware.poll_seconds=0.1"]

@@ -12,8 +12,8 @@ from real_runs import LITTLE_BIAS, only_run, train
 from run_files import droq_exp, write_run
 from wandb_server import FakeServer, QuietServer, log_in
 
-from droq_exp import wandb_files
-from droq_exp.lock import RunLock
+from droq_exp.loggers import wandb_files
+from droq_exp.runs.lock import RunLock
 
 OVERRIDES = (
     "env=inverted_pendulum",

@@ -11,8 +11,8 @@ from real_runs import LITTLE_BIAS, train_in
 from run_files import droq_exp
 from wandb_server import FakeServer, QuietServer, log_in
 
-from droq_exp import wandb_files
-from droq_exp.workspace import LAYOUT, MOST_LINES, metrics
+from droq_exp.loggers import wandb_files
+from droq_exp.loggers.wandb_workspace import LAYOUT, MOST_LINES, metrics
 
 
 @pytest.mark.parametrize("codebase", ["redq", "ku"])

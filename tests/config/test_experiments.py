@@ -12,8 +12,8 @@ import pytest
 
 from droq_exp.config import Config, ConfigError, compose, compose_sweep
 from droq_exp.config.files import choices
-from droq_exp.identity import run_directory
 from droq_exp.launch import main
+from droq_exp.runs.identity import run_directory
 
 TASKS = ["hopper", "walker2d", "ant", "humanoid"]
 POINTS = {
@@ -155,7 +155,7 @@ def test_the_program_sweeps_over_the_same_points(elsewhere: Path, monkeypatch: p
         trained.append(run_directory(config, recipe, config.seed))
         return 0
 
-    monkeypatch.setattr("droq_exp.training.train", train)
+    monkeypatch.setattr("droq_exp.training.train.train", train)
     for given in (["experiment=paper_redq", "env=hopper", "seed=0"], ["experiment=smoke", "algo=sac"]):
         main(["-m", *given])
         points = compose_sweep(given)

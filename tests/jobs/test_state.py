@@ -14,7 +14,7 @@ import pytest
 from droq_exp.jobs.queue import LocalJob, Queue, QueueUnreachable, slurm_states
 from droq_exp.jobs.record import JobRecord, withdraw
 from droq_exp.jobs.state import point_state
-from droq_exp.lock import RunLock
+from droq_exp.runs.lock import RunLock
 
 BEFORE, SUBMITTED, AFTER = (f"2026-01-01T00:00:0{second}+00:00" for second in (0, 1, 2))
 

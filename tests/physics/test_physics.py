@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from droq_exp.envs import make_env
+from droq_exp.envs.make import make_env
 
 from .record import RECORDED, TASKS, state
 

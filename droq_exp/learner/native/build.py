@@ -19,7 +19,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
-from droq_exp.cores import CPUINFO, instructions
+from droq_exp.cpu import CPUINFO, instructions
 
 SOURCE = Path(__file__).parent / "updates.cpp"
 ASIDE = ".building_"  # how directories of unfinished work begin

@@ -1,0 +1,1 @@
+"""How fast this project is on this machine: ``python -m benchmarks --help``."""

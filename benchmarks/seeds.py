@@ -1,0 +1,58 @@
+"""Packed seeds: how many updates a second several seeds make side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from benchmarks.launch_bound import kernels, launch_bound, seconds_per_launch
+from benchmarks.learner import Learning, build_learner, described
+from droq_exp.config import Config
+from droq_exp.profiling.timing import WARM_UP_STEPS, timed
+from droq_exp.training import hardware
+
+
+def benchmark_seeds(config: Config, counts: Sequence[int], steps: int) -> dict[str, Any]:
+    """Time the updates of packs of ``counts`` seeds, in turn: an environment step of each, ``steps`` times.
+
+    Updates per second are critic updates of all seeds of a pack, and ``ratio`` is to those of the first pack: with 1 as
+    the first count, 1 means as fast as one seed after the other. On a GPU ``launch_bound_ms`` is what it takes to start
+    the kernels of an environment step, and ``launch_bound_share`` how much of the time that explains.
+    """
+    machine = hardware.set_up(config)
+    packs = [build_learner(replace(config, seed=list(range(count))), machine) for count in counts]
+    for _ in range(1 + WARM_UP_STEPS):  # after all are built: building one makes torch.compile forget the others
+        for pack in packs:
+            pack.step()
+    seconds = np.array([[timed(pack.step) for pack in packs] for _ in range(steps)])
+    times = np.median(seconds, axis=0)
+    rates = [_updates(pack) / time for pack, time in zip(packs, times, strict=True)]
+    bounds: list[dict[str, float]] = [{} for _ in packs]
+    if machine.device != "cpu":
+        launch = seconds_per_launch(packs[0].agent.device)
+        bounds = [launch_bound(kernels(pack.step), launch, time) for pack, time in zip(packs, times, strict=True)]
+    shared = described(config, machine)
+    del shared["seeds"]
+    return {
+        "benchmark": "seeds",
+        **shared,
+        "steps": steps,
+        "rows": [
+            {
+                "seeds": count,
+                "ms_per_env_step": round(1e3 * time, 3),
+                "updates_per_second": round(rate, 1),
+                "ratio": round(rate / rates[0], 3),
+                **bound,
+            }
+            for count, time, rate, bound in zip(counts, times, rates, bounds, strict=True)
+        ],
+    }
+
+
+def _updates(pack: Learning) -> int:
+    """Critic updates of an environment step, of all seeds."""
+    return pack.agent.spec.seeds * pack.agent.spec.utd_ratio

@@ -1,0 +1,100 @@
+"""What the agent does at every environment step, as CUDA graphs: act, draw and gather minibatches, update.
+
+Between the graphs the host launches a few copies and fills, and waits for one thing: the action.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from droq_exp.agent.replay import Replay
+from droq_exp.codebases import Style
+from droq_exp.learner.cuda.draws import DeviceDraws
+from droq_exp.learner.cuda.graph import Captured
+from droq_exp.learner.cuda.learner import DeviceLearner
+from droq_exp.learner.draws import Draws
+from droq_exp.learner.networks import actor_shapes, named, sample_action
+from droq_exp.learner.spec import LearnerSpec
+from droq_exp.learner.state import LearnerState
+from droq_exp.learner.transfer import to_device
+
+
+class DeviceStep:
+    """The graphs of one agent; ``draw``, ``learn`` and ``act`` are what they capture."""
+
+    def __init__(
+        self,
+        spec: LearnerSpec,
+        state: LearnerState,
+        action_map: Tensor,
+        style: Style,
+        seeds: list[int],
+        *,
+        compile_updates: bool,
+    ) -> None:
+        """Nothing is compiled or captured before the first call; ``action_map`` is as :class:`Learner` takes it."""
+        device, policy_updates = state.critic.device, len(style.policy_updates(spec.utd_ratio))
+        self.learner = DeviceLearner(
+            spec, state, action_map, compile_updates=compile_updates, policy_updates=policy_updates
+        )
+        self._style = style
+        self._draws = DeviceDraws(
+            spec, seeds, style.minibatches(spec.utd_ratio), policy_updates, device, compile_draws=compile_updates
+        )
+        self._replay_size, self._number = (torch.zeros((), dtype=torch.int64, device=device) for _ in range(2))
+        self._act_inputs = torch.zeros(spec.seeds, 1, spec.obs_dim + spec.act_dim, dtype=spec.dtype, device=device)
+        self._captured_draw = Captured(self.draw, device, list)
+        self._captured_learn = Captured(self.learn, device, self.learner.changed_tensors)
+        self._captured_act = Captured(self.act, device, list)
+
+    def sample(self, replay: Replay) -> tuple[Tensor, Draws]:
+        """Draw for the updates of one environment step, and gather their minibatches ``[S, minibatches, B, row]``.
+
+        The next call overwrites both.
+        """
+        self._replay_size.fill_(replay.size)  # a kernel's argument, as is every number that is filled in
+        self._number.fill_(self.learner.state.critic_updates // self.learner.spec.utd_ratio)
+        return self._captured_draw(replay)
+
+    def update(self, rows: Tensor, draws: Draws) -> None:
+        """Run the updates of one environment step on what ``sample`` returned."""
+        self.learner.begin()
+        self._captured_learn(rows, draws)
+        self.learner.finish()
+
+    def explore(self, obs: np.ndarray, noise: np.ndarray) -> np.ndarray:
+        """Return the policy's actions ``[S, act]`` for observations ``[S, obs]`` and standard normal ``[S, act]``.
+
+        Here the host waits for the device.
+        """
+        inputs = torch.from_numpy(np.concatenate([obs, noise], -1)[:, None]).to(self._act_inputs.dtype)
+        self._act_inputs.copy_(to_device(inputs, self._act_inputs.device))
+        return self._captured_act().cpu().numpy()
+
+    def draws_state(self, member: int) -> dict[str, Any]:
+        """Return nothing: what seed ``member`` draws follows from the seed and the number of updates."""
+        return {}
+
+    def load_draws_state(self, member: int, state: dict[str, Any]) -> None:
+        """Take what :meth:`draws_state` returned, or a run's generators that it had on a CPU, which are not needed."""
+
+    def draw(self, replay: Replay) -> tuple[Tensor, Draws]:
+        """Do the work of :meth:`sample` on the device."""
+        draws = self._draws.draw(self._replay_size, self._number)
+        return replay.gather(draws.indices).unflatten(1, (-1, self.learner.spec.batch_size)), draws
+
+    def learn(self, rows: Tensor, draws: Draws) -> None:
+        """Do the work of :meth:`update` on the device."""
+        self.learner.compute_coefficients()
+        self._style.update(self.learner, rows, draws)
+
+    def act(self) -> Tensor:
+        """Do the work of :meth:`explore` on the device."""
+        spec, action_map = self.learner.spec, self.learner.action_map
+        obs, noise = self._act_inputs.split([spec.obs_dim, spec.act_dim], -1)
+        action, _ = sample_action(named(self.learner.state.actor, actor_shapes(spec)), obs, noise)
+        return action[:, 0] * action_map[0] + action_map[1]

@@ -1,0 +1,66 @@
+"""What the agent does at every environment step, called from the host: act, draw and gather minibatches, update."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from droq_exp.agent.policy import ActingPolicy
+from droq_exp.agent.replay import Replay
+from droq_exp.codebases import Style
+from droq_exp.learner.draws import Draws, DrawSampler
+from droq_exp.learner.learner import Learner
+from droq_exp.learner.spec import LearnerSpec
+from droq_exp.learner.state import LearnerState
+
+
+class HostStep:
+    """The learner of one agent with the generators that feed it; :class:`DeviceStep` is the same as CUDA graphs."""
+
+    def __init__(
+        self,
+        spec: LearnerSpec,
+        state: LearnerState,
+        action_map: Tensor,
+        style: Style,
+        seeds: list[int],
+        policy: ActingPolicy,
+        *,
+        compile_updates: bool,
+        native: bool,
+    ) -> None:
+        """Nothing is compiled before the first update; the arguments from ``action_map`` on are :class:`Learner`'s."""
+        self.learner = Learner(spec, state, action_map, compile_updates=compile_updates, native=native)
+        self._style = style
+        self._policy = policy
+        self._sampler = DrawSampler(
+            spec,
+            seeds,
+            style.minibatches(spec.utd_ratio),
+            len(style.policy_updates(spec.utd_ratio)),
+            state.critic.device,
+            keyed=self.learner.native,
+        )
+
+    def sample(self, replay: Replay) -> tuple[Tensor, Draws]:
+        """Draw for the updates of one environment step, and gather their minibatches ``[S, minibatches, B, row]``."""
+        draws = self._sampler.draw(replay.size)
+        return replay.gather(draws.indices).unflatten(1, (-1, self.learner.spec.batch_size)), draws
+
+    def update(self, rows: Tensor, draws: Draws) -> None:
+        """Run the updates of one environment step on what ``sample`` returned."""
+        self._style.update(self.learner, rows, draws)
+
+    def explore(self, obs: np.ndarray, noise: np.ndarray) -> np.ndarray:
+        """Return the policy's actions ``[S, act]`` for observations ``[S, obs]`` and standard normal ``[S, act]``."""
+        return self._policy.sample(obs[:, None], noise[:, None])[:, 0]
+
+    def draws_state(self, member: int) -> dict[str, Any]:
+        """Return where the generators of seed ``member`` are, by stream."""
+        return self._sampler.member_state(member)
+
+    def load_draws_state(self, member: int, state: dict[str, Any]) -> None:
+        """Put the generators of seed ``member`` where :meth:`draws_state` found them."""
+        self._sampler.load_member_state(member, state)

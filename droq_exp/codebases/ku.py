@@ -1,0 +1,76 @@
+"""The code style of ku2482's soft-actor-critic.pytorch: after the critics, the policy learns on its own batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from torch import Tensor
+
+from droq_exp.config.schema import KuBiasConfig
+from droq_exp.evaluation.bias import bias_along
+from droq_exp.evaluation.returns import EnvPool, Measurement, evaluate
+from droq_exp.learner.draws import Draws
+from droq_exp.learner.learner import Learner
+from droq_exp.random_streams import Stream, derived_seed, generator
+
+if TYPE_CHECKING:
+    from droq_exp.agent.agent import Agent
+
+
+@dataclass(frozen=True)
+class KuStyle:
+    """One policy and temperature update after the ``G`` critic updates of an environment step."""
+
+    name: str = "ku"
+
+    actor_heads: ClassVar[int] = 1  # one head of 2 dim(A)
+
+    @staticmethod
+    def random_steps(start_steps: int) -> int:
+        """Environment steps with random actions: while ``steps < start_steps``."""
+        return start_steps
+
+    @staticmethod
+    def first_update_step(start_steps: int) -> int:
+        """Environment step (from 1) after which the first updates run: ``steps >= start_steps``."""
+        return max(start_steps, 1)
+
+    @staticmethod
+    def action_map(low: np.ndarray, high: np.ndarray) -> np.ndarray:
+        """Scale and offset ``[2, act]``: none, whatever the action box (it matters on Humanoid)."""
+        return np.stack([np.ones_like(low), np.zeros_like(low)])
+
+    @staticmethod
+    def policy_objective(num_critics: int, num_min: float, dropout_rate: float) -> str:
+        """How the critics enter the policy's objective.
+
+        The minimum where neither dropout nor a random subset is at work (SAC, DroQ without dropout), else the mean
+        (DroQ, REDQ); with a single critic both are that critic.
+        """
+        return "min" if dropout_rate == 0 and num_min == num_critics else "mean"
+
+    def policy_updates(self, utd_ratio: int) -> list[int]:
+        """Critic updates of an environment step (from 0) that come with a policy update: it follows the last."""
+        return [utd_ratio - 1]
+
+    def minibatches(self, utd_ratio: int) -> int:
+        """Minibatches drawn for one environment step: the policy has its own."""
+        return utd_ratio + 1
+
+    def update(self, learner: Learner, rows: Tensor, draws: Draws) -> None:
+        """Run the updates of one environment step on ``rows`` ``[S, G + 1, B, row]``, the last one the policy's."""
+        learner.critic_updates(rows, draws, 0, learner.spec.utd_ratio)
+        learner.policy_update(learner.state.critic, rows[:, -1], draws, 0)
+
+    def measure(
+        self, agent: Agent, member: int, envs: EnvPool, seed: int, step: int, episodes: int, bias: KuBiasConfig
+    ) -> Measurement[dict[str, float]]:
+        """Evaluate seed ``member`` after environment step ``step``: returns, and Q-bias along the same episodes."""
+        env_seeds = [derived_seed(seed, Stream.EVALUATION_ENV, step, episode) for episode in range(episodes)]
+        metrics, trajectories = yield from evaluate(envs(episodes), env_seeds)
+        if bias.enabled:
+            rng = generator(seed, Stream.BIAS_ACTION, step)
+            metrics |= bias_along(agent, member, trajectories, agent.spec.gamma, rng)
+        return metrics

@@ -1,0 +1,105 @@
+"""REDQ's original code style (Chen et al., 2021): the policy learns on the last critic minibatch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import cycle
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from torch import Tensor
+
+from droq_exp.config.schema import RedqBiasConfig
+from droq_exp.evaluation.bias import soft_bias
+from droq_exp.evaluation.episodes import Episode
+from droq_exp.evaluation.returns import EnvPool, Measurement, evaluate
+from droq_exp.learner.draws import Draws
+from droq_exp.learner.learner import Learner
+from droq_exp.random_streams import Stream, derived_seed, generator
+
+if TYPE_CHECKING:
+    from droq_exp.agent.agent import Agent
+
+
+@dataclass(frozen=True)
+class RedqStyle:
+    """Policy and temperature are updated every ``policy_update_delay`` critic updates, and on the last of a step."""
+
+    name: str = "redq"
+    policy_update_delay: int = 20
+
+    actor_heads: ClassVar[int] = 2  # mean and log std, each Xavier-initialised with its own fan-out
+
+    @staticmethod
+    def random_steps(start_steps: int) -> int:
+        """Environment steps with random actions: while ``len(replay) <= start_steps``."""
+        return start_steps + 1
+
+    @staticmethod
+    def first_update_step(start_steps: int) -> int:
+        """Environment step (from 1) after which the first updates run: ``len(replay) > start_steps``."""
+        return start_steps + 1
+
+    @staticmethod
+    def action_map(low: np.ndarray, high: np.ndarray) -> np.ndarray:
+        """Scale and offset ``[2, act]`` from [-1, 1] to the action box."""
+        return np.stack([(high - low) / 2, (high + low) / 2])
+
+    @staticmethod
+    def policy_objective(num_critics: int, num_min: float, dropout_rate: float) -> str:
+        """How the critics enter the policy's objective: the mean over all N, for every algorithm."""
+        return "mean"
+
+    def policy_updates(self, utd_ratio: int) -> list[int]:
+        """Critic updates of an environment step (from 0) that come with a policy update."""
+        return [i for i in range(utd_ratio) if (i + 1) % self.policy_update_delay == 0 or i == utd_ratio - 1]
+
+    def minibatches(self, utd_ratio: int) -> int:
+        """Minibatches drawn for one environment step."""
+        return utd_ratio
+
+    def update(self, learner: Learner, rows: Tensor, draws: Draws) -> None:
+        """Run the updates of one environment step on ``rows`` ``[S, G, B, row]``.
+
+        The original takes the critic's gradient, then the policy's, then steps the temperature, the critic and the
+        policy: the policy learns from the critics as they were before the last of its critic updates, on that update's
+        minibatch. The critics' targets never see the new policy or temperature before the next run of updates.
+        """
+        start = 0
+        for policy_update, last in enumerate(self.policy_updates(learner.spec.utd_ratio)):
+            learner.critic_updates(rows, draws, start, last + 1)
+            learner.policy_update(learner.critic_before_last, rows[:, last], draws, policy_update)
+            start = last + 1
+
+    def measure(
+        self, agent: Agent, member: int, envs: EnvPool, seed: int, step: int, episodes: int, bias: RedqBiasConfig
+    ) -> Measurement[dict[str, float]]:
+        """Evaluate seed ``member`` after environment step ``step``: returns, and Q-bias along fresh rollouts.
+
+        The bias rollouts follow the stochastic policy from resets. So many are played at once as it takes of long ones.
+        """
+        env_seeds = [derived_seed(seed, Stream.EVALUATION_ENV, step, episode) for episode in range(episodes)]
+        metrics, _ = yield from evaluate(envs(episodes), env_seeds)
+        if bias.enabled:
+            own = envs(math.ceil(bias.min_pairs / bias.steps_per_episode))
+            rollouts = (
+                Episode(
+                    env,
+                    derived_seed(seed, Stream.BIAS_ENV, step, number),
+                    generator(seed, Stream.BIAS_ACTION, step, number),
+                )
+                for number, env in enumerate(cycle(own))
+            )
+            metrics |= yield from soft_bias(
+                agent,
+                member,
+                rollouts,
+                len(own),
+                agent.spec.gamma,
+                bias.min_pairs,
+                bias.steps_per_episode,
+                bias.temperature,
+                generator(seed, Stream.BIAS_ACTION, step),
+            )
+        return metrics

@@ -1,0 +1,1 @@
+"""Trained policies measured: episodes, returns, bias, pictures."""

@@ -1,0 +1,138 @@
+"""A trained run, read back to act: its configuration and weights, and nothing that only training needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import torch
+import yaml
+from omegaconf import OmegaConf
+from torch import Tensor
+
+from droq_exp.agent.agent import Agent
+from droq_exp.config.errors import ConfigError
+from droq_exp.config.schema import Config, HardwareConfig, LoggerConfig
+from droq_exp.config.task import action_dimensions
+from droq_exp.config.validation import to_config
+from droq_exp.evaluation.episodes import Episode, Trajectory, play
+from droq_exp.random_streams import Stream, derived_seed, generator
+from droq_exp.runs.checkpoint import WEIGHTS, CheckpointError
+from droq_exp.runs.identity import NOT_CONFIGURATION
+from droq_exp.training.hardware import Hardware
+from droq_exp.training.train import build_agent, make_environments
+
+# A few observations at a time: no work for a GPU, nor for compilers.
+HERE = Hardware(device="cpu", compile_updates=False, description="cpu")
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """One seed's agent as its last evaluation left it.
+
+    Args:
+        directory: the run's.
+        config: the run's, but for hardware and loggers.
+        step: environment step of the weights.
+        agent: a pack of this one seed, on the CPU, never compiled.
+    """
+
+    directory: Path
+    config: Config
+    step: int
+    agent: Agent
+
+    def make_env(self, **kwargs: Any) -> gymnasium.Env:
+        """Make the run's task; ``kwargs`` (a render mode, say) go before those of the configuration."""
+        env = replace(self.config.env, kwargs={**self.config.env.kwargs, **kwargs})
+        (made,) = make_environments(replace(self.config, env=env), 1)
+        return made
+
+    def episodes(
+        self, envs: Sequence[gymnasium.Env], count: int, seed: int, *, stochastic: bool = False
+    ) -> Iterator[Trajectory]:
+        """Play ``count`` episodes, each from a seeded reset of its own, as many at once as there are environments.
+
+        Args:
+            envs: of :meth:`make_env`, at most ``SIDE_BY_SIDE``; how many they are changes no episode.
+            count: of episodes.
+            seed: any, at least 0; with equal seeds the first episodes are the same however many follow. No evaluation
+                of training has resets of these streams.
+            stochastic: sample the policy instead of taking ``tanh(mean)``.
+        """
+        for start in range(0, count, len(envs)):
+            played = play(
+                self.agent,
+                {0: [self._episode(*each, seed, stochastic) for each in zip(envs, range(start, count), strict=False)]},
+            )[0]
+            if isinstance(played, Exception):
+                raise played
+            yield from played
+
+    def _episode(self, env: gymnasium.Env, number: int, seed: int, stochastic: bool) -> Episode:
+        rng = generator(seed, Stream.PLAY_ACTION, number) if stochastic else None
+        return Episode(env, derived_seed(seed, Stream.PLAY_ENV, number), rng)
+
+
+def load(directory: Path) -> TrainedRun:
+    """Read the run in ``directory``; nothing is written, and nothing that the files hold is executed.
+
+    Raises:
+        ConfigError: its config.yaml is missing, damaged or no run's, or its task cannot be made here.
+        CheckpointError: its weights are missing, damaged, or not those of its configuration.
+    """
+    config = read_config(directory)
+    action_dimensions(config.env)  # refuses in one line what cannot be made
+    (env,) = make_environments(config, 1)
+    agent = build_agent(config, [config.seed], env, HERE)
+    env.close()
+    path = directory / "checkpoint" / WEIGHTS
+    step, tensors = read_weights(path)
+    expected = agent.state.member(0)
+    wrong = [name for name in expected if name not in tensors or tensors[name].shape != expected[name].shape]
+    if wrong:
+        raise CheckpointError(f"{path} does not fit the run's config.yaml: {', '.join(wrong)}")
+    agent.state.load_member(0, {name: tensors[name] for name in expected})
+    return TrainedRun(directory, config, step, agent)
+
+
+def read_config(directory: Path) -> Config:
+    """Read ``config.yaml``, checked as a command's configuration is; hardware and loggers are those of this process.
+
+    Raises:
+        ConfigError: it is missing, damaged, or no run's.
+    """
+    path = directory / "config.yaml"
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(str(path), "is missing: this is no run, or one that has not started") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(str(path), f"is damaged: {error}") from error
+    if not isinstance(values, dict) or not {"algo", "env", "codebase", "seed"} <= values.keys():
+        raise ConfigError(str(path), "is not the configuration of a run")
+    kept = {key: value for key, value in values.items() if key not in NOT_CONFIGURATION}
+    # Where it was trained, and what it logged to, may not be here.
+    config = to_config(OmegaConf.create({**kept, "hardware": {}, "logger": {}}))
+    return replace(config, hardware=HardwareConfig(device="cpu", compile=False), logger=LoggerConfig())
+
+
+def read_weights(path: Path) -> tuple[int, dict[str, Tensor]]:
+    """Read ``weights.pt``: its environment step and its tensors. Only tensors and plain values are unpickled.
+
+    Raises:
+        CheckpointError: it is missing, damaged, or holds anything else.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path} is missing: weights are first written at the first evaluation") from error
+    except Exception as error:  # a damaged file makes the reader stumble in many ways; all of them mean this
+        reason = " ".join(str(error).split()).partition(". ")[0] or type(error).__name__
+        raise CheckpointError(f"{path} is damaged, or not only weights: {reason}") from error
+    if not isinstance(content, dict) or not isinstance(content.get("step"), int):
+        raise CheckpointError(f"{path} is damaged: it tells no step")
+    return content["step"], {name: value for name, value in content.items() if isinstance(value, Tensor)}

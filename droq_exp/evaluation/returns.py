@@ -1,0 +1,87 @@
+"""Measurements along whole episodes, of several seeds at once; the first is the returns of the deterministic policy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+import numpy as np
+
+from droq_exp.evaluation.episodes import ActingAgent, Episode, Trajectory, play
+
+if TYPE_CHECKING:
+    import gymnasium
+
+# A measurement of one seed yields the episodes that it wants played, each round's in environments of their own, is
+# sent their trajectories, and in the end returns its result.
+Result = TypeVar("Result")
+Measurement = Generator[list[Episode], list[Trajectory], Result]
+EnvPool = Callable[[int], Sequence["gymnasium.Env"]]  # lends a measurement so many environments, or SIDE_BY_SIDE
+
+
+class EvaluatedAgent(ActingAgent, Protocol):
+    """What evaluation and the bias estimates ask of an agent; ``member`` is the index in its pack of seeds."""
+
+    def q_values(self, member: int, obs: np.ndarray, action: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Give all N critics' values [N, n] of obs [n, obs_dim], action [n, act_dim], with fresh dropout masks."""
+
+    def temperature(self, member: int) -> float:
+        """Give the current temperature alpha."""
+
+
+def measure(agent: ActingAgent, measurements: Mapping[int, Measurement[Result]]) -> dict[int, Result | Exception]:
+    """Carry out measurements of some members of the pack, by member, their episodes side by side.
+
+    Returns:
+        What each returned, or the exception that it or one of its environments raised: the others go on.
+
+    """
+    results: dict[int, Result | Exception] = {}
+    asked: dict[int, list[Episode]] = {}
+
+    def go_on(member: int, played: list[Trajectory] | None) -> None:
+        try:
+            asked[member] = next(measurements[member]) if played is None else measurements[member].send(played)
+        except StopIteration as end:
+            results[member] = end.value
+        except Exception as error:
+            results[member] = error
+
+    for member in measurements:
+        go_on(member, None)
+    while asked:
+        outcomes = play(agent, asked)
+        asked.clear()
+        for member, outcome in outcomes.items():
+            if isinstance(outcome, Exception):
+                results[member] = outcome
+            else:
+                go_on(member, outcome)
+    return results
+
+
+def evaluate(
+    envs: Sequence[gymnasium.Env], seeds: Sequence[int]
+) -> Measurement[tuple[dict[str, float], list[Trajectory]]]:
+    """Run the deterministic policy for an episode from each of the reset ``seeds``, as many at once as there are envs.
+
+    Returns:
+        What :func:`summary` says of the episodes, and the episodes themselves.
+
+    """
+    trajectories: list[Trajectory] = []
+    while len(trajectories) < len(seeds):
+        trajectories += yield [Episode(*each) for each in zip(envs, seeds[len(trajectories) :], strict=False)]
+    return summary(trajectories), trajectories
+
+
+def summary(trajectories: Sequence[Trajectory]) -> dict[str, float]:
+    """The undiscounted returns' return_mean, return_std (ddof 0), return_min, return_max, and length_mean (steps)."""
+    returns = np.array([trajectory.reward.sum() for trajectory in trajectories])
+    return {
+        "return_mean": float(returns.mean()),
+        "return_std": float(returns.std()),
+        "return_min": float(returns.min()),
+        "return_max": float(returns.max()),
+        "length_mean": float(np.mean([len(trajectory) for trajectory in trajectories])),
+    }

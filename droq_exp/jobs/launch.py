@@ -1,0 +1,147 @@
+"""The head process of jobs: skip what is done, leave alone what is on its way, submit the rest, watch until the end.
+
+Nothing depends on it: jobs go on without it, and the same command again takes up where it was.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn
+
+from droq_exp.config import ConfigError
+from droq_exp.jobs import pool, slurm
+from droq_exp.jobs.plan import PlannedRun, pack, plan_runs, to_submit
+from droq_exp.jobs.queue import Queue, QueueUnreachable
+from droq_exp.jobs.record import JobRecord
+from droq_exp.jobs.slurm import SubmissionFailed
+from droq_exp.jobs.state import LIVE, STATES, State
+from droq_exp.runs.directory import check_identity
+from droq_exp.runs.status import read_status
+
+WHAT_NOW = {"finished": "nothing to do", "running": "left alone", "queued": "left alone"}
+LOOKS = 2  # that must agree on a run's end: files on a shared file system are seen late
+
+
+def launch(points: Sequence[Sequence[str]]) -> list[int]:
+    """Bring about the runs of ``points``, whose hardware has jobs, and wait for them unless ``hardware.wait=false``.
+
+    Args:
+        points: each a list of plain overrides, checked before.
+
+    Returns:
+        For each point 0, or 1 where one of its runs ended otherwise than finished.
+
+    Raises:
+        SystemExit: told in one line: 2 when two points are one run, or a directory holds another run; 1 when nothing
+            could be asked or submitted; 130 on Ctrl-C.
+    """
+    try:
+        runs = plan_runs(points)
+        with _uninterrupted():
+            done = _submit(runs)
+    except ConfigError as error:  # told here: Hydra, through which we are called, would show a traceback
+        _say(f"error: {error}", problem=True)
+        sys.exit(2)
+    except (QueueUnreachable, SubmissionFailed) as error:
+        _say(f"error: {error}", problem=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        _leave()
+    hardware = pack(runs[:1])[0].hardware
+    if not hardware.wait:
+        return [0] * len(points)
+    try:
+        states = _watch(runs, done, hardware.poll_seconds)
+    except KeyboardInterrupt:
+        _leave()
+    counts = Counter(states.values())
+    _say(", ".join(f"{counts[state]} {state}" for state in STATES if counts[state]))
+    bad = {run.point for run, state in states.items() if state != "finished"}
+    return [int(index in bad) for index in range(len(points))]
+
+
+def _submit(runs: Sequence[PlannedRun]) -> list[PlannedRun]:
+    """Submit what is to be submitted; return what is finished."""
+    queue = Queue()
+    states = {run: run.state(queue) for run in runs}
+    counts = Counter(states.values())
+    for run in to_submit(states):
+        check_identity(run.directory, run.config)
+    for state in STATES:
+        if counts[state]:
+            _say(f"{counts[state]} {state}: {WHAT_NOW.get(state, 'submitted')}")
+    jobs = pack(to_submit(states))
+    if jobs:
+        (slurm.submit if jobs[0].hardware.launcher == "slurm" else pool.submit)(jobs)
+        _say(f"{len(jobs)} {'job' if len(jobs) == 1 else 'jobs'} submitted")
+    return [run for run, state in states.items() if state == "finished"]
+
+
+def _watch(runs: Sequence[PlannedRun], done: Sequence[PlannedRun], seconds: float) -> dict[PlannedRun, State]:
+    """Wait until no run is queued or running; tell each end but of those ``done``."""
+    last: dict[PlannedRun, State] = dict.fromkeys(done, "finished")
+    agreed: Counter[PlannedRun] = Counter(dict.fromkeys(done, LOOKS))
+    silent = False
+    while True:
+        queue = Queue()
+        open_runs = [run for run in runs if agreed[run] < LOOKS]
+        try:
+            for run in open_runs:
+                state = run.state(queue)
+                agreed[run] = 0 if state in LIVE else agreed[run] + 1 if last.get(run) == state else 1
+                if state == "finished":
+                    agreed[run] = LOOKS
+                last[run] = state
+                if agreed[run] == LOOKS:
+                    _tell_end(run, state)
+            silent = False
+        except QueueUnreachable as error:
+            if not silent:
+                _say(f"the queue does not answer, asking again: {error}", problem=True)
+            silent = True
+        if not silent and all(agreed[run] == LOOKS for run in runs):
+            return last
+        time.sleep(seconds)
+
+
+def _tell_end(run: PlannedRun, state: State) -> None:
+    if state == "finished":
+        _say(f"finished: {run.directory}")
+        return
+    record = JobRecord.read(run.directory)
+    error = (read_status(run.directory) or {}).get("error")
+    why = f": {error['summary']}" if state in ("failed", "interrupted") and error else ""
+    log = f" (log: {record.log})" if record is not None else ""
+    _say(f"{state}: {run.directory}{why}{log}", problem=True)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Keep Ctrl-C until the end: a job that is submitted gets its record."""
+    received: list[int] = []
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+
+    before = signal.signal(signal.SIGINT, remember)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if received:
+        raise KeyboardInterrupt
+
+
+def _leave() -> NoReturn:
+    _say("jobs go on without this command; the same command again finds them", problem=True)
+    sys.exit(130)
+
+
+def _say(line: str, *, problem: bool = False) -> None:
+    print(line, file=sys.stderr if problem else sys.stdout, flush=True)

@@ -1,0 +1,1 @@
+"""A run directory's files: which there are, what they say, who may write them."""

@@ -1,0 +1,96 @@
+"""What is kept of a run: weights for evaluation and playing, and all that it takes to go on exactly where it was."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from droq_exp.runs.files import discard, write_atomically
+from droq_exp.runs.replay_file import Journal
+
+WEIGHTS = "weights.pt"
+STATE = "state_{step:09d}.pt"
+JOURNAL = "replay.bin"
+KEPT = 2  # a damaged checkpoint leaves the one before
+
+
+class CheckpointError(Exception):
+    """A checkpoint's content is not what was written."""
+
+
+def save_weights(directory: Path, tensors: dict[str, Tensor], step: int) -> None:
+    """Write ``directory/weights.pt``: one seed's tensors and the environment step, loadable with ``weights_only``."""
+    buffer = io.BytesIO()
+    torch.save({"step": step, **tensors}, buffer)
+    directory.mkdir(exist_ok=True)
+    write_atomically(directory / WEIGHTS, buffer.getvalue())
+
+
+class Checkpoints:
+    """The full states of one run, by environment step; they share one journal of transitions.
+
+    A state is a dictionary of tensors, numbers, texts, lists and dictionaries (what ``torch.load`` with
+    ``weights_only`` reads back), its SHA-256 in front.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        """Use ``directory``, which need not exist."""
+        self._directory = directory
+
+    def steps(self) -> list[int]:
+        """Steps that there is a state of, the newest first; whether it is whole shows when it is loaded."""
+        return sorted(
+            (int(path.stem.removeprefix("state_")) for path in self._directory.glob("state_*.pt")), reverse=True
+        )
+
+    def journal(self, row_size: int) -> Journal:
+        """Return the journal of transitions, taken as empty."""
+        return Journal(self._directory / JOURNAL, row_size)
+
+    def save(self, step: int, state: dict[str, Any]) -> None:
+        """Write the state of ``step`` and drop all but the newest two."""
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        content = buffer.getvalue()
+        self._directory.mkdir(exist_ok=True)
+        write_atomically(self._path(step), hashlib.sha256(content).digest() + content)
+        for old in self.steps()[KEPT:]:
+            discard(self._path(old))
+
+    def load(self, step: int) -> dict[str, Any]:
+        """Read the state of ``step``.
+
+        Raises:
+            CheckpointError: it is missing, cut short or changed.
+
+        """
+        path = self._path(step)
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError as error:
+            raise CheckpointError(f"{path} is missing") from error
+        digest, content = data[:32], data[32:]
+        if hashlib.sha256(content).digest() != digest:
+            raise CheckpointError(f"{path} is damaged")
+        state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        return state
+
+    def keep_only(self, step: int) -> None:
+        """Drop the states of later steps, from which a run does not go on."""
+        for later in self.steps():
+            if later > step:
+                discard(self._path(later))
+
+    def drop(self) -> None:
+        """Drop the states and the journal; the weights stay."""
+        for step in self.steps():
+            discard(self._path(step))
+        discard(self._directory / JOURNAL)
+
+    def _path(self, step: int) -> Path:
+        return self._directory / STATE.format(step=step)

@@ -1,0 +1,242 @@
+"""One seed's run directory: its configuration, state and log."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, TextIO
+
+import yaml
+
+from droq_exp.config.errors import OtherRunError
+from droq_exp.config.schema import Config
+from droq_exp.loggers.base import RunInfo
+from droq_exp.runs import provenance
+from droq_exp.runs.checkpoint import Checkpoints
+from droq_exp.runs.files import discard, remove_leftovers, write_atomically
+from droq_exp.runs.identity import conflict, differences, environment_name, group_parts, identity, run_directory
+from droq_exp.runs.lock import RunLock
+from droq_exp.runs.status import now, read_status
+
+__all__ = ["Run", "differences", "identity", "read_status", "run_directory"]
+
+LOCK_LOST = 75  # exit code, "try again later" in sysexits.h
+# What a run that starts from step 0 replaces; train.log stays and is continued.
+OUTPUTS = ("train.csv", "eval.csv", "checkpoint", "tensorboard", "wandb")
+
+
+def check_identity(directory: Path, config: Config) -> None:
+    """Raise OtherRunError where ``directory`` holds a run that is another one than ``config``."""
+    try:
+        stored = yaml.safe_load((directory / "config.yaml").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return
+    problem = conflict(stored["identity"], config) if "identity" in stored else "its config.yaml tells no identity"
+    if problem is not None:
+        raise OtherRunError("output_dir", f"{directory} holds another run: {problem}")
+
+
+class Run:
+    """The directory of one seed, from start to end.
+
+    Its end is told by ``finish``, ``interrupt`` or ``fail``; the first of them stands, later ones do nothing.
+    Loggers are closed before, so that what they have to say is still in train.log.
+    """
+
+    def __init__(self, info: RunInfo, status: dict[str, Any], lock: RunLock) -> None:
+        """Use ``Run.open``."""
+        self.directory = info.directory
+        self.seed = info.seed
+        self.info = info
+        self.log = info.log
+        self.checkpoints = Checkpoints(info.directory / "checkpoint")
+        self._status = status
+        self._lock = lock
+
+    @classmethod
+    def open(
+        cls, config: Config, recipe: Config, seed: int, lock: RunLock, *, device: str, overrides: Sequence[str]
+    ) -> Run:
+        """Make (or take over) the directory of ``seed`` and say there that it is running; ``begin`` comes next.
+
+        Args:
+            config: what to train.
+            recipe: what the group choices alone give.
+            seed: one of ``config.seed``.
+            lock: held on the directory.
+            device: what training uses, in words for ``status.json``.
+            overrides: the Hydra overrides that make exactly this run.
+
+        Raises OSError where nothing can be written.
+        """
+        directory = run_directory(config, recipe, seed)
+        before = read_status(directory) or {}
+        one_seed = asdict(replace(config, seed=seed))
+        status = {
+            "state": "running",
+            "seed": seed,
+            "step": before.get("step", 0),
+            "total_steps": config.training.total_steps,
+            "versions": provenance.versions(),
+            "device": device,
+            "git_commit": provenance.git_commit(),
+            "started": before.get("started") or now(),
+            "attempts": before.get("attempts", 0) + 1,
+            "ended": None,
+            "error": None,
+            "overrides": list(overrides),
+        }
+        run = cls(_info(config, recipe, seed, directory, one_seed), status, lock)
+        run._write_status()
+        remove_leftovers(directory)
+        remove_leftovers(directory / "checkpoint")
+        changed = differences(config, recipe)
+        listed = {key: {"recipe": recipes, "run": runs} for key, (recipes, runs) in changed.items()}
+        content = {**one_seed, "differences": listed, "identity": identity(config)}
+        text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+        write_atomically(directory / "config.yaml", text)
+        run._open_log(before)
+        return run
+
+    def begin(self, step: int) -> None:
+        """Start from ``step``: 0, or that of a checkpoint. What was written after it goes, the log excepted."""
+        self.info = replace(self.info, resumed_at=step)
+        self._status["step"] = step
+        if step:
+            self.checkpoints.keep_only(step)
+            self.log.info("going on from the checkpoint of step %s", step)
+        else:
+            self._status["started"] = now()
+            for name in OUTPUTS:
+                discard(self.directory / name)
+            if self._status["attempts"] > 1:
+                self.log.info("starting over from step 0")
+        self._write_status()
+
+    @staticmethod
+    def finished_steps(directory: Path) -> int | None:
+        """Step at which the run in ``directory`` finished; None where it did not (or is not there)."""
+        status = read_status(directory)
+        return status["step"] if status is not None and status["state"] == "finished" else None
+
+    def update(self, step: int) -> None:
+        """Note the environment step reached. Raises RuntimeError after the end."""
+        if self.ended:
+            raise RuntimeError(f"{self.directory} has ended as {self._status['state']}")
+        self.check_lock()
+        self._status["step"] = step
+        self._write_status()
+
+    def finish(self, step: int) -> None:
+        """End the run with everything done."""
+        self._end("finished", step, None, logging.INFO, f"finished at step {step}")
+
+    def interrupt(self, step: int, signal_name: str) -> None:
+        """End the run because of a signal, such as "SIGTERM"."""
+        error = {"summary": f"interrupted by {signal_name}", "traceback": None}
+        self._end("interrupted", step, error, logging.INFO, f"interrupted by {signal_name} at step {step}")
+
+    def fail(self, step: int, error: str | BaseException) -> None:
+        """End the run because of an error: a line that says what, or an exception, kept with its traceback."""
+        if self.ended:
+            return
+        if isinstance(error, BaseException):
+            summary = " ".join("".join(traceback.format_exception_only(error)).split())
+            trace = "".join(traceback.format_exception(error))
+            self.log.info("traceback:\n%s", trace.rstrip())
+        else:
+            summary, trace = error, None
+        message = f"failed at step {step}: {summary}"
+        self._end("failed", step, {"summary": summary, "traceback": trace}, logging.ERROR, message)
+
+    def check_lock(self) -> None:
+        """End this process on the spot where another one has taken over the directory: nothing may be written here."""
+        if self._lock.lost:
+            print(
+                f"{self.directory}: another process has taken over this run; this one ends", file=sys.stderr, flush=True
+            )
+            os._exit(LOCK_LOST)
+
+    @property
+    def state(self) -> str:
+        """One of running, finished, interrupted, failed."""
+        return self._status["state"]
+
+    @property
+    def step(self) -> int:
+        """The environment step last noted."""
+        return self._status["step"]
+
+    @property
+    def ended(self) -> bool:
+        """Whether ``finish``, ``interrupt`` or ``fail`` was called."""
+        return self.state != "running"
+
+    def _end(self, state: str, step: int, error: dict[str, Any] | None, level: int, message: str) -> None:
+        if self.ended:
+            return
+        self._status.update(state=state, step=step, ended=now(), error=error)
+        try:
+            self.log.log(level, message)
+        finally:
+            self._close_log()
+            self._write_status()
+
+    def _write_status(self) -> None:
+        write_atomically(self.directory / "status.json", json.dumps(self._status, indent=2) + "\n")
+
+    def _open_log(self, before: dict[str, Any]) -> None:
+        path = self.directory / "train.log"
+        if path.exists():
+            with path.open("a", encoding="utf-8") as file:
+                file.write("-" * 80 + "\n")
+        handler = logging.FileHandler(path, encoding="utf-8")
+        formatter = logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%SZ")
+        formatter.converter = time.gmtime
+        handler.setFormatter(formatter)
+        self.log.addHandler(handler)
+        self.log.info("run %s, device %s", self.info.name, self._status["device"])
+        if before:
+            self.log.info(
+                "attempt %s: the last was %s at step %s", self._status["attempts"], before["state"], before["step"]
+            )
+
+    def _close_log(self) -> None:
+        for handler in list(self.log.handlers):
+            if isinstance(handler, logging.FileHandler):
+                handler.close()
+                self.log.removeHandler(handler)
+
+
+class _Terminal(logging.Handler):
+    """Warnings and errors for the user's eyes, on the stderr of the moment (a live progress line replaces it)."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(logging.WARNING)
+        self.directory = directory
+
+    def emit(self, record: logging.LogRecord) -> None:
+        stream: TextIO = sys.stderr
+        where = f" (see {self.directory / 'train.log'})" if record.levelno >= logging.ERROR else ""
+        try:
+            stream.write(f"{self.directory.name}: {record.getMessage()}{where}\n")
+            stream.flush()
+        except OSError:  # a closed terminal; train.log has the message
+            self.handleError(record)
+
+
+def _info(config: Config, recipe: Config, seed: int, directory: Path, resolved: dict[str, Any]) -> RunInfo:
+    # A logger outside logging's global tree: seeds cannot collide, nothing reaches the root's handlers twice, and it is
+    # forgotten together with the run.
+    log = logging.Logger(f"droq_exp.{directory}", logging.INFO)
+    log.addHandler(_Terminal(directory))
+    group = "/".join(group_parts(config, recipe))
+    tags = (config.experiment_name, config.codebase.name, config.algo.name, environment_name(config))
+    return RunInfo(directory, f"{group}/seed_{seed}", group, tags, resolved, seed, log)

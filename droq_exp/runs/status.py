@@ -1,0 +1,41 @@
+"""A run's ``status.json``, for those that only read it: training itself takes seconds to import."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from types import NoneType
+from typing import Any
+
+from droq_exp.runs.files import read_json
+
+FILE = "status.json"
+REMEDY = "remove it to start this run over"
+# Of those that others count on, where they are there.
+KINDS: dict[str, tuple[type, ...]] = {
+    "state": (str,),
+    "step": (int,),
+    "started": (str,),
+    "total_steps": (int, NoneType),
+    "error": (dict, NoneType),
+}
+
+
+def read_status(directory: Path) -> dict[str, Any] | None:
+    """Content of a run directory's ``status.json``; None where there is none, ValueError where it is none."""
+    path = directory / FILE
+    try:
+        content = read_json(path, REMEDY)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} is damaged (not a mapping); {REMEDY}")
+    wrong = [name for name, kinds in KINDS.items() if name in content and not isinstance(content[name], kinds)]
+    if wrong:
+        raise ValueError(f"{path} is damaged ({wrong[0]} is {content[wrong[0]]!r}); {REMEDY}")
+    return content
+
+
+def now() -> str:
+    """The time as ``status.json`` and ``job.json`` keep it: ISO 8601 in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,86 @@
+"""From which checkpoints the runs of a pack go on, and what is said where conditions have changed since."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from droq_exp.runs import provenance
+from droq_exp.runs.checkpoint import CheckpointError
+from droq_exp.runs.directory import Run
+from droq_exp.runs.replay_file import JournalError
+from droq_exp.training.hardware import Hardware
+
+State = dict[str, Any]
+
+
+def start_points(runs: Sequence[Run], total_steps: int) -> list[tuple[list[Run], list[State]]]:
+    """Divide ``runs`` into packs that can go on side by side, each with the states that it goes on from.
+
+    All go on from the newest step that each of them has a whole checkpoint of. Where there is no such step, those that
+    share their newest make a pack; without states a pack starts from step 0.
+    """
+    usable = [_usable(run, total_steps) for run in runs]
+    common = set.intersection(*(set(states) for states in usable))
+    if common:
+        step = max(common)
+        return [(list(runs), [states[step] for states in usable])]
+    packs: dict[int, tuple[list[Run], list[State]]] = {}
+    for run, states in zip(runs, usable, strict=True):
+        newest = max(states, default=0)
+        members, chosen = packs.setdefault(newest, ([], []))
+        members.append(run)
+        if newest:
+            chosen.append(states[newest])
+    return [packs[step] for step in sorted(packs)]
+
+
+def conditions(seeds: Sequence[int], machine: Hardware) -> dict[str, Any]:
+    """What the numbers of a run depend on beside its identity: with all of it equal, resuming changes no digit."""
+    return {
+        "pack": ", ".join(map(str, seeds)),
+        "threads": torch.get_num_threads(),
+        "cpu": _cpu(),
+        "device": machine.device,
+        "compiled": machine.compile_updates,
+        "library": machine.library,
+        "versions": ", ".join(f"{name} {version}" for name, version in sorted(provenance.versions().items())),
+    }
+
+
+def report_changes(run: Run, state: State, now: dict[str, Any]) -> None:
+    """Warn of conditions that differ from those of the checkpoint."""
+    stored = state["conditions"]
+    changed = [f"{key}: {stored.get(key)} before, {now[key]} now" for key in now if stored.get(key) != now[key]]
+    if changed:
+        run.log.warning(
+            "resumed under other conditions, so digits may differ from a run in one go (%s)", "; ".join(changed)
+        )
+
+
+def _usable(run: Run, total_steps: int) -> dict[int, State]:
+    """The whole checkpoints of ``run`` by step; a damaged one is told and passed over."""
+    states: dict[int, State] = {}
+    for step in run.checkpoints.steps():
+        try:
+            state = run.checkpoints.load(step)
+            run.checkpoints.journal(state["row_size"]).verify(state["journal"])
+        except (CheckpointError, JournalError) as error:
+            run.log.warning("passing over the checkpoint of step %s: %s", step, error)
+            continue
+        if step < total_steps or state["loop"]["measured"] == step == total_steps:
+            states[step] = state
+    return states
+
+
+def _cpu() -> str:
+    """Model of the processor, whose vector instructions decide how sums are rounded."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return "unknown"
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith(("model name", "CPU implementer"))]
+    return names[0] if names else "unknown"

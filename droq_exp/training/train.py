@@ -1,0 +1,205 @@
+"""Train one point of a command: build everything from the configuration, run the loop, end every run in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from typing import Any, NamedTuple
+
+import gymnasium
+from hydra.utils import instantiate
+
+from droq_exp.agent.agent import Agent
+from droq_exp.agent.replay import Replay
+from droq_exp.config.schema import Config
+from droq_exp.envs.make import action_bounds, space_dims
+from droq_exp.loggers import Loggers
+from droq_exp.runs.directory import Run, check_identity, run_directory
+from droq_exp.runs.lock import RunLock
+from droq_exp.training import hardware
+from droq_exp.training.loop import TrainingLoop
+from droq_exp.training.progress import Progress
+from droq_exp.training.resume import State, conditions, report_changes, start_points
+from droq_exp.training.seed_run import Member
+from droq_exp.training.stopping import StopSignal
+
+
+def train(config: Config, recipe: Config, overrides: Sequence[str] = ()) -> int:
+    """Train every seed of ``config`` that has not finished, side by side, each from its last checkpoint.
+
+    Args:
+        config: what to train, resolved and validated.
+        recipe: the same group choices with no value changed; what differs from it names the run directory.
+        overrides: the Hydra overrides that ``config`` was composed from, kept in each run's ``status.json``.
+
+    Returns:
+        The process's exit code: 0, 1 where a seed failed, or 130 / 143 / 140 after SIGINT / SIGTERM / SIGUSR2.
+
+    Raises:
+        OtherRunError: a directory holds a run of another identity.
+        Held: another process trains in one of the directories.
+
+    """
+    seeds = config.seeds
+    for seed in seeds:
+        check_identity(run_directory(config, recipe, seed), config)
+    seeds = [seed for seed in seeds if not _already_finished(config, recipe, seed)]
+    if not seeds:
+        return 0
+    with ExitStack() as locks:
+        held = {}
+        for seed in seeds:
+            directory = run_directory(config, recipe, seed)
+            directory.mkdir(parents=True, exist_ok=True)
+            held[seed] = locks.enter_context(RunLock.acquire(directory))
+            check_identity(directory, config)  # again, now that nobody else can write there
+        machine = hardware.set_up(config, config.critic_updates)
+        return _train_seeds(config, recipe, held, machine, overrides)
+
+
+def _train_seeds(
+    config: Config, recipe: Config, locks: dict[int, RunLock], machine: hardware.Hardware, overrides: Sequence[str]
+) -> int:
+    """Train the seeds whose directories are locked, in as many packs as their checkpoints make of them."""
+    runs: list[Run] = []
+    code = 0
+    with StopSignal() as stop:
+        try:
+            for seed, lock in locks.items():
+                lines = [line for line in overrides if line.partition("=")[0].lstrip("+") != "seed"] + [f"seed={seed}"]
+                runs.append(Run.open(config, recipe, seed, lock, device=machine.description, overrides=lines))
+                print(runs[-1].directory, flush=True)
+            for pack, states in start_points(runs, config.training.total_steps):
+                if stop.received is None:
+                    code = max(code, _train_pack(config, pack, states, machine, stop))
+            for run in runs:
+                if not run.ended:  # a signal came before its pack's turn
+                    run.interrupt(run.step, stop.name)
+        except BaseException as error:
+            # Whatever happens, no run stays behind as "running". An interrupted compiler raises errors of its own.
+            for run in runs:
+                if stop.received is None:
+                    run.fail(run.step, error)
+                else:
+                    run.log.info("after %s: %r", stop.name, error)
+                    run.interrupt(run.step, stop.name)
+            if stop.received is None:
+                raise
+            code = stop.exit_code
+    return code
+
+
+def _already_finished(config: Config, recipe: Config, seed: int) -> bool:
+    directory = run_directory(config, recipe, seed)
+    steps = Run.finished_steps(directory)
+    finished = steps is not None and steps >= config.training.total_steps
+    if finished:
+        print(f"already finished at step {steps:,}: {directory}", flush=True)
+    return finished
+
+
+class Pack(NamedTuple):
+    """What trains side by side, built but not begun; all but ``agent`` and ``replay`` in the order of the seeds."""
+
+    agent: Agent
+    replay: Replay
+    envs: list[gymnasium.Env]
+    members: list[Member]
+
+
+@contextmanager
+def open_pack(
+    config: Config, runs: Sequence[Run], step: int, machine: hardware.Hardware, stop: StopSignal
+) -> Iterator[Pack]:
+    """Build what trains ``runs`` from ``step`` on; environments and loggers are closed in the end."""
+    envs = make_environments(config, len(runs))
+    agent = build_agent(config, [run.seed for run in runs], envs[0], machine)
+    replay = Replay(len(runs), config.training.replay_size, agent.spec.row_size, agent.device)
+    for run in runs:
+        run.begin(step)
+    with ExitStack() as closing:
+        members: list[Member] = []
+        for run, env in zip(runs, envs, strict=True):
+            member = Member(run, Loggers(config.logger, run.info), env, environment_maker(config))
+            closing.callback(_close, member, stop)  # whatever happens next, a second Ctrl-C too
+            members.append(member)
+        yield Pack(agent, replay, envs, members)
+
+
+def _train_pack(
+    config: Config, runs: list[Run], states: list[State], machine: hardware.Hardware, stop: StopSignal
+) -> int:
+    step = states[0]["step"] if states else 0
+    label = f"{config.algo.name} {config.env.id}"
+    seeds = [run.seed for run in runs]
+    now = conditions(seeds, machine)
+    with (
+        open_pack(config, runs, step, machine, stop) as (agent, replay, _, members),
+        Progress(label, config.training.total_steps, seeds) as progress,
+    ):
+        for run, state in zip(runs, states, strict=False):  # without states: from step 0
+            report_changes(run, state, now)
+        loop = TrainingLoop(agent, replay, members, config, progress, now)
+        try:
+            if states:
+                loop.resume(states)
+            else:
+                loop.begin()
+            loop.run(stop)
+            if loop.step and (not loop.done or config.checkpoint.keep_replay):
+                loop.save()
+        except Exception as error:
+            for member in members:
+                if member.active and stop.received is None:
+                    member.fail(loop.step, error)
+                elif member.active:
+                    member.run.log.info("after %s: %r", stop.name, error)
+        for member in members:
+            if member.active and (stop.received is None or loop.done):
+                member.finish(loop.step)
+                if member.run.state == "finished" and not config.checkpoint.keep_replay:
+                    member.run.checkpoints.drop()
+            elif member.active:
+                member.interrupt(loop.step, stop.name)
+    if stop.received is not None:
+        return stop.exit_code
+    return int(any(run.state != "finished" for run in runs))
+
+
+def make_environments(config: Config, count: int) -> list[gymnasium.Env]:
+    """Make ``count`` environments of one task."""
+    make_env = environment_maker(config)
+    return [make_env() for _ in range(count)]
+
+
+def environment_maker(config: Config) -> Callable[[], gymnasium.Env]:
+    """Return what makes an environment of the task, one a call."""
+    return _builder(config.env)
+
+
+def build_agent(config: Config, seeds: list[int], env: gymnasium.Env, machine: hardware.Hardware) -> Agent:
+    """Build the agent of a pack of seeds for the task of ``env``."""
+    obs_dim, _ = space_dims(env)
+    low, high = action_bounds(env)
+    return _builder(config.algo)(
+        style=_builder(config.codebase)(),
+        seeds=seeds,
+        obs_dim=obs_dim,
+        action_low=low,
+        action_high=high,
+        device=machine.device,
+        compile_updates=machine.compile_updates,
+        native=machine.native,
+        bf16=machine.bf16,
+        device_step=machine.device_step,
+    )
+
+
+def _close(member: Member, stop: StopSignal) -> None:
+    member.close("failed" if stop.received is None else "interrupted")
+
+
+def _builder(block: Any) -> Callable[..., Any]:
+    """Instantiate a block's ``_target_`` as a partial: Hydra would turn objects passed to it into configs."""
+    return instantiate({**asdict(block), "_partial_": True}, _convert_="all")

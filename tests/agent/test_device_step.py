@@ -1,0 +1,336 @@
+"""The GPU's code path on the CPU: the same functions, so the same numbers, and a graph's rules are kept.
+
+Only the recording of a graph is left out here (``learner/cuda_graph.py``); where there is a GPU, it is tried too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from real_runs import LITTLE_BIAS, interrupt_at, runs, same_weights, train_in, untimed
+from real_runs import train as train_run
+from reference.cases import ALGORITHMS, VARIATIONS, Algorithm
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from droq_exp.agent.agent import Agent
+from droq_exp.agent.device_step import DeviceStep
+from droq_exp.agent.replay import Replay
+from droq_exp.codebases import KuStyle, RedqStyle, Style
+from droq_exp.learner.draws import Draws
+from droq_exp.learner.learner import Learner
+from droq_exp.learner.state import LearnerState
+from droq_exp.training import hardware
+
+OBS_DIM, ACT_DIM, SEEDS = 5, 2, [3, 8]
+STYLES = {"redq": RedqStyle(), "ku": KuStyle(), "redq_often": RedqStyle(policy_update_delay=3)}
+
+
+def agent_of(algorithm: Algorithm, style: Style, seeds: list[int] = SEEDS, **changes: Any) -> Agent:
+    values: dict[str, Any] = {
+        "name": "any",
+        "num_critics": algorithm.num_critics,
+        "num_min": algorithm.num_min,
+        "target_mode": algorithm.target_mode,
+        "target_passes": algorithm.target_passes,
+        "dropout_rate": 0.1 if algorithm.dropout else 0.0,
+        "layer_norm": algorithm.layer_norm,
+        "hidden_sizes": [16, 12],
+        "utd_ratio": 4,
+        "batch_size": 8,
+        "gamma": 0.99,
+        "tau": 0.02,
+        "critic_learning_rate": 1e-3,
+        "actor_learning_rate": 7e-4,
+        "temperature_learning_rate": 5e-4,
+        "target_entropy": -1.7,
+        "learn_temperature": True,
+        "initial_temperature": 0.7,
+        "style": style,
+        "seeds": seeds,
+        "obs_dim": OBS_DIM,
+        "action_low": np.array([-0.5, -3.0], dtype=np.float32),
+        "action_high": np.array([1.5, 1.0], dtype=np.float32),
+        "compile_updates": False,
+        "device_step": True,
+    }
+    return Agent(**values | changes)
+
+
+def transition(seeds: list[int], number: int) -> Tensor:
+    rngs = [np.random.default_rng([seed, number]) for seed in seeds]
+    rows = np.stack([rng.standard_normal(2 * OBS_DIM + ACT_DIM + 2, dtype=np.float32) for rng in rngs])
+    rows[:, -1] = rows[:, -1] > 0.5
+    return torch.from_numpy(rows)
+
+
+def replay_of(seeds: list[int], count: int = 50, device: str = "cpu") -> Replay:
+    replay = Replay(len(seeds), 60, 2 * OBS_DIM + ACT_DIM + 2, torch.device(device))
+    for number in range(count):
+        replay.add(transition(seeds, number))
+    return replay
+
+
+def train(agent: Agent, replay: Replay, steps: int) -> None:
+    """Act, store and learn; the replay buffer fills up in between and starts to overwrite."""
+    for _ in range(steps):
+        obs = transition(agent.seeds, 1000 + replay.added)[:, :OBS_DIM].numpy()
+        rows = transition(agent.seeds, replay.added)
+        rows[:, OBS_DIM : OBS_DIM + ACT_DIM] = torch.from_numpy(agent.explore(obs))
+        replay.add(rows)
+        agent.update(agent.sample(replay))
+
+
+def assert_same(state: LearnerState, expected: LearnerState) -> None:
+    assert state.critic_updates == expected.critic_updates
+    assert state.policy_updates == expected.policy_updates
+    for name, value in expected.tensors().items():
+        assert torch.equal(getattr(state, name), value), name
+
+
+@pytest.mark.parametrize(
+    ("name", "style"),
+    [
+        *product([*ALGORITHMS, *VARIATIONS], ["redq", "ku"]),
+        ("droq", "redq_often"),
+        ("fractional_dropout", "redq_often"),
+    ],
+)
+def test_the_captured_step_is_the_ordinary_learner(name: str, style: str) -> None:
+    algorithm = (ALGORITHMS | VARIATIONS)[name]
+    agent = agent_of(algorithm, STYLES[style])
+    ordinary = agent_of(algorithm, STYLES[style], device_step=False)
+    replay = replay_of(SEEDS)
+    for step in range(3):
+        obs = transition(SEEDS, 1000 + step)[:, :OBS_DIM].numpy()
+        np.testing.assert_allclose(
+            agent.explore(obs), ordinary.explore(obs), rtol=1e-5, atol=1e-6
+        )  # NumPy's tanh is another
+        batch = agent.sample(replay)
+        ordinary.update(batch)
+        agent.update(batch)
+        assert_same(agent.state, ordinary.state)
+        assert torch.equal(batch.rows, replay.gather(batch.draws.indices).unflatten(1, (-1, 8)))
+        replay.add(transition(SEEDS, 50 + step))
+    assert agent.take_metrics() == ordinary.take_metrics()
+    assert_same(agent.state, ordinary.state)
+
+
+# One seed, one pack, one run and two
+
+
+@pytest.mark.parametrize("name", ["droq", "fractional_dropout", "rem"])
+def test_a_seed_learns_the_same_alone_and_in_a_pack(name: str) -> None:
+    algorithm = (ALGORITHMS | VARIATIONS)[name]
+    pack, alone = (agent_of(algorithm, STYLES["redq"], seeds) for seeds in ([4, 0, 9], [9]))
+    for agent in (pack, alone):
+        train(agent, replay_of(agent.seeds), 12)
+    for tensor, value in alone.state.member(0).items():
+        torch.testing.assert_close(pack.state.member(2)[tensor], value, rtol=1e-5, atol=1e-6)
+
+
+def test_it_goes_on_from_a_checkpoint_as_if_never_stopped() -> None:
+    whole, first, second = (agent_of(ALGORITHMS["droq"], STYLES["ku"]) for _ in range(3))
+    replay, other_replay = replay_of(SEEDS), replay_of(SEEDS)
+    train(whole, replay, 9)
+    train(first, other_replay, 4)
+    for member in range(len(SEEDS)):
+        second.load_member_state(member, first.member_state(member))
+    train(second, other_replay, 5)
+    assert_same(second.state, whole.state)
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_a_checkpoint_goes_from_one_kind_of_device_to_the_other(before: bool) -> None:
+    first, second = (agent_of(ALGORITHMS["droq"], STYLES["redq"], device_step=s) for s in (before, not before))
+    replay = replay_of(SEEDS)
+    train(first, replay, 2)
+    for member in range(len(SEEDS)):
+        second.load_member_state(member, first.member_state(member))
+    assert_same(second.state, first.state)
+    train(second, replay, 2)
+    assert second.state.critic_updates == 16
+    assert not second.non_finite(0)
+
+
+def test_loading_a_state_reaches_a_graph_that_is_there() -> None:
+    expected, agent = (agent_of(ALGORITHMS["redq"], STYLES["redq"]) for _ in range(2))
+    start = [expected.member_state(member) for member in range(len(SEEDS))]
+    train(expected, replay_of(SEEDS), 3)
+    train(agent, replay_of(SEEDS), 2)
+    for member, state in enumerate(start):
+        agent.load_member_state(member, state)
+    train(agent, replay_of(SEEDS), 3)
+    assert_same(agent.state, expected.state)
+
+
+def test_results_stay_where_they_are() -> None:
+    agent, replay = agent_of(ALGORITHMS["droq"], STYLES["redq"]), replay_of(SEEDS)
+    first = agent.sample(replay)
+    before, where = first.rows.clone(), first.rows.data_ptr()
+    agent.update(first)
+    second = agent.sample(replay)
+    assert second.rows.data_ptr() == where
+    assert second.draws is first.draws
+    assert not torch.equal(second.rows, before)
+
+
+def test_other_experience_is_captured_anew() -> None:
+    agent, other = (agent_of(ALGORITHMS["sac"], STYLES["redq"]) for _ in range(2))
+    replays = [replay_of(SEEDS), replay_of(SEEDS, 30)]
+    agent.update(agent.sample(replays[0]))
+    agent.update(agent.sample(replays[1]))
+    other.update(agent_of(ALGORITHMS["sac"], STYLES["redq"]).sample(replays[0]))
+    other.update(other.sample(replays[1]))
+    assert_same(agent.state, other.state)
+
+
+@pytest.fixture
+def captured_on_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train as on a GPU, but on the CPU."""
+    set_up = hardware.set_up
+    monkeypatch.setattr(hardware, "set_up", lambda *given: replace(set_up(*given), device_step=True))
+
+
+@pytest.mark.usefixtures("elsewhere", "captured_on_cpu")
+def test_a_run_that_was_interrupted_ends_like_one_in_one_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = ["algo=droq", "env=hopper", LITTLE_BIAS, "hardware.compile=false", "seed=[3,1]"]
+    command += ["training.total_steps=100", "checkpoint.interval=30"]
+    whole = train_in(tmp_path / "whole", *command)
+    with monkeypatch.context() as patch:
+        interrupt_at(77, patch)
+        assert train_run(*command) == 143
+    assert train_run(*command) == 0
+    for one, other in zip(runs(), whole, strict=True):
+        assert same_weights(one, other)
+        for group in ("train", "eval"):
+            assert untimed(one, group) == untimed(other, group)
+
+
+# The rules of a captured graph
+
+
+class CaptureError(Exception):
+    """What a CUDA graph could not hold."""
+
+
+class CaptureRules(TorchDispatchMode):
+    """Refuses the host's tensors, what the host must wait for (a value, a shape), and torch's own generator."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        refused = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape, torch.Tag.nondeterministic_seeded}
+        if func is torch.ops.aten.index.Tensor and all(i is None or i.dtype == torch.int64 for i in args[1]):
+            refused.remove(torch.Tag.dynamic_output_shape)  # which it has with a mask
+        if refused & set(func.tags):
+            raise CaptureError(f"{func} is {', '.join(tag.name for tag in refused & set(func.tags))}")
+        if kwargs and kwargs.get("device", GPU) != GPU:
+            raise CaptureError(f"{func} makes a tensor of the host")
+        result = func(*args, **kwargs or {})
+        for tensor in tree_leaves((args, kwargs, result)):
+            if isinstance(tensor, Tensor) and tensor.device != GPU:
+                raise CaptureError(f"{func} works with a tensor of the host")
+        return result
+
+
+# A device with shapes and types, but without numbers, as if it were a GPU.
+GPU = torch.device("meta")
+
+
+def step_on_gpu(algorithm: Algorithm, style: Style) -> tuple[DeviceStep, Replay]:
+    agent = agent_of(algorithm, style, device="meta")
+    assert isinstance(agent.environment_step, DeviceStep)
+    return agent.environment_step, Replay(len(SEEDS), 60, 2 * OBS_DIM + ACT_DIM + 2, GPU)
+
+
+@pytest.mark.parametrize(
+    ("name", "style"), [*product([*ALGORITHMS, *VARIATIONS], ["redq", "ku"]), ("droq", "redq_often")]
+)
+def test_what_is_captured_keeps_to_the_rules(name: str, style: str) -> None:
+    step, replay = step_on_gpu((ALGORITHMS | VARIATIONS)[name], STYLES[style])
+    with torch.no_grad(), CaptureRules():
+        rows, draws = step.draw(replay)
+        step.learn(rows, draws)
+        action = step.act()
+    assert rows.device == action.device == GPU
+
+
+@pytest.mark.parametrize(
+    "breach",
+    [
+        lambda rows: rows + torch.zeros(1),  # of the host
+        lambda rows: rows * torch.tensor(2.0),  # CUDA would take this number, and keep the first one for ever
+        lambda rows: rows.cpu(),
+        lambda rows: torch.as_tensor(np.ones(3)).to(rows.device),
+        lambda rows: rows.sum().item(),
+        lambda rows: bool((rows > 0).any()),
+        lambda rows: rows[rows > 0],
+        lambda rows: torch.nonzero(rows),
+        lambda rows: torch.randn(3, device=rows.device),  # has a state of its own, common to the pack
+    ],
+)
+def test_the_rules_bite(breach: Callable[[Tensor], object]) -> None:
+    class Breaking(RedqStyle):
+        def update(self, learner: Learner, rows: Tensor, draws: Draws) -> None:
+            breach(rows)
+            super().update(learner, rows, draws)
+
+    step, replay = step_on_gpu(ALGORITHMS["sac"], Breaking())
+    with pytest.raises(CaptureError), torch.no_grad(), CaptureRules():
+        step.learn(*step.draw(replay))
+
+
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+
+
+@needs_cuda
+@pytest.mark.parametrize(
+    ("name", "style", "compiled"),
+    [
+        *product(["sac", "droq", "redq", "fractional_dropout", "rem"], STYLES, [False]),
+        *product(["droq", "fractional"], ["redq", "ku"], [True]),
+    ],
+)
+def test_the_graph_on_a_gpu_is_the_step_on_the_cpu(name: str, style: str, compiled: bool) -> None:
+    algorithm = (ALGORITHMS | VARIATIONS)[name]
+    agent = agent_of(algorithm, STYLES[style], device="cuda", compile_updates=compiled)
+    expected = agent_of(algorithm, STYLES[style])
+    replay, other = replay_of(SEEDS, device="cuda"), replay_of(SEEDS)
+    for _ in range(5):
+        batch, expected_batch = agent.sample(replay), expected.sample(other)
+        for name, value in vars(expected_batch.draws).items():
+            actual = getattr(batch.draws, name)
+            assert (actual is None) == (value is None), name
+            if value is not None and value.is_floating_point():
+                torch.testing.assert_close(actual.cpu(), value)
+            elif value is not None:
+                assert torch.equal(actual.cpu(), value), name
+        torch.testing.assert_close(batch.rows.cpu(), expected_batch.rows, rtol=1e-3, atol=2e-4)
+        train(agent, replay, 1)
+        train(expected, other, 1)
+    for name, value in expected.state.tensors().items():
+        # 20 steps of Adam at 1e-3, whose direction rounding decides where a gradient is next to nothing
+        torch.testing.assert_close(getattr(agent.state, name).cpu(), value, rtol=1e-3, atol=2e-4)
+
+
+@needs_cuda
+@pytest.mark.parametrize("compiled", [False, True])
+def test_the_host_waits_for_the_action_alone(compiled: bool) -> None:
+    agent = agent_of(ALGORITHMS["droq"], STYLES["redq"], device="cuda", compile_updates=compiled)
+    replay = replay_of(SEEDS, device="cuda")
+    train(agent, replay, 2)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        replay.add(transition(SEEDS, 1))
+        agent.update(agent.sample(replay))
+        with pytest.raises(RuntimeError, match="synchroniz"):
+            agent.explore(np.zeros((len(SEEDS), OBS_DIM), dtype=np.float32))
+    finally:
+        torch.cuda.set_sync_debug_mode("default")

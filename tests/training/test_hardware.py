@@ -1,0 +1,84 @@
+"""What is set up before training: instruction checks spared only where nothing is in doubt."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch._inductor import config, cpu_vec_isa
+from torch._inductor.cpp_builder import get_cpp_compiler
+
+from droq_exp.config import compose
+from droq_exp.training.hardware import _skip_instruction_checks, set_up
+
+
+@pytest.fixture(autouse=True)
+def undecided() -> Iterator[None]:
+    with config.patch({"cpp.vec_isa_ok": None}):
+        yield
+
+
+def test_what_is_trusted_is_what_inductor_finds_by_its_tests() -> None:
+    tested = cpu_vec_isa.valid_vec_isa_list.__wrapped__()
+    _skip_instruction_checks(get_cpp_compiler())
+    if torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512"):
+        assert config.cpp.vec_isa_ok is True
+        assert cpu_vec_isa.valid_vec_isa_list.__wrapped__()[0] == tested[0]
+    else:
+        assert config.cpp.vec_isa_ok is None
+
+
+def test_a_compiler_that_does_not_know_the_instructions_is_tested_as_ever(tmp_path: Path) -> None:
+    old = tmp_path / "g++"
+    old.write_text("#!/bin/sh\nexit 1\n")
+    old.chmod(0o755)
+    assert subprocess.run([old], check=False).returncode == 1
+    _skip_instruction_checks(str(old))
+    assert config.cpp.vec_isa_ok is None
+
+
+@pytest.mark.parametrize(
+    ("asked", "native", "updates", "compiled"),
+    [
+        (None, False, 19_999, False),
+        (None, False, 20_000, True),
+        (None, False, None, True),
+        (True, False, 1, True),
+        (False, False, 20_000, False),
+        (None, True, 1, True),  # C++ is kept per user: no run but the first ever waits for it
+        (False, True, 20_000, False),
+    ],
+)
+def test_a_run_too_short_for_it_does_without_torch_compile(
+    asked: bool | None, native: bool, updates: int | None, compiled: bool
+) -> None:
+    config, _ = compose(["hardware=cpu"])
+    chosen = replace(config.hardware, threads=torch.get_num_threads(), compile=asked, native=native)
+    machine = set_up(replace(config, hardware=chosen), updates)
+    assert machine.compile_updates is compiled
+    assert machine.native is (native and compiled)
+    assert ("eager" in machine.description) is not compiled
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [({}, "2000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, "30000000000")],
+)
+def test_waiting_threads_leave_their_core_unless_the_user_says_otherwise(given: dict[str, str], expected: str) -> None:
+    """What torch's OpenMP prints of itself as it is loaded, after the package."""
+    others = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    done = subprocess.run(
+        [sys.executable, "-c", "import droq_exp.training.hardware"],
+        env={**others, **given, "OMP_DISPLAY_ENV": "verbose"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert re.findall(r"GOMP_SPINCOUNT = '(\d*)'", done.stderr) == [expected]

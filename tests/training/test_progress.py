@@ -1,0 +1,98 @@
+"""The live line on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import io
+import math
+
+import pytest
+from rich.console import Console
+
+from droq_exp.training.progress import REFRESH_SECONDS, Progress
+
+
+class Clock:
+    """Time that passes when it is told to."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+def make(terminal: bool, total_steps: int = 1000, seeds: tuple[int, ...] = (0,)) -> tuple[Progress, io.StringIO, Clock]:
+    output, clock = io.StringIO(), Clock()
+    console = Console(file=output, force_terminal=terminal, force_interactive=terminal, width=120, color_system=None)
+    return Progress("droq hopper", total_steps, seeds, console=console, clock=clock), output, clock
+
+
+def test_plain_output_has_one_line_per_evaluation() -> None:
+    progress, output, clock = make(terminal=False, seeds=(3, 5))
+    with progress:
+        for step in range(1, 1001):
+            clock.seconds += 0.1
+            progress.update(step, 20 * max(0, step - 100), [float(step), 0.0] if step % 250 == 0 else None)
+    lines = output.getvalue().splitlines()
+    assert [line.split("  ")[0] for line in lines] == ["25.0%", "50.0%", "75.0%", "100.0%"]
+    assert lines[1] == "50.0%  step 500/1,000  return 250.0  200 updates/s  0:50 left  droq hopper seeds 3,5"
+
+
+def test_equal_returns_of_two_evaluations_are_two_lines() -> None:
+    progress, output, _ = make(terminal=False)
+    with progress:
+        progress.update(1, 0, [1000.0])
+        progress.update(2, 0, [1000.0])
+    assert output.getvalue().count("return 1,000.0") == 2
+
+
+def test_a_failed_seed_is_no_part_of_the_mean() -> None:
+    progress, output, _ = make(terminal=False, seeds=(0, 1, 2, 3, 4))
+    with progress:
+        progress.update(10, 0, [1.0, math.nan, 3.0, 5.0, 7.0])
+        progress.update(20, 0, [math.nan] * 5)
+    first, second = output.getvalue().splitlines()
+    assert "return 4.0" in first
+    assert first.endswith("5 seeds")
+    assert "return nan" in second
+
+
+def test_a_terminal_gets_one_line_redrawn_in_place() -> None:
+    progress, output, clock = make(terminal=True)
+    with progress:
+        for step in range(1, 1001):
+            clock.seconds += 0.1
+            progress.update(step, 20 * step, [123.45] if step == 500 else None)
+    drawn = output.getvalue()
+    assert drawn.count("\n") == 1  # the end of the only line
+    assert "\r" in drawn
+    assert drawn.count("updates/s") == pytest.approx(1000 * 0.1 / 0.3, rel=0.05)  # every third step: 0.25 s at least
+    last = drawn.rsplit("\r", 1)[-1]
+    assert "100.0%  step 1,000/1,000  return 123.5  200 updates/s  0:00 left  droq hopper seed 0" in last
+
+
+def test_nothing_is_drawn_between_two_refreshes() -> None:
+    progress, output, clock = make(terminal=True)
+    with progress:
+        progress.update(1, 0)
+        before = output.getvalue()
+        clock.seconds += REFRESH_SECONDS * 0.9
+        progress.update(2, 0)
+        assert output.getvalue() == before
+        clock.seconds += REFRESH_SECONDS * 0.2
+        progress.update(3, 0)
+        assert output.getvalue() != before
+
+
+def test_random_first_steps_promise_no_end() -> None:
+    progress, output, clock = make(terminal=False, total_steps=20_000)
+    with progress:
+        for step in range(1, 5001):  # 10,000 steps a second
+            clock.seconds += 1e-4
+            progress.update(step, 0, [1.0] if step == 5000 else None)
+        for step in range(5001, 5101):  # one a second
+            clock.seconds += 1.0
+            progress.update(step, 20 * (step - 5000), [2.0] if step == 5100 else None)
+    random, learning = output.getvalue().splitlines()
+    assert "- updates/s  - left" in random
+    assert "20 updates/s  4:08:20 left" in learning

@@ -1,0 +1,320 @@
+"""Exact resume: a run that was broken off ends with the numbers of one that was not."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+import pytest
+import yaml
+from real_runs import (
+    LITTLE_BIAS,
+    interrupt_at,
+    log_text,
+    only_run,
+    runs,
+    same_weights,
+    start,
+    status,
+    train,
+    train_in,
+    untimed,
+    wait_for,
+)
+
+from droq_exp.config import ConfigError
+from droq_exp.runs.lock import Held, RunLock
+from droq_exp.training.loop import TrainingLoop
+
+HOPPER = ("env=hopper", LITTLE_BIAS, "checkpoint.interval=30", "training.total_steps=160")
+
+
+@pytest.fixture(autouse=True)
+def directory(elsewhere: Path) -> Path:
+    return elsewhere
+
+
+def broken_off(step: int, *command: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        interrupt_at(step, patch)
+        assert train(*command) == 143
+
+
+def assert_same(one: Path, other: Path) -> None:
+    for group in ("train", "eval"):
+        assert untimed(one, group) == untimed(other, group)
+    assert same_weights(one, other)
+
+
+def damage(path: Path, at: int = -10) -> None:
+    content = bytearray(path.read_bytes())
+    content[at] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("algo", "env", "codebase", "native"),
+    [
+        ("droq", "hopper", "redq", "true"),
+        ("redq", "hopper", "ku", "true"),
+        ("droq", "ant", "ku", "false"),
+        ("sac", "humanoid", "redq", "false"),
+    ],
+)
+def test_interrupted_twice_it_ends_like_a_run_in_one_go(
+    algo: str, env: str, codebase: str, native: str, tmp_path: Path
+) -> None:
+    command = (*HOPPER, f"env={env}", f"algo={algo}", f"codebase={codebase}", "eval.episodes=1")
+    command = (*command, f"hardware.compile={native}")  # by the C++, which stands in for torch.compile, or eagerly
+    if codebase == "ku":
+        command = tuple(line for line in command if line != LITTLE_BIAS)
+    (whole,) = train_in(tmp_path / "whole", *command)
+    broken_off(23, *command)  # among the random steps, in mid-episode
+    broken_off(117, *command)
+    assert train(*command) == 0
+    assert_same(only_run(), whole)
+    assert status(only_run())["attempts"] == 3
+    assert "WARNING" not in log_text(only_run())
+    assert os.listdir(only_run() / "checkpoint") == ["weights.pt"]
+
+
+def test_a_pack_goes_on_side_by_side(tmp_path: Path) -> None:
+    command = (*HOPPER, "seed=[3,1,2]")
+    whole = train_in(tmp_path / "whole", *command)
+    broken_off(83, *command)
+    assert train(*command) == 0
+    for run, same in zip(runs(), whole, strict=True):
+        assert_same(run, same)
+        assert "WARNING" not in log_text(run)
+
+
+@pytest.mark.parametrize("moment", ["state_", "replay.bin", "eval.csv"])
+def test_a_killed_process_is_resumed_exactly(moment: str, directory: Path, tmp_path: Path) -> None:
+    (whole,) = train_in(tmp_path / "whole", *HOPPER)
+    process = start(directory, *HOPPER)
+    wait_for(lambda: any(moment in str(path) for run in runs(directory) for path in run.rglob("*")), process)
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=60)
+    assert status(only_run())["state"] == "running"
+    assert train(*HOPPER) == 0
+    assert_same(only_run(), whole)
+
+
+def test_a_replay_smaller_than_the_run(tmp_path: Path) -> None:
+    """The oldest transitions are gone from memory; those of the episode may be gone with them."""
+    command = (*HOPPER, "training.replay_size=51")
+    (whole,) = train_in(tmp_path / "whole", *command)
+    broken_off(65, *command)
+    assert train(*command) == 0
+    assert_same(only_run(), whole)
+
+
+# Damage
+
+
+def test_a_damaged_checkpoint_leaves_the_one_before(tmp_path: Path) -> None:
+    (whole,) = train_in(tmp_path / "whole", *HOPPER)
+    broken_off(95, *HOPPER)
+    newest = only_run() / "checkpoint" / "state_000000095.pt"
+    damage(newest)
+    assert train(*HOPPER) == 0
+    assert "passing over the checkpoint of step 95" in log_text(only_run())
+    assert "going on from the checkpoint of step 90" in log_text(only_run())
+    assert_same(only_run(), whole)
+
+
+def test_a_truncated_journal_leaves_the_checkpoint_before(tmp_path: Path) -> None:
+    (whole,) = train_in(tmp_path / "whole", *HOPPER)
+    broken_off(95, *HOPPER)
+    journal = only_run() / "checkpoint" / "replay.bin"
+    os.truncate(journal, journal.stat().st_size - 4)
+    assert train(*HOPPER) == 0
+    assert "passing over the checkpoint of step 95" in log_text(only_run())
+    assert_same(only_run(), whole)
+
+
+def test_without_any_whole_checkpoint_it_starts_over(tmp_path: Path) -> None:
+    (whole,) = train_in(tmp_path / "whole", *HOPPER)
+    broken_off(95, *HOPPER)
+    damage(only_run() / "checkpoint" / "replay.bin", at=3)
+    assert train(*HOPPER) == 0
+    assert "starting over from step 0" in log_text(only_run())
+    assert_same(only_run(), whole)
+
+
+def test_a_pack_goes_back_to_a_step_that_all_have(tmp_path: Path) -> None:
+    command = (*HOPPER, "seed=[0,1]")
+    whole = train_in(tmp_path / "whole", *command)
+    broken_off(95, *command)
+    damage(runs()[1] / "checkpoint" / "state_000000095.pt")
+    assert train(*command) == 0
+    assert "going on from the checkpoint of step 90" in log_text(runs()[0])
+    for run, same in zip(runs(), whole, strict=True):
+        assert_same(run, same)
+
+
+def test_seeds_without_a_common_step_go_on_apart() -> None:
+    broken_off(95, *HOPPER, "seed=0")
+    assert train(*HOPPER, "seed=[0,1]") == 0
+    assert "going on from the checkpoint of step 95" in log_text(runs()[0])
+    assert "going on" not in log_text(runs()[1])
+    assert [status(run)["state"] for run in runs()] == ["finished", "finished"]
+
+
+# What is told
+
+
+def test_other_conditions_are_told() -> None:
+    broken_off(95, *HOPPER, "seed=[0,1]")
+    assert train(*HOPPER, "seed=0") == 0
+    (line,) = [line for line in log_text(runs()[0]).splitlines() if "WARNING" in line]
+    assert "pack: 0, 1 before, 0 now" in line
+    assert "threads" not in line
+
+
+class Noisy(gymnasium.Env):
+    """A task whose transitions come from a generator that no seed reaches."""
+
+    observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (1,), np.float64)
+    action_space = gymnasium.spaces.Box(-1, 1, (1,), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.time = 0
+        return np.random.default_rng().random(1), {}
+
+    def step(self, action):
+        self.time += 1
+        return np.random.default_rng().random(1), 0.0, self.time == 8, False, {}
+
+
+gymnasium.register("Noisy-v0", entry_point=Noisy)
+
+
+def test_a_task_that_does_not_repeat_itself_is_told() -> None:
+    command = ("env=gym", "env.id=Noisy-v0", LITTLE_BIAS)
+    broken_off(70, *command)
+    assert train(*command) == 0
+    assert "this task cannot be resumed exactly" in log_text(only_run())
+    assert status(only_run())["state"] == "finished"
+
+
+def test_a_directory_of_another_run_is_refused() -> None:
+    broken_off(70, *HOPPER)
+    config = only_run() / "config.yaml"
+    stored = yaml.safe_load(config.read_text())
+    stored["identity"]["algo.gamma"] = 0.5
+    config.write_text(yaml.safe_dump(stored))
+    with pytest.raises(ConfigError, match=r"holds another run: algo\.gamma is 0\.5 there and 0\.99 here"):
+        train(*HOPPER)
+
+
+def test_a_finished_run_of_another_identity_is_refused_too() -> None:
+    """Two recipes, typed into one folder."""
+    assert train(*HOPPER, "experiment_name=mine") == 0
+    before = only_run().joinpath("status.json").read_text()
+    assert train(*HOPPER, "experiment_name=mine") == 0
+    config = only_run() / "config.yaml"
+    stored = yaml.safe_load(config.read_text())
+    stored["identity"]["algo.tau"] = 0.5
+    config.write_text(yaml.safe_dump(stored))
+    with pytest.raises(ConfigError, match=r"algo\.tau is 0\.5 there"):
+        train(*HOPPER, "experiment_name=mine")
+    assert only_run().joinpath("status.json").read_text() == before
+
+
+def test_a_second_process_says_who_is_at_work() -> None:
+    broken_off(70, *HOPPER)
+    with RunLock.acquire(only_run()), pytest.raises(Held, match=str(os.getpid())):
+        train(*HOPPER)
+    assert status(only_run())["state"] == "interrupted"
+    assert not (only_run() / "lock.json").exists()
+
+
+# A finished run
+
+
+def test_a_finished_run_with_its_replay_is_extended(tmp_path: Path) -> None:
+    (whole,) = train_in(tmp_path / "whole", *HOPPER, "training.total_steps=200")
+    assert train(*HOPPER, "training.total_steps=150", "checkpoint.keep_replay=true") == 0
+    assert train(*HOPPER, "training.total_steps=200") == 0
+    assert "going on from the checkpoint of step 150" in log_text(only_run())
+    assert_same(only_run(), whole)
+
+
+def test_a_finished_run_without_its_replay_starts_over_when_extended(tmp_path: Path) -> None:
+    (whole,) = train_in(tmp_path / "whole", *HOPPER, "training.total_steps=200")
+    assert train(*HOPPER, "training.total_steps=150") == 0
+    assert train(*HOPPER, "training.total_steps=200") == 0
+    assert "starting over from step 0" in log_text(only_run())
+    assert_same(only_run(), whole)
+
+
+# A cluster's warning
+
+
+def test_the_warning_of_a_cluster_saves_and_says_so(tmp_path: Path) -> None:
+    (whole,) = train_in(tmp_path / "whole", *HOPPER)
+    before = signal.signal(signal.SIGUSR2, lambda number, frame: None)
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            interrupt_at(77, patch, signal.SIGUSR2)
+            assert train(*HOPPER) == 128 + signal.SIGUSR2
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+    assert status(only_run())["error"]["summary"] == "interrupted by SIGUSR2"
+    assert train(*HOPPER) == 0
+    assert_same(only_run(), whole)
+
+
+def test_without_a_handler_of_somebody_elses_the_warning_is_left_alone(directory: Path) -> None:
+    process = start(directory, *HOPPER, "training.total_steps=100000")
+    wait_for(lambda: bool(list(directory.rglob("state_*.pt"))), process)
+    process.send_signal(signal.SIGUSR2)
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGUSR2
+
+
+# Loggers
+
+
+def test_tensorboard_disowns_what_came_after_the_checkpoint() -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    command = (*HOPPER, "logger=tensorboard", "eval.interval=20", "checkpoint.interval=50")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TrainingLoop, "save", _save_until(50))
+        broken_off(115, *command)
+    assert train(*command) == 0
+    events = EventAccumulator(str(only_run() / "tensorboard"))
+    events.Reload()
+    steps = [event.step for event in events.Scalars("eval/return_mean")]
+    assert steps == list(range(20, 161, 20))
+
+
+def _save_until(last: int) -> object:
+    save = TrainingLoop.save
+
+    def limited(self: TrainingLoop) -> None:
+        if self.step <= last:
+            save(self)
+
+    return limited
+
+
+def test_the_program_refuses_a_second_process(directory: Path) -> None:
+    command = (*HOPPER, "training.total_steps=100000")
+    first = start(directory, *command)
+    wait_for(lambda: bool(list(directory.rglob("state_*.pt"))), first)
+    second = start(directory, *command)
+    _, error = second.communicate(timeout=120)
+    first.send_signal(signal.SIGTERM)
+    assert second.returncode == 1
+    assert error.strip().startswith("error: ")
+    assert len(error.strip().splitlines()) == 1
+    assert str(first.pid) in error
+    first.communicate(timeout=60)
+    assert first.returncode == 143
