@@ -25,6 +25,12 @@ class ActingPolicy:
         params = named(flat.detach(), actor_shapes(spec))
         self._layers = [(params[f"weight{i}"][:, 0], params[f"bias{i}"][:, 0]) for i in range(len(params) // 2)]
         self._act_dim = spec.act_dim
+        # Some BLAS round the rows of a matrix by their position where the result is narrow and its width no multiple of
+        # 8 (MKL with AVX2): an episode's actions would depend on how many run beside it.
+        weight, bias = self._layers[-1]
+        width = -(-weight.shape[-1] // 8) * 8
+        self._wide_weight = weight.new_zeros(*weight.shape[:-1], width)
+        self._wide_bias = bias.new_zeros(*bias.shape[:-1], width)
         self._scale, self._offset = action_map
         # Observations are copied here: torch aligns its memory, NumPy does not, and multiplications may round by that.
         self._obs = torch.empty(spec.seeds, 1, spec.obs_dim, dtype=spec.dtype)
@@ -59,4 +65,8 @@ class ActingPolicy:
         for weight, bias in self._layers[:-1]:
             hidden = torch.baddbmm(bias, hidden, weight).relu_()
         weight, bias = self._layers[-1]
-        return torch.baddbmm(bias, hidden, weight).cpu().numpy()
+        if obs.shape[1] == 1:
+            return torch.baddbmm(bias, hidden, weight).cpu().numpy()
+        width = weight.shape[-1]
+        self._wide_weight[..., :width], self._wide_bias[..., :width] = weight, bias  # they change in place
+        return torch.baddbmm(self._wide_bias, hidden, self._wide_weight)[..., :width].cpu().numpy()
