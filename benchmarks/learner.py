@@ -99,8 +99,8 @@ def described(config: Config, machine: Hardware) -> dict[str, Any]:
         "dropout_rate": config.algo.dropout_rate,
         "seeds": len(config.seeds),
         "device": machine.description,
-        "compiled": machine.compile_updates,
-        "native": machine.native,
+        "updates": machine.backend.name,
+        "compiled": machine.backend.compiled,
         "precision": config.hardware.precision,
         "torch": torch.__version__,
     }

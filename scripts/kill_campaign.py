@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TIMING = {"updates_per_second", *(f"{name}_seconds" for name in ("env", "sample", "update", "evaluate", "wall"))}
 INTERVAL = 100  # environment steps between two evaluations; checkpoints come twice as often
 SMALL = (
-    *("hardware=cpu", "hardware.threads=1", "hardware.compile=true", "bias.enabled=true", "training.start_steps=200"),
+    *("hardware=cpu", "hardware.threads=1", "hardware.updates=native", "bias.enabled=true", "training.start_steps=200"),
     *(f"eval.interval={INTERVAL}", "eval.episodes=2", f"checkpoint.interval={INTERVAL // 2}", "algo.utd_ratio=4"),
     *("algo.hidden_sizes=[128,128]", "algo.batch_size=128"),  # a launch is mostly start-up then
 )

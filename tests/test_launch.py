@@ -170,7 +170,7 @@ def test_help_lists_every_group_and_choice(capsys: pytest.CaptureFixture[str]) -
     for group in GROUPS:
         (line,) = [line for line in text.splitlines() if line.split()[:1] == [group]]
         assert set(choices(group)) <= set(line.replace(",", " ").split())
-    for key in ("seed", "algo.num_min", "bias.enabled", "logger.wandb.mode", "hardware.compile", "eval.interval"):
+    for key in ("seed", "algo.num_min", "bias.enabled", "logger.wandb.mode", "hardware.updates", "eval.interval"):
         assert f"\n  {key} " in text
 
 

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from droq_exp.agent.device_step import DeviceStep
 from droq_exp.agent.host_step import HostStep
-from droq_exp.agent.policy import ActingPolicy
+from droq_exp.agent.policy import acting_policy
 from droq_exp.agent.replay import Replay
 from droq_exp.codebases import Style
+from droq_exp.learner.backend import EAGER, Backend
 from droq_exp.learner.draws import Draws
 from droq_exp.learner.dropout import KeepMask
 from droq_exp.learner.networks import critic_shapes, critic_values, named, unflatten
@@ -62,14 +63,12 @@ class Agent:
         action_low: np.ndarray,
         action_high: np.ndarray,
         device: str = "cpu",
-        compile_updates: bool = True,
-        native: bool = False,
+        backend: Backend = EAGER,
         bf16: bool = False,
-        device_step: bool = False,
     ) -> None:
         """Draw the initial parameters; nothing is compiled before the first update.
 
-        ``device_step`` acts, draws and learns by :class:`DeviceStep`, as CUDA graphs where the device is one of CUDA.
+        The backend ``graphs`` acts, draws and learns by :class:`DeviceStep`, as CUDA graphs where the device has CUDA.
         """
         self.name = name
         self.seeds = seeds
@@ -102,13 +101,13 @@ class Agent:
         )
         action_map = torch.as_tensor(style.action_map(action_low, action_high), dtype=torch.float32)
         self.state = LearnerState.initial(self.spec, seeds, self.device)
-        self._policy = ActingPolicy(self.state.actor, self.spec, action_map.numpy())
+        self._policy = acting_policy(self.state.actor, self.spec, action_map.numpy())
         parts = self.spec, self.state, action_map.to(self.device), style, seeds
         self.environment_step: HostStep | DeviceStep
-        if device_step:
-            self.environment_step = DeviceStep(*parts, compile_updates=compile_updates)
+        if backend.name == "graphs":
+            self.environment_step = DeviceStep(*parts, backend)
         else:
-            self.environment_step = HostStep(*parts, self._policy, compile_updates=compile_updates, native=native)
+            self.environment_step = HostStep(*parts, self._policy, backend)
         self._exploration = [generator(seed, Stream.EXPLORATION) for seed in seeds]
         self._action_low, self._action_high = action_low, action_high
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from droq_exp.agent.replay import Replay
 from droq_exp.codebases import Style
+from droq_exp.learner.backend import Backend
 from droq_exp.learner.cuda.draws import DeviceDraws
 from droq_exp.learner.cuda.graph import Captured
 from droq_exp.learner.cuda.learner import DeviceLearner
@@ -33,17 +34,14 @@ class DeviceStep:
         action_map: Tensor,
         style: Style,
         seeds: list[int],
-        *,
-        compile_updates: bool,
+        backend: Backend,
     ) -> None:
         """Nothing is compiled or captured before the first call; ``action_map`` is as :class:`Learner` takes it."""
         device, policy_updates = state.critic.device, len(style.policy_updates(spec.utd_ratio))
-        self.learner = DeviceLearner(
-            spec, state, action_map, compile_updates=compile_updates, policy_updates=policy_updates
-        )
+        self.learner = DeviceLearner(spec, state, action_map, backend, policy_updates=policy_updates)
         self._style = style
         self._draws = DeviceDraws(
-            spec, seeds, style.minibatches(spec.utd_ratio), policy_updates, device, compile_draws=compile_updates
+            spec, seeds, style.minibatches(spec.utd_ratio), policy_updates, device, compile_draws=backend.compiled
         )
         self._replay_size, self._number = (torch.zeros((), dtype=torch.int64, device=device) for _ in range(2))
         self._act_inputs = torch.zeros(spec.seeds, 1, spec.obs_dim + spec.act_dim, dtype=spec.dtype, device=device)

@@ -10,6 +10,7 @@ from torch import Tensor
 from droq_exp.agent.policy import ActingPolicy
 from droq_exp.agent.replay import Replay
 from droq_exp.codebases import Style
+from droq_exp.learner.backend import Backend
 from droq_exp.learner.draws import Draws, DrawSampler
 from droq_exp.learner.learner import Learner
 from droq_exp.learner.spec import LearnerSpec
@@ -27,12 +28,10 @@ class HostStep:
         style: Style,
         seeds: list[int],
         policy: ActingPolicy,
-        *,
-        compile_updates: bool,
-        native: bool,
+        backend: Backend,
     ) -> None:
-        """Nothing is compiled before the first update; the arguments from ``action_map`` on are :class:`Learner`'s."""
-        self.learner = Learner(spec, state, action_map, compile_updates=compile_updates, native=native)
+        """Nothing is compiled before the first update; ``action_map`` and ``backend`` are :class:`Learner`'s."""
+        self.learner = Learner(spec, state, action_map, backend)
         self._style = style
         self._policy = policy
         self._sampler = DrawSampler(
@@ -41,7 +40,7 @@ class HostStep:
             style.minibatches(spec.utd_ratio),
             len(style.policy_updates(spec.utd_ratio)),
             state.critic.device,
-            keyed=self.learner.native,
+            keyed=self.learner.draws_masks,
         )
 
     def sample(self, replay: Replay) -> tuple[Tensor, Draws]:

@@ -1,27 +1,95 @@
-"""The policy where it acts: the learner's network at few observations, in as few calls as it takes.
+"""The policy where it acts, at few observations: as ``networks.py`` defines it, or the same in fewer calls.
 
 Between two updates every call finds the processor's caches cold, and takes several times as long as in a loop of its
-own. So all but the multiplications is done by NumPy, on the host, where observations come from and actions go to.
+own. So all but the multiplications is done by NumPy, on the host, where observations come from and actions go to. That
+holds for the definitions that it was written for; once they are edited, they themselves act.
 """
 
 from __future__ import annotations
+
+import math
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from droq_exp.learner.networks import HALF_LOG_TWO_PI, LOG_STD_MAX, LOG_STD_MIN, actor_shapes, named
+from droq_exp.learner import definitions
+from droq_exp.learner.backend import say_once
+from droq_exp.learner.networks import HALF_LOG_TWO_PI, LOG_STD_MAX, LOG_STD_MIN, actor_shapes, named, sample_action
 from droq_exp.learner.spec import LearnerSpec
 
+CHECKED_ROWS = 2
+TOLERANCE = 1e-4  # of actions and log-densities; float32 rounds to 1e-6 of them
 
-class ActingPolicy:
+
+class ActingPolicy(Protocol):
     """The policies of S seeds, each at n observations of its own."""
 
-    def __init__(self, flat: Tensor, spec: LearnerSpec, action_map: np.ndarray) -> None:
-        """Look at the actors' parameters ``flat`` ``[S, n_actor]``, on any device, from now on: they change in place.
+    def sample(self, obs: np.ndarray, noise: np.ndarray) -> np.ndarray:
+        """Act at ``obs`` ``[S, n, obs]`` with standard normal ``noise``: both it and the actions are ``[S, n, act]``.
 
-        ``action_map`` is ``[2, act]``: scale and offset from [-1, 1] to what the environment sees.
+        Where the noise is 0 the action is that of the deterministic policy, tanh(mean).
         """
+
+    def sample_with_density(self, obs: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """As :meth:`sample`; also the log-densities ``[S, n]``, as in ``networks.sample_action``."""
+
+
+def acting_policy(flat: Tensor, spec: LearnerSpec, action_map: np.ndarray) -> ActingPolicy:
+    """Return the fastest policy that acts as ``networks.py`` says; where that is not NumPy's, say why, once.
+
+    ``flat`` are the actors' parameters ``[S, n_actor]``, on any device; they change in place. ``action_map`` is
+    ``[2, act]``: scale and offset from [-1, 1] to what the environment sees.
+    """
+    against = _why_not_numpy(spec, action_map)
+    if against is None:
+        return NumpyPolicy(flat, spec, action_map)
+    say_once(f"acting: PyTorch, not NumPy: {against}")
+    return TorchPolicy(flat, spec, action_map)
+
+
+def _why_not_numpy(spec: LearnerSpec, action_map: np.ndarray) -> str | None:
+    """What stands against NumPy, by the digests and by a few actions of made-up policies, on the CPU."""
+    edited = definitions.changed(definitions.of_acting(), definitions.known()["acting"])
+    if edited:
+        return f"{edited[0]} is not what the NumPy policy was written for"
+    rng = np.random.default_rng(0)  # of this check alone
+    size = sum(math.prod(shape) for shape in actor_shapes(spec).values())
+    flat = torch.from_numpy(0.1 * rng.standard_normal((spec.seeds, size))).to(spec.dtype)
+    obs, noise = (rng.standard_normal((spec.seeds, CHECKED_ROWS, size)) for size in (spec.obs_dim, spec.act_dim))
+    fast, defined = (
+        kind(flat, spec, action_map).sample_with_density(obs, noise) for kind in (NumpyPolicy, TorchPolicy)
+    )
+    if all(np.allclose(*pair, rtol=TOLERANCE, atol=TOLERANCE) for pair in zip(fast, defined, strict=True)):
+        return None
+    return "they differ on this machine"
+
+
+class TorchPolicy:
+    """The policy by the functions that define it."""
+
+    def __init__(self, flat: Tensor, spec: LearnerSpec, action_map: np.ndarray) -> None:
+        """As :func:`acting_policy`."""
+        self._flat, self._spec = flat.detach(), spec
+        self._scale, self._offset = action_map
+
+    def sample(self, obs: np.ndarray, noise: np.ndarray) -> np.ndarray:
+        """As :meth:`ActingPolicy.sample`."""
+        return self.sample_with_density(obs, noise)[0]
+
+    def sample_with_density(self, obs: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """As :meth:`ActingPolicy.sample_with_density`."""
+        given = (torch.tensor(array, dtype=self._spec.dtype, device=self._flat.device) for array in (obs, noise))
+        action, log_prob = sample_action(named(self._flat, actor_shapes(self._spec)), *given)
+        return action.cpu().numpy() * self._scale + self._offset, log_prob.cpu().numpy()
+
+
+class NumpyPolicy:
+    """The policy with all but its multiplications in NumPy."""
+
+    def __init__(self, flat: Tensor, spec: LearnerSpec, action_map: np.ndarray) -> None:
+        """As :func:`acting_policy`."""
         params = named(flat.detach(), actor_shapes(spec))
         self._layers = [(params[f"weight{i}"][:, 0], params[f"bias{i}"][:, 0]) for i in range(len(params) // 2)]
         self._act_dim = spec.act_dim
@@ -36,15 +104,12 @@ class ActingPolicy:
         self._obs = torch.empty(spec.seeds, 1, spec.obs_dim, dtype=spec.dtype)
 
     def sample(self, obs: np.ndarray, noise: np.ndarray) -> np.ndarray:
-        """Act at ``obs`` ``[S, n, obs]`` with standard normal ``noise``: both it and the actions are ``[S, n, act]``.
-
-        Where the noise is 0 the action is that of the deterministic policy, tanh(mean).
-        """
+        """As :meth:`ActingPolicy.sample`."""
         action, _ = self._squashed(obs, noise)
         return action * self._scale + self._offset
 
     def sample_with_density(self, obs: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """As :meth:`sample`; also the log-densities ``[S, n]``, as in ``networks.sample_action``."""
+        """As :meth:`ActingPolicy.sample_with_density`."""
         action, log_std = self._squashed(obs, noise)
         log_normal = -0.5 * noise * noise - log_std - HALF_LOG_TWO_PI
         log_prob = (log_normal - np.log(1 - action * action + 1e-6)).sum(-1)

@@ -22,7 +22,7 @@ from droq_exp.config.errors import ConfigError, nearest
 from droq_exp.config.files import conf_directory
 from droq_exp.config.keys import OPTIONAL_LOGGERS, check_key
 from droq_exp.config.schema import Config
-from droq_exp.config.task import action_dimensions
+from droq_exp.config.task import dimensions
 from droq_exp.config.validation import to_config
 
 VERSION_BASE = "1.3"
@@ -193,9 +193,9 @@ def _compose_lines(overrides: tuple[str, ...]) -> tuple[DictConfig, dict[str, An
 
 def _checked(composed: DictConfig) -> Config:
     config = to_config(composed)
-    dimensions = action_dimensions(config.env)
+    _, act_dim = dimensions(config.env)
     if config.algo.target_entropy is None:
-        config.algo.target_entropy = -float(dimensions)
+        config.algo.target_entropy = -float(act_dim)
     return config
 
 

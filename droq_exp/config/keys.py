@@ -21,6 +21,10 @@ LAUNCHERS: dict[str, type] = {  # by hardware.launcher
 }
 LAUNCHER_CHOICES = {"slurm": ("slurm_cpu", "slurm_gpu"), "parallel": ("cpu_parallel",)}  # of hardware, in conf/
 FREE = "env.kwargs"  # whatever the task takes may stand below it
+REPLACED = {  # keys of earlier versions, and what says the same now
+    "hardware.compile": "is hardware.updates now: compile for true, eager for false, auto for null",
+    "hardware.native": "is hardware.updates now: auto for true, compile or eager for false",
+}
 OPTIONAL_LOGGERS = ("tensorboard", "wandb")
 
 
@@ -81,6 +85,8 @@ def check_key(key: str, codebase: str, launcher: str, loggers: typing.Collection
 
 
 def _unknown(key: str, keys: dict[str, Any], codebase: str) -> ConfigError:
+    if key in REPLACED:
+        return ConfigError(key, REPLACED[key])
     elsewhere = [other for other in CODEBASES if key in known_keys(other)]
     if elsewhere:
         return ConfigError(key, f"exists with codebase={elsewhere[0]} only, not with codebase={codebase}")

@@ -87,6 +87,7 @@ RULES: dict[str, Rule] = {
         "auto, cpu, cuda or cuda:<index>", lambda value: re.fullmatch(r"auto|cpu|cuda(:\d+)?", value) is not None
     ),
     "hardware.threads": _or_null(Rule("an integer from 1 to 1024", lambda value: 1 <= value <= 1024)),
+    "hardware.updates": _one_of("auto", "native", "graphs", "compile", "eager"),
     "hardware.precision": _one_of("fp32", "tf32", "bf16"),
     "hardware.seeds_per_job": _at_least(1),
     "hardware.poll_seconds": POSITIVE,

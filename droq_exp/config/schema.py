@@ -108,16 +108,10 @@ class HardwareConfig:
 
     device: str = "auto"  # auto | cpu | cuda | cuda:<index>
     threads: int | None = None  # None: the physical cores that this process may use
-    compile: bool | None = None  # None: by torch.compile only where the run is long enough for it to pay
-    native: bool = True  # this project's C++, where it can be compiled
+    updates: str = "auto"  # auto | native | graphs | compile | eager: who makes them; auto: the fastest that can
     precision: str = "fp32"  # fp32 | tf32 (CUDA only) | bf16 (CPU only): of matrix multiplications
     detect_anomaly: bool = False  # look for infinities and NaN after every environment step, not at evaluations only
     launcher: str = "here"  # here | slurm | parallel: who starts the training; given by the choice of hardware
-
-    @property
-    def wants_native(self) -> bool:
-        """Whether updates on a CPU are asked of this project's C++."""
-        return self.native and self.compile is not False
 
 
 @dataclass

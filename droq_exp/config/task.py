@@ -18,18 +18,18 @@ if TYPE_CHECKING:
     import gymnasium
 
 
-def action_dimensions(env: EnvConfig) -> int:
-    """dim(A) of the task, having checked that the learner can train on it. Each task is made once per process.
+def dimensions(env: EnvConfig) -> tuple[int, int]:
+    """dim(S) and dim(A) of the task, having checked that the learner can train on it; each is made once per process.
 
     Raises:
         ConfigError: no such task, a task that cannot be made, arguments that it does not take, actions that are not a
             bounded box, or observations that are not a vector.
     """
-    return _action_dimensions(env._target_, env.name, env.id, json.dumps(env.kwargs, sort_keys=True))
+    return _dimensions(env._target_, env.name, env.id, json.dumps(env.kwargs, sort_keys=True))
 
 
 @lru_cache(maxsize=64)
-def _action_dimensions(target: str, name: str, task_id: str, kwargs: str) -> int:
+def _dimensions(target: str, name: str, task_id: str, kwargs: str) -> tuple[int, int]:
     from droq_exp.envs.make import space_dims  # imports Gymnasium
 
     with warnings.catch_warnings():
@@ -38,11 +38,11 @@ def _action_dimensions(target: str, name: str, task_id: str, kwargs: str) -> int
         arguments = json.loads(kwargs)
         with closing(_make(target, name, task_id, arguments)) as env:
             try:
-                dimensions = space_dims(env)[1]
+                sizes = space_dims(env)
             except ValueError as error:
                 raise ConfigError("env.id", str(error)) from error
             _try_step(env, task_id, arguments)
-            return dimensions
+            return sizes
 
 
 def _spec(task_id: str) -> Any:

@@ -179,9 +179,14 @@ def _check_device(config: Config) -> None:
         raise ConfigError("hardware.precision", "tf32 is of CUDA only; fp32 and bf16 go with hardware.device=cpu")
     if device != "cpu" and precision == "bf16":
         raise ConfigError("hardware.precision", f"bf16 is of CPUs only; it needs hardware.device=cpu, not {device}")
-    if precision == "bf16" and not config.hardware.wants_native:
-        key = "hardware.compile=false" if config.hardware.native else "hardware.native=false"
-        raise ConfigError("hardware.precision", f"bf16 is of this project's C++ only; it does not go with {key}")
+    updates = config.hardware.updates
+    if precision == "bf16" and updates not in ("auto", "native"):
+        problem = f"bf16 is of this project's C++ only; it does not go with hardware.updates={updates}"
+        raise ConfigError("hardware.precision", problem)
+    if updates == "graphs" and device == "cpu":
+        raise ConfigError("hardware.updates", "graphs are CUDA graphs; with hardware.device=cpu it may be auto")
+    if updates == "native" and device.startswith("cuda"):
+        raise ConfigError("hardware.updates", f"native runs on CPUs; with hardware.device={device} it may be auto")
     if not device.startswith("cuda") and precision == "fp32":
         return
     if config.hardware.launcher == "slurm":

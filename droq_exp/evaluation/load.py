@@ -16,9 +16,10 @@ from torch import Tensor
 from droq_exp.agent.agent import Agent
 from droq_exp.config.errors import ConfigError
 from droq_exp.config.schema import Config, HardwareConfig, LoggerConfig
-from droq_exp.config.task import action_dimensions
+from droq_exp.config.task import dimensions
 from droq_exp.config.validation import to_config
 from droq_exp.evaluation.episodes import Episode, Trajectory, play
+from droq_exp.learner.backend import EAGER
 from droq_exp.random_streams import Stream, derived_seed, generator
 from droq_exp.runs.checkpoint import WEIGHTS, CheckpointError
 from droq_exp.runs.identity import NOT_CONFIGURATION
@@ -26,7 +27,7 @@ from droq_exp.training.hardware import Hardware
 from droq_exp.training.train import build_agent, make_environments
 
 # A few observations at a time: no work for a GPU, nor for compilers.
-HERE = Hardware(device="cpu", compile_updates=False, description="cpu")
+HERE = Hardware(device="cpu", backend=EAGER)
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def load(directory: Path) -> TrainedRun:
         CheckpointError: its weights are missing, damaged, or not those of its configuration.
     """
     config = read_config(directory)
-    action_dimensions(config.env)  # refuses in one line what cannot be made
+    dimensions(config.env)  # refuses in one line what cannot be made
     (env,) = make_environments(config, 1)
     agent = build_agent(config, [config.seed], env, HERE)
     env.close()
@@ -117,7 +118,7 @@ def read_config(directory: Path) -> Config:
     kept = {key: value for key, value in values.items() if key not in NOT_CONFIGURATION}
     # Where it was trained, and what it logged to, may not be here.
     config = to_config(OmegaConf.create({**kept, "hardware": {}, "logger": {}}))
-    return replace(config, hardware=HardwareConfig(device="cpu", compile=False), logger=LoggerConfig())
+    return replace(config, hardware=HardwareConfig(device="cpu", updates="eager"), logger=LoggerConfig())
 
 
 def read_weights(path: Path) -> tuple[int, dict[str, Tensor]]:

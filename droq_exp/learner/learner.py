@@ -1,52 +1,35 @@
-"""The learner: its state, and the three compiled steps bound to it."""
+"""The learner: its state, and the three steps bound to it as a backend runs them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
-import torch
 from torch import Tensor
 
-from droq_exp.learner import updates
+from droq_exp.learner.backend import EAGER, Backend, functions
 from droq_exp.learner.draws import Draws
 from droq_exp.learner.dropout import KeyedMasks
-from droq_exp.learner.native.actor import PolicyUpdate, Prepare
-from droq_exp.learner.native.critic_updates import CriticUpdates
 from droq_exp.learner.optimiser import AdamSchedule
 from droq_exp.learner.spec import LearnerSpec
 from droq_exp.learner.state import LearnerState
 
 
-def updates_per_graph(spec: LearnerSpec) -> int:
-    """Critic updates that are compiled as one graph, at most.
-
-    Entering a graph costs a tenth of an update of plain critics, so several share one. Layer norm and dropout double
-    an update's kernels: there the gain is smaller, and compiling takes 4 seconds more with each update.
-    """
-    return 2 if spec.layer_norm or spec.dropout_rate else 5
-
-
 class Learner:
-    """Binds the state to the update functions, compiled or eager; the code styles decide the order of the calls."""
+    """Binds the state to the update functions; the code styles decide the order of the calls."""
 
     def __init__(
         self,
         spec: LearnerSpec,
         state: LearnerState,
         action_map: Tensor,
+        backend: Backend = EAGER,
         *,
-        compile_updates: bool,
-        native: bool = False,
         updates_at_once: int | None = None,
     ) -> None:
         """``action_map`` is ``[2, act]``: scale and offset from [-1, 1] to what critics and environment see.
 
-        ``native`` runs all three by this project's C++ where that applies, any number of critic updates in a call.
         ``updates_at_once`` is None but where a test watches every update.
 
         Raises:
-            BuildError: ``native``, and the C++ cannot be compiled here.
+            BuildError: the backend is the C++, and it cannot be compiled here.
 
         """
         self.spec = spec
@@ -58,17 +41,9 @@ class Learner:
         self._policy_schedule = AdamSchedule(
             [spec.actor_learning_rate, spec.temperature_learning_rate], spec.dtype, device
         )
-        self._prepare: Callable[..., Any]
-        self._critic_updates: Callable[..., Any]
-        self._policy_update: Callable[..., Any]
-        self.native = native and device.type == "cpu"  # then it draws its masks itself, from their keys
-        if self.native:
-            self._updates_at_once = updates_at_once or spec.utd_ratio
-            self._prepare, self._critic_updates = Prepare(spec), CriticUpdates(spec)
-            self._policy_update = PolicyUpdate(spec)
-        else:
-            self._updates_at_once = updates_at_once or updates_per_graph(spec)
-            self._prepare, self._critic_updates, self._policy_update = _bind_spec(spec, device, compile_updates)
+        self.draws_masks = backend.name == "native"  # from their keys, in the thread that needs them
+        self._prepare, self._critic_updates, self._policy_update, at_once = functions(spec, backend, device)
+        self._updates_at_once = updates_at_once or at_once
 
     def critic_updates(self, rows: Tensor, draws: Draws, start: int, stop: int) -> None:
         """Run the critic updates ``start`` to ``stop`` (exclusive) of an environment step, the policy standing still.
@@ -143,26 +118,3 @@ def _part(drawn: Tensor | KeyedMasks | None, updates: slice) -> Tensor | KeyedMa
 
 def _at(drawn: Tensor | KeyedMasks | None, update: int) -> Tensor | KeyedMasks | None:
     return drawn[:, update] if isinstance(drawn, Tensor) else _part(drawn, slice(update, update + 1))
-
-
-def _bind_spec(spec: LearnerSpec, device: torch.device, compile_updates: bool) -> list[Callable[..., Any]]:
-    """Fix the spec in the three update functions, and compile them."""
-
-    def prepare(*tensors: Any) -> tuple[Tensor, ...]:
-        return updates.prepare(spec, *tensors)
-
-    def critic_updates(*tensors: Any) -> None:
-        updates.critic_updates(spec, *tensors)
-
-    def policy_update(*tensors: Any) -> None:
-        updates.policy_update(spec, *tensors)
-
-    functions = [prepare, critic_updates, policy_update]
-    if not compile_updates:
-        return functions
-    # A sweep builds one learner after another, and torch.compile counts the graphs of all of them against one limit.
-    torch.compiler.reset()
-    # A graph is a few dozen kernels of microseconds each: on CPU it is called from C++, for 5% of an update.
-    options: dict[str, Any] = {"cpp_wrapper": device.type == "cpu"}
-    # Shapes never change but in a shorter last run of critic updates, so specialising on them costs one more graph.
-    return [torch.compile(function, fullgraph=True, dynamic=False, options=options) for function in functions]

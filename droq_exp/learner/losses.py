@@ -1,4 +1,14 @@
-"""Losses and targets: tensors in, tensors out. Sums over seeds are separable, so one gradient serves all of them."""
+"""Losses and targets: tensors in, tensors out. Sums over seeds are separable, so one gradient serves all of them.
+
+The target of a critic update, whole:
+
+    y = r + gamma (1 - d) (V(s', a') - alpha log pi(a' | s'))
+
+for a transition (s, a, r, s', d) of the minibatch, with a' sampled anew from the policy of the moment, d = 1 where the
+task itself ended the episode (a time limit does not), and V the target critics' value: the minimum over a random subset
+of them, or over all, or a mean (:func:`target_value`). :func:`soft_reward` is the part of y that stands still while the
+policy does, r - gamma (1 - d) alpha log pi, so ``updates.prepare`` computes it in bulk; :func:`td_target` is y.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +17,19 @@ from torch import Tensor
 
 from droq_exp.learner.networks import actor_shapes, critic_shapes, critic_values, named, sample_action
 from droq_exp.learner.spec import LearnerSpec
+
+
+def soft_reward(reward: Tensor, discount: Tensor, alpha: Tensor, log_prob: Tensor) -> Tensor:
+    """``r - gamma (1 - d) alpha log pi``: the reward with the next state's discounted entropy bonus.
+
+    ``discount`` is gamma (1 - d); all broadcast to ``[S, U, B]``.
+    """
+    return reward - discount * (alpha * log_prob)
+
+
+def td_target(soft_reward: Tensor, discount: Tensor, next_value: Tensor) -> Tensor:
+    """``y`` of the module's docstring, ``[S, B]`` as its three parts are."""
+    return soft_reward + discount * next_value
 
 
 def target_value(

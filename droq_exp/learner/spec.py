@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
 import torch
+
+if TYPE_CHECKING:
+    from droq_exp.codebases import Style
+    from droq_exp.config.schema import AlgoConfig
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,20 @@ class LearnerSpec:
     initial_temperature: float = 1.0
     dtype: torch.dtype = torch.float32
     bf16: bool = False  # the C++ rounds the factors of its matrix multiplications, those of the first layers excepted
+
+    @classmethod
+    def of(cls, algo: AlgoConfig, style: Style, *, seeds: int, obs_dim: int, act_dim: int, bf16: bool) -> LearnerSpec:
+        """Describe the learner of an algorithm as a code base runs it, for a task of these sizes."""
+        own = {field.name: getattr(algo, field.name) for field in fields(cls) if hasattr(algo, field.name)}
+        return cls(
+            **{**own, "hidden_sizes": tuple(algo.hidden_sizes)},
+            seeds=seeds,
+            obs_dim=obs_dim,
+            act_dim=act_dim,
+            policy_objective=style.policy_objective(algo.num_critics, algo.num_min, algo.dropout_rate),
+            actor_heads=style.actor_heads,
+            bf16=bf16,
+        )
 
     @property
     def subset_size(self) -> int:

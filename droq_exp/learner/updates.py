@@ -10,7 +10,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from droq_exp.learner.losses import critic_loss, policy_loss, target_value, temperature_gradient
+from droq_exp.learner.losses import (
+    critic_loss,
+    policy_loss,
+    soft_reward,
+    target_value,
+    td_target,
+    temperature_gradient,
+)
 from droq_exp.learner.networks import actor_shapes, named, sample_action, unflatten
 from droq_exp.learner.optimiser import adam_, polyak_
 from droq_exp.learner.spec import LearnerSpec
@@ -39,11 +46,11 @@ def prepare(
     next_action, log_prob = sample_action(params, next_obs.flatten(1, 2), noise.flatten(1, 2))
     next_action = (next_action * action_map[0] + action_map[1]).unflatten(1, noise.shape[1:3])
     discount = spec.gamma * (1 - terminated[..., 0])
-    bonus = log_alpha.exp()[..., None] * log_prob.unflatten(1, noise.shape[1:3])
+    log_prob = log_prob.unflatten(1, noise.shape[1:3])
     return (
         torch.cat([obs, action], -1),
         torch.cat([next_obs, next_action], -1),
-        reward[..., 0] - discount * bonus,
+        soft_reward(reward[..., 0], discount, log_alpha.exp()[..., None], log_prob),
         discount,
     )
 
@@ -75,13 +82,13 @@ def critic_updates(
     for u in range(count):
         if u == count - 1:
             critic_before_last.copy_(critic)
-        target_keep, online_keep = _split_keep(_at(keep, u), spec)
+        target_keep, online_keep = critic_masks(_at(keep, u), spec)
         next_value = target_value(
             target, next_inputs[:, u], target_keep, _at(subset, u), _at(valid, u), _at(mixture, u), spec
         )
-        td_target = reward[:, u] + discount[:, u] * next_value
+        y = td_target(reward[:, u], discount[:, u], next_value)
         gradient, (_, (losses, q_mean)) = torch.func.grad_and_value(critic_loss, has_aux=True)(
-            critic, inputs[:, u], td_target, online_keep, spec
+            critic, inputs[:, u], y, online_keep, spec
         )
         adam_(critic, gradient, moment1, moment2, coefficients[u])
         polyak_(target, critic, spec.tau)
@@ -109,7 +116,7 @@ def policy_update(
     The temperature's gradient uses this sample's log-density, and both use the temperature as it was before.
     ``coefficients`` is ``[2, 2]``: those of the actor, those of the temperature.
     """
-    masks = unflatten(keep, spec.keep_shapes(spec.num_critics)) if keep is not None else None
+    masks = policy_masks(keep, spec)
     gradient, (_, (losses, log_prob)) = torch.func.grad_and_value(policy_loss, has_aux=True)(
         actor, critic, log_alpha, obs, noise, action_map, masks, spec
     )
@@ -125,7 +132,12 @@ def _at(tensor: Tensor | None, update: int) -> Tensor | None:
     return None if tensor is None else tensor[:, update]
 
 
-def _split_keep(keep: Tensor | None, spec: LearnerSpec) -> tuple[list[Tensor] | None, list[Tensor] | None]:
+def policy_masks(keep: Tensor | None, spec: LearnerSpec) -> list[Tensor] | None:
+    """Unflatten the masks of one policy update, those of the N critics' passes."""
+    return unflatten(keep, spec.keep_shapes(spec.num_critics)) if keep is not None else None
+
+
+def critic_masks(keep: Tensor | None, spec: LearnerSpec) -> tuple[list[Tensor] | None, list[Tensor] | None]:
     """Unflatten the masks of one critic update: those of the T target passes, those of the N online passes."""
     if keep is None:
         return None, None

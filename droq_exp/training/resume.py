@@ -45,8 +45,9 @@ def conditions(seeds: Sequence[int], machine: Hardware) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "cpu": _cpu(),
         "device": machine.device,
-        "compiled": machine.compile_updates,
-        "library": machine.library,
+        "updates": machine.backend.name,
+        "compiled": machine.backend.compiled,
+        "library": machine.backend.library,
         "versions": ", ".join(f"{name} {version}" for name, version in sorted(provenance.versions().items())),
     }
 

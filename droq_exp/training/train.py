@@ -47,6 +47,7 @@ def train(config: Config, recipe: Config, overrides: Sequence[str] = ()) -> int:
     seeds = [seed for seed in seeds if not _already_finished(config, recipe, seed)]
     if not seeds:
         return 0
+    machine = hardware.set_up(config, config.critic_updates)  # before anything is written: it may refuse
     with ExitStack() as locks:
         held = {}
         for seed in seeds:
@@ -54,7 +55,6 @@ def train(config: Config, recipe: Config, overrides: Sequence[str] = ()) -> int:
             directory.mkdir(parents=True, exist_ok=True)
             held[seed] = locks.enter_context(RunLock.acquire(directory))
             check_identity(directory, config)  # again, now that nobody else can write there
-        machine = hardware.set_up(config, config.critic_updates)
         return _train_seeds(config, recipe, held, machine, overrides)
 
 
@@ -189,10 +189,8 @@ def build_agent(config: Config, seeds: list[int], env: gymnasium.Env, machine: h
         action_low=low,
         action_high=high,
         device=machine.device,
-        compile_updates=machine.compile_updates,
-        native=machine.native,
+        backend=machine.backend,
         bf16=machine.bf16,
-        device_step=machine.device_step,
     )
 
 

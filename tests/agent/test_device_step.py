@@ -25,11 +25,13 @@ from droq_exp.agent.agent import Agent
 from droq_exp.agent.device_step import DeviceStep
 from droq_exp.agent.replay import Replay
 from droq_exp.codebases import KuStyle, RedqStyle, Style
+from droq_exp.learner.backend import EAGER, Backend
 from droq_exp.learner.draws import Draws
 from droq_exp.learner.learner import Learner
 from droq_exp.learner.state import LearnerState
 from droq_exp.training import hardware
 
+GRAPHS = Backend("graphs")
 OBS_DIM, ACT_DIM, SEEDS = 5, 2, [3, 8]
 STYLES = {"redq": RedqStyle(), "ku": KuStyle(), "redq_often": RedqStyle(policy_update_delay=3)}
 
@@ -59,8 +61,7 @@ def agent_of(algorithm: Algorithm, style: Style, seeds: list[int] = SEEDS, **cha
         "obs_dim": OBS_DIM,
         "action_low": np.array([-0.5, -3.0], dtype=np.float32),
         "action_high": np.array([1.5, 1.0], dtype=np.float32),
-        "compile_updates": False,
-        "device_step": True,
+        "backend": GRAPHS,
     }
     return Agent(**values | changes)
 
@@ -107,7 +108,7 @@ def assert_same(state: LearnerState, expected: LearnerState) -> None:
 def test_the_captured_step_is_the_ordinary_learner(name: str, style: str) -> None:
     algorithm = (ALGORITHMS | VARIATIONS)[name]
     agent = agent_of(algorithm, STYLES[style])
-    ordinary = agent_of(algorithm, STYLES[style], device_step=False)
+    ordinary = agent_of(algorithm, STYLES[style], backend=EAGER)
     replay = replay_of(SEEDS)
     for step in range(3):
         obs = transition(SEEDS, 1000 + step)[:, :OBS_DIM].numpy()
@@ -150,7 +151,9 @@ def test_it_goes_on_from_a_checkpoint_as_if_never_stopped() -> None:
 
 @pytest.mark.parametrize("before", [False, True])
 def test_a_checkpoint_goes_from_one_kind_of_device_to_the_other(before: bool) -> None:
-    first, second = (agent_of(ALGORITHMS["droq"], STYLES["redq"], device_step=s) for s in (before, not before))
+    first, second = (
+        agent_of(ALGORITHMS["droq"], STYLES["redq"], backend=GRAPHS if s else EAGER) for s in (before, not before)
+    )
     replay = replay_of(SEEDS)
     train(first, replay, 2)
     for member in range(len(SEEDS)):
@@ -197,12 +200,12 @@ def test_other_experience_is_captured_anew() -> None:
 def captured_on_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Train as on a GPU, but on the CPU."""
     set_up = hardware.set_up
-    monkeypatch.setattr(hardware, "set_up", lambda *given: replace(set_up(*given), device_step=True))
+    monkeypatch.setattr(hardware, "set_up", lambda *given: replace(set_up(*given), backend=GRAPHS))
 
 
 @pytest.mark.usefixtures("elsewhere", "captured_on_cpu")
 def test_a_run_that_was_interrupted_ends_like_one_in_one_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    command = ["algo=droq", "env=hopper", LITTLE_BIAS, "hardware.compile=false", "seed=[3,1]"]
+    command = ["algo=droq", "env=hopper", LITTLE_BIAS, "hardware.updates=eager", "seed=[3,1]"]
     command += ["training.total_steps=100", "checkpoint.interval=30"]
     whole = train_in(tmp_path / "whole", *command)
     with monkeypatch.context() as patch:
@@ -300,7 +303,7 @@ needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA d
 )
 def test_the_graph_on_a_gpu_is_the_step_on_the_cpu(name: str, style: str, compiled: bool) -> None:
     algorithm = (ALGORITHMS | VARIATIONS)[name]
-    agent = agent_of(algorithm, STYLES[style], device="cuda", compile_updates=compiled)
+    agent = agent_of(algorithm, STYLES[style], device="cuda", backend=replace(GRAPHS, compiled=compiled))
     expected = agent_of(algorithm, STYLES[style])
     replay, other = replay_of(SEEDS, device="cuda"), replay_of(SEEDS)
     for _ in range(5):
@@ -323,7 +326,7 @@ def test_the_graph_on_a_gpu_is_the_step_on_the_cpu(name: str, style: str, compil
 @needs_cuda
 @pytest.mark.parametrize("compiled", [False, True])
 def test_the_host_waits_for_the_action_alone(compiled: bool) -> None:
-    agent = agent_of(ALGORITHMS["droq"], STYLES["redq"], device="cuda", compile_updates=compiled)
+    agent = agent_of(ALGORITHMS["droq"], STYLES["redq"], device="cuda", backend=replace(GRAPHS, compiled=compiled))
     replay = replay_of(SEEDS, device="cuda")
     train(agent, replay, 2)
     torch.cuda.set_sync_debug_mode("error")

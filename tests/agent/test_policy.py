@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import torch
 
-from droq_exp.agent.policy import ActingPolicy
+from droq_exp.agent.policy import NumpyPolicy
 from droq_exp.learner.networks import actor_shapes, named, policy_distribution, sample_action
 from droq_exp.learner.spec import LearnerSpec
 from droq_exp.learner.state import LearnerState
@@ -18,7 +18,7 @@ ACTION_MAP = torch.tensor([[0.4, 2.0], [0.0, 1.0]], dtype=torch.float64)
 
 def test_actions_and_densities_are_the_learners() -> None:
     actor = LearnerState.initial(SPEC, [0, 1, 2], torch.device("cpu")).actor
-    policy = ActingPolicy(actor, SPEC, ACTION_MAP.numpy())
+    policy = NumpyPolicy(actor, SPEC, ACTION_MAP.numpy())
     actor += torch.from_numpy(np.random.default_rng(1).standard_normal(actor.shape))  # in place, as updates change it
     params = named(actor, actor_shapes(SPEC))
     for count in (1, 16, 1):
@@ -37,7 +37,7 @@ def test_the_log_standard_deviation_is_clamped() -> None:
     spec = dataclasses.replace(SPEC, seeds=1)
     actor = torch.zeros_like(LearnerState.initial(spec, [0], torch.device("cpu")).actor)
     actor[:, -2:] = torch.tensor([-50.0, 5.0])  # the last biases: of the two log standard deviations
-    policy = ActingPolicy(actor, spec, ACTION_MAP.numpy())
+    policy = NumpyPolicy(actor, spec, ACTION_MAP.numpy())
     action, log_prob = policy.sample_with_density(np.zeros((1, 1, 5)), np.ones((1, 1, 2)))
     inner = np.tanh(np.exp([-20.0, 2.0]))
     np.testing.assert_allclose(action[0, 0], inner * [0.4, 2] + [0, 1])

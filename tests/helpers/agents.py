@@ -8,6 +8,7 @@ import numpy as np
 
 from droq_exp.agent.agent import Agent
 from droq_exp.codebases import Style
+from droq_exp.learner.backend import EAGER, NATIVE
 
 OBS_DIM, ACT_DIM = 6, 2
 ALGORITHMS: dict[str, dict[str, Any]] = {
@@ -50,6 +51,5 @@ def agent_of(
         obs_dim=sizes[0],
         action_low=np.array([-0.4, -1.0, -1.0], dtype=np.float32)[: sizes[1]],
         action_high=np.array([0.4, 3.0, 1.0], dtype=np.float32)[: sizes[1]],
-        compile_updates=False,
-        native=native,
+        backend=NATIVE if native else EAGER,
     )

@@ -41,6 +41,7 @@ from reference.records import Batch, CriticDraws, PolicyDraws, PolicyRecord, Set
 from reference.slow_learner import SlowLearner
 from torch import Tensor
 
+from droq_exp.learner.backend import COMPILED, EAGER, NATIVE, Backend
 from droq_exp.learner.learner import Learner
 
 SEEDS = [3, 8]
@@ -84,7 +85,7 @@ class Comparison:
         tolerance: Tolerance,
         *,
         reference: type[SlowLearner] = SlowLearner,
-        compile_updates: bool = False,
+        by_torch: Backend = EAGER,
         observed: bool = True,
     ) -> None:
         """``observed=False`` takes the learner as it is in training and compares its state alone."""
@@ -102,10 +103,7 @@ class Comparison:
         low, high = (settings.action_bias + sign * settings.action_scale for sign in (-1, 1))
         action_map = torch.as_tensor(self.style.action_map(low.numpy(), high.numpy()))
         kind = ObservedLearner if observed else Learner
-        self.learners = [
-            kind(spec, state_of(self.slows, spec), action_map, compile_updates=compile_updates, native=native)
-            for native in (False, True)
-        ]
+        self.learners = [kind(spec, state_of(self.slows, spec), action_map, backend) for backend in (by_torch, NATIVE)]
         self.tolerances = [tolerance, FLOAT64_OTHER_TANH if tolerance is FLOAT64 else tolerance]
         self.now = tolerance
 
@@ -117,7 +115,7 @@ class Comparison:
             if isinstance(learner, ObservedLearner):
                 learner.observed = Observed()
             with torch.no_grad(), default_dtype(self.tolerance.dtype):
-                self.style.update(learner, rows, keyed if learner.native else draws)
+                self.style.update(learner, rows, keyed if learner.draws_masks else draws)
         for member, (slow, transitions) in enumerate(zip(self.slows, self.transitions, strict=True)):
             record = slow.update(*slow_draws(draws, member, transitions, self.algorithm, self.settings))
             for learner, tolerance in zip(self.learners, self.tolerances, strict=True):
@@ -280,7 +278,7 @@ def test_compiled_updates_are_the_eager_ones() -> None:
     with torch._dynamo.config.patch(recompile_limit=1):
         for algorithm, style in ((SAC, "ku"), (ALGORITHMS["droq"], "redq"), (REDQ, "redq")):
             comparison = Comparison(
-                algorithm, settings_of(algorithm, style), FLOAT32, compile_updates=True, observed=False
+                algorithm, settings_of(algorithm, style), FLOAT32, by_torch=COMPILED, observed=False
             )
             for _ in range(2):
                 comparison.step()

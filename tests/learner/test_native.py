@@ -18,6 +18,7 @@ import torch
 from droq_exp.codebases import RedqStyle
 from droq_exp.cpu import has_bf16
 from droq_exp.learner import networks, updates
+from droq_exp.learner.backend import EAGER, NATIVE
 from droq_exp.learner.draws import Draws, DrawSampler
 from droq_exp.learner.dropout import KeyedMasks
 from droq_exp.learner.learner import Learner
@@ -179,7 +180,7 @@ def after_a_step(spec: LearnerSpec, *, native: bool) -> LearnerState:
     """The state of a fresh learner after the updates of one environment step."""
     seeds, style, device = [4, 9], RedqStyle(), torch.device("cpu")
     state = LearnerState.initial(spec, seeds, device)
-    learner = Learner(spec, state, torch.tensor([[1.0, 0.5], [0.0, 0.1]]), compile_updates=False, native=native)
+    learner = Learner(spec, state, torch.tensor([[1.0, 0.5], [0.0, 0.1]]), NATIVE if native else EAGER)
     draws = DrawSampler(spec, seeds, spec.utd_ratio, 1, device, keyed=native).draw(100)
     rows = torch.randn(
         spec.seeds, spec.utd_ratio, spec.batch_size, spec.row_size, generator=torch.Generator().manual_seed(3)
@@ -210,16 +211,15 @@ def test_a_machine_where_it_cannot_be_built_says_so_and_trains(tmp_path: Path) -
     )
     compiler.chmod(0o755)
     program = (
-        "from droq_exp import hardware; from droq_exp.config import compose;"
+        "from droq_exp.training import hardware; from droq_exp.config import compose;"
         "config, _ = compose(['hardware=cpu', 'hardware.threads=1']);"
         "m = hardware.set_up(config); hardware.set_up(config);"
-        "print(m.compile_updates, m.native)"
+        "print(m.backend.name)"
     )
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache"), "CXX": str(compiler)}
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment)
-    assert done.stdout == "True False\n"
-    assert done.stderr.count("warning: ") == 1
-    assert f"{compiler} failed: no such thing: updates run without this project's C++, more slowly" in done.stderr
+    assert done.stdout == "compile\n"
+    assert done.stderr == f"updates: compile, not this project's C++: {compiler} failed: no such thing\n"
 
 
 def test_one_build_serves_all_processes(tmp_path: Path) -> None:

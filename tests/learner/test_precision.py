@@ -27,16 +27,16 @@ def test_torch_beside_the_updates_rounds_nothing() -> None:
 
 
 @needs_bf16
-@pytest.mark.parametrize("key", ["hardware.native", "hardware.compile"])
-def test_without_the_cpp_it_is_refused(key: str) -> None:
-    with pytest.raises(ConfigError, match=f"does not go with {key}=false") as refusal:
-        compose([*BF16, f"{key}=false"])
+@pytest.mark.parametrize("updates", ["compile", "eager"])
+def test_without_the_cpp_it_is_refused(updates: str) -> None:
+    with pytest.raises(ConfigError, match=f"does not go with hardware.updates={updates}") as refusal:
+        compose([*BF16, f"hardware.updates={updates}"])
     assert refusal.value.key == "hardware.precision"
 
 
 @needs_bf16
 def test_where_the_cpp_cannot_be_built_it_is_refused_in_a_line(elsewhere: Path) -> None:
-    process = start(elsewhere, *BF16, "hardware.compile=true", CXX="no-such-compiler")
+    process = start(elsewhere, *BF16, "hardware.updates=native", CXX="no-such-compiler")
     out, error = process.communicate(timeout=300)
     assert process.returncode == 2, out
     assert error == "error: hardware.precision: bf16 is of this project's C++ only; here: no C++ compiler found\n"
@@ -45,8 +45,8 @@ def test_where_the_cpp_cannot_be_built_it_is_refused_in_a_line(elsewhere: Path) 
 @needs_bf16
 @pytest.mark.usefixtures("elsewhere")
 def test_it_is_another_run_with_results_of_its_own() -> None:
-    assert launch("hardware.compile=true") == 0
-    assert launch("hardware.compile=true", "hardware.precision=bf16") == 0
+    assert launch("hardware.updates=native") == 0
+    assert launch("hardware.updates=native", "hardware.precision=bf16") == 0
     plain, rounded = sorted(runs(), key=lambda run: "hardware.precision" in (run / "config.yaml").read_text())
     first, second = (torch.load(run / "checkpoint" / "weights.pt", weights_only=True) for run in (plain, rounded))
     assert not torch.equal(first["critic"], second["critic"])

@@ -240,7 +240,7 @@ def test_what_did_not_finish_goes_on(how: str, code: int, state: str, monkeypatc
 
 
 def test_without_a_compiler_a_run_says_so_once_and_goes_on(directory: Path) -> None:
-    process = start(directory, *PENDULUM, "hardware.compile=true", "seed=[0,1]", CXX="no-such-compiler")
+    process = start(directory, *PENDULUM, "hardware.updates=native", "seed=[0,1]", CXX="no-such-compiler")
     out, error = process.communicate(timeout=300)
     assert process.returncode == 0, error
     assert (out + error).count("no C++ compiler found") == 1

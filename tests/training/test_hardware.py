@@ -15,8 +15,10 @@ import torch
 from torch._inductor import config, cpu_vec_isa
 from torch._inductor.cpp_builder import get_cpp_compiler
 
-from droq_exp.config import compose
-from droq_exp.training.hardware import _skip_instruction_checks, set_up
+from droq_exp.config import ConfigError, compose
+from droq_exp.learner import backend
+from droq_exp.learner.compiler import _skip_instruction_checks
+from droq_exp.training.hardware import set_up
 
 
 @pytest.fixture(autouse=True)
@@ -45,26 +47,44 @@ def test_a_compiler_that_does_not_know_the_instructions_is_tested_as_ever(tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("asked", "native", "updates", "compiled"),
+    ("requested", "critic_updates", "name"),
     [
-        (None, False, 19_999, False),
-        (None, False, 20_000, True),
-        (None, False, None, True),
-        (True, False, 1, True),
-        (False, False, 20_000, False),
-        (None, True, 1, True),  # C++ is kept per user: no run but the first ever waits for it
-        (False, True, 20_000, False),
+        ("auto", 1, "native"),  # the C++ is kept per user: no run but the first ever waits for it
+        ("native", 20_000, "native"),
+        ("compile", 1, "compile"),
+        ("eager", 20_000, "eager"),
     ],
 )
+def test_what_is_requested_makes_the_updates(requested: str, critic_updates: int, name: str) -> None:
+    config, _ = compose(["hardware=cpu", f"hardware.updates={requested}"])
+    chosen = replace(config.hardware, threads=torch.get_num_threads())
+    machine = set_up(replace(config, hardware=chosen), critic_updates)
+    assert machine.backend.name == name
+    assert machine.description.endswith(f", updates {name}")
+
+
+@pytest.mark.parametrize(("critic_updates", "name"), [(19_999, "eager"), (20_000, "compile"), (None, "compile")])
 def test_a_run_too_short_for_it_does_without_torch_compile(
-    asked: bool | None, native: bool, updates: int | None, compiled: bool
+    critic_updates: int | None, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config, _ = compose(["hardware=cpu"])
-    chosen = replace(config.hardware, threads=torch.get_num_threads(), compile=asked, native=native)
-    machine = set_up(replace(config, hardware=chosen), updates)
-    assert machine.compile_updates is compiled
-    assert machine.native is (native and compiled)
-    assert ("eager" in machine.description) is not compiled
+    monkeypatch.setattr(backend, "why_not_native", lambda spec: "it is elsewhere")
+    config, _ = compose(["hardware=cpu", "hardware.threads=1"])
+    assert set_up(config, critic_updates).backend.name == name
+
+
+@pytest.mark.parametrize(
+    ("overrides", "key", "problem"),
+    [
+        (["hardware=cpu", "hardware.updates=graphs"], "hardware.updates", "CUDA graphs"),
+        (["hardware.updates=fast"], "hardware.updates", "one of auto, native, graphs, compile, eager"),
+        (["hardware.compile=false"], "hardware.compile", "is hardware.updates now: compile for true, eager for false"),
+        (["hardware.native=false"], "hardware.native", "is hardware.updates now: auto for true"),
+    ],
+)
+def test_updates_that_cannot_be_had_are_refused(overrides: list[str], key: str, problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem) as refusal:
+        compose(overrides)
+    assert refusal.value.key == key
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ def test_ctrl_c_during_compilation_is_an_interruption(directory: Path, tmp_path:
     cache = tmp_path / "inductor"
     # Trusting the processor's vector instructions saves the compilations that would try them.
     variables = {"TORCHINDUCTOR_CACHE_DIR": str(cache), "TORCHINDUCTOR_VEC_ISA_OK": "1"}
-    process = start(directory, *LONG, "hardware.compile=true", "hardware.native=false", **variables)
+    process = start(directory, *LONG, "hardware.updates=compile", **variables)
     wait_for(lambda: list(cache.rglob("*.main.cpp")), process)
     os.killpg(process.pid, signal.SIGINT)
     returned, error = end(process)
@@ -88,7 +88,7 @@ def test_ctrl_c_during_compilation_is_an_interruption(directory: Path, tmp_path:
 
 def test_ctrl_c_while_the_cpp_is_built_leaves_nothing_half_made(directory: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
-    process = start(directory, *LONG, "hardware.compile=true", XDG_CACHE_HOME=str(cache))
+    process = start(directory, *LONG, "hardware.updates=native", XDG_CACHE_HOME=str(cache))
     wait_for(lambda: list(cache.glob("droq_exp/.building_*")), process)
     os.killpg(process.pid, signal.SIGINT)
     returned, error = end(process)

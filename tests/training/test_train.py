@@ -188,7 +188,7 @@ def test_measuring_changes_nothing_that_is_learnt(tmp_path: Path) -> None:
 def test_compiled_updates_learn_what_eager_ones_do(tmp_path: Path) -> None:
     command = [*PENDULUM, "training.total_steps=60", "eval.interval=60"]
     (eager,) = train_in(tmp_path / "eager", *command)
-    (compiled,) = train_in(tmp_path / "compiled", *command, "hardware.compile=true")
+    (compiled,) = train_in(tmp_path / "compiled", *command, "hardware.updates=native")
     assert compiled.parts[-5:] == eager.parts[-5:]  # the same run: hardware is no part of what it is
     assert not same_weights(eager, compiled)  # another order of sums
     a, b = weights(eager), weights(compiled)

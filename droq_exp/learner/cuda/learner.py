@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from droq_exp.learner.backend import Backend
 from droq_exp.learner.learner import Learner
 from droq_exp.learner.optimiser import adam_coefficients_at
 from droq_exp.learner.spec import LearnerSpec
@@ -19,11 +20,11 @@ class DeviceLearner(Learner):
     """
 
     def __init__(
-        self, spec: LearnerSpec, state: LearnerState, action_map: Tensor, *, compile_updates: bool, policy_updates: int
+        self, spec: LearnerSpec, state: LearnerState, action_map: Tensor, backend: Backend, *, policy_updates: int
     ) -> None:
         """``policy_updates`` are those of one environment step."""
         # Entering a compiled function costs a replayed graph nothing: one update is enough to compile.
-        super().__init__(spec, state, action_map, compile_updates=compile_updates, updates_at_once=1)
+        super().__init__(spec, state, action_map, backend, updates_at_once=1)
         updates, device = spec.utd_ratio, state.critic.device
         self._policy_updates = policy_updates
         rates = [spec.critic_learning_rate] * updates

@@ -9,5 +9,5 @@ from droq_exp.learner.native.build import Variant, start
 def begin(config: Config) -> None:
     """Have what is missing compiled in the background, if a run of ``config`` trains here and may use it."""
     asked = config.hardware
-    if asked.launcher == "here" and asked.device in ("auto", "cpu") and asked.wants_native:
+    if asked.launcher == "here" and asked.device in ("auto", "cpu") and asked.updates in ("auto", "native"):
         start(Variant.of(config.algo))

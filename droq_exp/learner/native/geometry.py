@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 import math
 from collections.abc import Callable
 
@@ -27,6 +28,23 @@ class Geometry(ctypes.Structure):
         ("gemm", ctypes.c_void_p),
         ("gemm_bf16", ctypes.c_void_p),
     ]
+
+
+def known_shapes(spec: LearnerSpec) -> tuple[Shapes, Shapes]:
+    """The tensors of one seed's critics and actor that the C++ was written for, in their order."""
+    inputs = spec.obs_dim + spec.act_dim
+    critics = _layers(spec.num_critics, [inputs, *spec.hidden_sizes, 1])
+    if spec.layer_norm:
+        norm = [(i, (spec.num_critics, 1, width)) for i, width in enumerate(spec.hidden_sizes)]
+        critics |= {f"{name}{i}": shape for i, shape in norm for name in ("norm_scale", "norm_shift")}
+    return critics, _layers(1, [spec.obs_dim, *spec.hidden_sizes, 2 * spec.act_dim])
+
+
+def _layers(copies: int, widths: list[int]) -> Shapes:
+    shapes: Shapes = {}
+    for i, (fan_in, fan_out) in enumerate(itertools.pairwise(widths)):
+        shapes |= {f"weight{i}": (copies, fan_in, fan_out), f"bias{i}": (copies, 1, fan_out)}
+    return shapes
 
 
 def geometry(shapes: Shapes, spec: LearnerSpec, dropout_rate: float = 0.0) -> Geometry:

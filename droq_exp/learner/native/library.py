@@ -14,6 +14,11 @@ from droq_exp.learner.spec import LearnerSpec
 SCALARS = {torch.float32: "float", torch.float64: "double"}
 
 
+def library_name(spec: LearnerSpec) -> str:
+    """File name of the C++ for this learner; raises BuildError as :func:`load` does."""
+    return shared_object(Variant.of(spec, SCALARS[spec.dtype])).name
+
+
 def library(spec: LearnerSpec) -> ctypes.CDLL:
     """Load the C++ for this learner; raises as :func:`load` does."""
     return load(Variant.of(spec, SCALARS[spec.dtype]))

@@ -1,0 +1,189 @@
+"""Digests of what defines the learner, by which whatever computes the same in another way knows what it was made for.
+
+A function's digest covers its syntax tree, without docstrings, annotations, comments and layout, and what each global
+name in it stands for; functions, classes and constants of this package that it uses have entries of their own. So an
+edited, replaced or redirected definition shows, and so does the value of a constant.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import fields
+from functools import lru_cache
+from pathlib import Path
+from types import FunctionType, ModuleType
+from typing import Any
+
+import numpy as np
+
+from droq_exp.learner import draws, dropout, networks, updates
+from droq_exp.learner.spec import LearnerSpec
+
+PACKAGE = __name__.partition(".")[0]
+FILE = Path(__file__).parent / "native" / "digests.json"
+UNKNOWN = "no source"
+SILENT = ("annotation", "returns", "ctx", "kind", "type_comment", "type_params")  # fields that decide no result
+
+
+def of_updates() -> dict[str, str]:
+    """Digests of all that the C++ reimplements, by full name."""
+    roots = [updates.prepare, updates.critic_updates, updates.policy_update]
+    return _digests([*roots, dropout.KeepMask, draws.DrawSampler._draw_masks, LearnerSpec])
+
+
+def of_acting() -> dict[str, str]:
+    """Digests of all that the NumPy policy reimplements, by full name."""
+    return _digests([networks.sample_action, networks.actor_shapes])
+
+
+def current() -> dict[str, Any]:
+    """What ``digests.json`` holds when it is up to date."""
+    return {
+        "updates": of_updates(),
+        "acting": of_acting(),
+        "spec": [field.name for field in fields(LearnerSpec)],
+    }
+
+
+@lru_cache
+def known() -> dict[str, Any]:
+    """What the accelerators were last compared with."""
+    content: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
+    return content
+
+
+def changed(now: dict[str, str], then: dict[str, str]) -> list[str]:
+    """Names of the definitions that are not what they were, the changed ones before the added and removed."""
+    edited = [name for name in now if name in then and now[name] != then[name]]
+    return [*edited, *(name for name in {**now, **then} if (name in now) != (name in then))]
+
+
+def _digests(roots: Iterable[Any]) -> dict[str, str]:
+    entries: dict[str, str] = {}
+    for root in roots:
+        _visit(root, entries)
+    return dict(sorted(entries.items()))
+
+
+def _visit(value: Any, entries: dict[str, str]) -> str:
+    """Enter a function or class, and all of this package that it uses; return its full name."""
+    name = f"{value.__module__}.{value.__qualname__}"
+    if name in entries:
+        return name
+    if isinstance(value, type):
+        methods = _methods(value)
+        entries[name] = _hash(sorted(methods))
+        for method in methods.values():
+            _visit(method, entries)
+        return name
+    entries[name] = ""  # it may call itself
+    node = _node(value.__code__.co_filename, value.__code__.co_firstlineno)
+    if node is None or value.__closure__:
+        entries[name] = UNKNOWN
+        return name
+    used = sorted({each for part in _computing(node) for each in _names(part)})
+    references = [_reference(value, each, entries) for each in used if each in value.__globals__]
+    entries[name] = _hash([*(_shape(part) for part in _computing(node)), *references])
+    return name
+
+
+def _reference(function: FunctionType, name: str, entries: dict[str, str]) -> str:
+    """What a global name of a function stands for, entered where it belongs to this package or is a constant."""
+    value = function.__globals__[name]
+    if isinstance(value, ModuleType):
+        return f"{name} is {value.__name__}"
+    constant = _constant(value)
+    if constant is not None:
+        full = f"{function.__module__}.{name}"
+        entries[full] = constant
+        return f"{name} is {full}"
+    if isinstance(value, FunctionType | type) and value.__module__.startswith(f"{PACKAGE}."):
+        return f"{name} is {_visit(value, entries)}"
+    return f"{name} is {getattr(value, '__module__', '')}.{getattr(value, '__qualname__', type(value).__qualname__)}"
+
+
+def _constant(value: Any) -> str | None:
+    if isinstance(value, np.generic):
+        return f"{value.dtype}({value.item()!r})"
+    if isinstance(value, tuple):
+        parts = [_constant(each) for each in value]
+        return None if None in parts else f"({', '.join(map(str, parts))})"
+    return repr(value) if isinstance(value, bool | int | float | str) else None
+
+
+def _methods(cls: type) -> dict[str, FunctionType]:
+    """The functions written in a class, by name: neither those that dataclasses make nor what was put there later."""
+    file = sys.modules[cls.__module__].__file__
+    functions = {
+        name: member.fget if isinstance(member, property) else member
+        for name, member in vars(cls).items()
+        if isinstance(member, property | FunctionType)
+    }
+    return {
+        name: each
+        for name, each in functions.items()
+        if isinstance(each, FunctionType) and each.__code__.co_filename == file
+    }
+
+
+def _node(file: str, line: int) -> ast.AST | None:
+    return _nodes(file).get(line)
+
+
+@lru_cache
+def _nodes(file: str) -> dict[int, ast.AST]:
+    """The functions in a file by the line that each begins in, decorators included; of several in a line, none."""
+    try:
+        tree = ast.parse(Path(file).read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return {}
+    nodes: dict[int, ast.AST] = {}
+    twice = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            line = min([node.lineno, *(each.lineno for each in getattr(node, "decorator_list", []))])
+            twice |= {line} & nodes.keys()
+            nodes[line] = node
+    return {line: node for line, node in nodes.items() if line not in twice}
+
+
+def _computing(node: ast.AST) -> Iterator[ast.AST]:
+    """The parts of a function that decide what it computes: its parameters and its body without the docstring."""
+    if isinstance(node, ast.Lambda):
+        yield from (node.args, node.body)
+    elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        yield from (node.args, *node.decorator_list)
+        yield from node.body[1:] if ast.get_docstring(node, clean=False) is not None else node.body
+
+
+def _names(node: ast.AST) -> Iterator[str]:
+    """The names in a syntax tree, those of annotations excepted."""
+    if isinstance(node, ast.Name):
+        yield node.id
+    for field, value in ast.iter_fields(node):
+        if field not in SILENT:
+            for each in value if isinstance(value, list) else [value]:
+                if isinstance(each, ast.AST):
+                    yield from _names(each)
+
+
+def _shape(node: Any) -> str:
+    """Spell a syntax tree, the same in all versions of Python: fields that are empty or say nothing are left out."""
+    if isinstance(node, ast.AST):
+        content = [
+            f"{name}={_shape(value)}"
+            for name, value in ast.iter_fields(node)
+            if name not in SILENT and value not in (None, [])
+        ]
+        return f"{type(node).__name__}({', '.join(content)})"
+    if isinstance(node, list):
+        return f"[{', '.join(map(_shape, node))}]"
+    return repr(node)
+
+
+def _hash(parts: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
