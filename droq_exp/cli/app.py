@@ -217,3 +217,11 @@ def workspace(
     from droq_exp.cli.workspace import workspace as save_workspace
 
     save_workspace(entity, project, json_file)
+
+
+@app.command()
+def build() -> None:
+    """Compile the C++ for this kind of CPU now, so that machines without a compiler find it in your home directory."""
+    from droq_exp.cli.build import build as build_libraries
+
+    build_libraries()

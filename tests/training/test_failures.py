@@ -239,11 +239,12 @@ def test_what_did_not_finish_goes_on(how: str, code: int, state: str, monkeypatc
 # Machines
 
 
-def test_without_a_compiler_a_run_says_so_once_and_goes_on(directory: Path) -> None:
-    process = start(directory, *PENDULUM, "hardware.updates=native", "seed=[0,1]", CXX="no-such-compiler")
+def test_without_a_compiler_a_run_says_so_once_and_goes_on(directory: Path, tmp_path: Path) -> None:
+    without = {"CXX": "no-such-compiler", "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    process = start(directory, *PENDULUM, "hardware.updates=auto", "seed=[0,1]", **without)
     out, error = process.communicate(timeout=300)
     assert process.returncode == 0, error
     assert (out + error).count("no C++ compiler found") == 1
-    assert error.startswith("warning: no C++ compiler found: ")
+    assert error.startswith("updates: eager, not this project's C++: no C++ compiler found; droq-exp build, on a machine")
     assert len(error.splitlines()) == 3  # and two evaluations
     assert [status(run)["state"] for run in runs(directory)] == ["finished"] * 2

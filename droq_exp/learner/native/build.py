@@ -76,6 +76,12 @@ class Variant:
         return [f"-D{name}={str(value).lower()}" for name, value in values.items()]
 
 
+def built_beforehand(variant: Variant) -> Path | None:
+    """The newest library in the cache for this CPU and these sources, whatever compiler made it."""
+    found = _cache_directory().glob(f"updates-{_key(variant)}-*.so")
+    return max(found, key=lambda path: path.stat().st_mtime, default=None)
+
+
 def start(variant: Variant) -> None:
     """Begin to compile what is missing, and return at once; :func:`shared_object` tells how it went."""
     with suppress(BuildError):
@@ -144,16 +150,30 @@ def _begin(variant: Variant) -> Path:
 def _target(variant: Variant) -> tuple[list[str], Path]:
     """Return the compiler's command, and where its result is kept.
 
-    That is in the user's cache directory, under a name that depends on sources, compiler, flags and CPU: a home
-    directory may be shared by many machines.
+    That is in the user's cache directory, under a name that depends on sources, flags, CPU and compiler: a home
+    directory may be shared by many machines. Where there is no compiler, a library made beforehand serves.
     """
     compiler = shutil.which(os.environ.get("CXX", "g++"))
     if compiler is None:
-        raise BuildError("no C++ compiler found")
-    command = [compiler, *FLAGS, *variant.macros]
-    parts = [_sources(), " ".join(command).encode(), _version(compiler), instructions(CPUINFO).encode()]
-    key = hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
-    return [*command, str(SOURCE)], _cache_directory() / f"updates-{key}.so"
+        beforehand = built_beforehand(variant)
+        if beforehand is None:
+            raise BuildError(
+                "no C++ compiler found; droq-exp build, on a machine with one and with this kind of CPU, "
+                "leaves the library in the cache of your home directory"
+            )
+        return [], beforehand
+    made_by = _digest(compiler.encode(), _version(compiler))[:8]
+    path = _cache_directory() / f"updates-{_key(variant)}-{made_by}.so"
+    return [compiler, *FLAGS, *variant.macros, str(SOURCE)], path
+
+
+def _key(variant: Variant) -> str:
+    """Sixteen hex digits over all but the compiler."""
+    return _digest(_sources(), " ".join([*FLAGS, *variant.macros]).encode(), instructions(CPUINFO).encode())[:16]
+
+
+def _digest(*parts: bytes) -> str:
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 
 @lru_cache

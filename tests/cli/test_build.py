@@ -1,0 +1,36 @@
+"""``droq-exp build`` makes libraries that machines without a compiler use."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from run_files import ENVIRONMENT, PROGRAM
+
+
+def run(cache: Path, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {**ENVIRONMENT, "XDG_CACHE_HOME": str(cache), **variables}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+
+
+def test_what_was_built_serves_a_machine_without_a_compiler(tmp_path: Path) -> None:
+    built = run(tmp_path, *PROGRAM, "build")
+    assert built.returncode == 0, built.stderr
+    libraries = sorted(map(Path, built.stdout.split()))
+    assert libraries == sorted((tmp_path / "droq_exp").iterdir())
+    assert len(libraries) == 4
+    program = (
+        "from droq_exp.learner.backend import backend_for; from droq_exp.learner.spec import LearnerSpec;"
+        "print(backend_for(LearnerSpec(1, 3, 1, layer_norm=True), 'cpu', 'native').library)"
+    )
+    found = run(tmp_path, sys.executable, "-c", program, CXX="no-such-compiler")
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.strip() in {path.name for path in libraries}
+
+
+def test_without_a_compiler_it_says_so_in_a_line(tmp_path: Path) -> None:
+    done = run(tmp_path, *PROGRAM, "build", CXX="no-such-compiler")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "no C++ compiler found" in done.stderr
