@@ -32,39 +32,20 @@ class Batch(NamedTuple):
 class Agent:
     """S seeds of one algorithm in one code style, trained side by side.
 
-    Built by Hydra from ``conf/algo``; the keyword arguments after ``style`` come from the run, those before are the
-    keys of :class:`droq_exp.config.schema.AlgoConfig`.
+    The target that ``conf/algo`` names; another one is called in the same way.
     """
 
     def __init__(
         self,
+        spec: LearnerSpec,
         *,
         name: str,
-        num_critics: int,
-        num_min: float,
-        target_mode: str,
-        target_passes: int,
-        dropout_rate: float,
-        layer_norm: bool,
-        hidden_sizes: list[int],
-        utd_ratio: int,
-        batch_size: int,
-        gamma: float,
-        tau: float,
-        critic_learning_rate: float,
-        actor_learning_rate: float,
-        temperature_learning_rate: float,
-        target_entropy: float,
-        learn_temperature: bool,
-        initial_temperature: float,
         style: Style,
         seeds: list[int],
-        obs_dim: int,
         action_low: np.ndarray,
         action_high: np.ndarray,
         device: str = "cpu",
         backend: Backend = EAGER,
-        bf16: bool = False,
     ) -> None:
         """Draw the initial parameters; nothing is compiled before the first update.
 
@@ -74,31 +55,7 @@ class Agent:
         self.seeds = seeds
         self.style = style
         self.device = torch.device(device)
-        self.spec = LearnerSpec(
-            seeds=len(seeds),
-            obs_dim=obs_dim,
-            act_dim=len(action_low),
-            hidden_sizes=tuple(hidden_sizes),
-            num_critics=num_critics,
-            num_min=num_min,
-            target_mode=target_mode,
-            target_passes=target_passes,
-            dropout_rate=dropout_rate,
-            layer_norm=layer_norm,
-            policy_objective=style.policy_objective(num_critics, num_min, dropout_rate),
-            actor_heads=style.actor_heads,
-            utd_ratio=utd_ratio,
-            batch_size=batch_size,
-            gamma=gamma,
-            tau=tau,
-            critic_learning_rate=critic_learning_rate,
-            actor_learning_rate=actor_learning_rate,
-            temperature_learning_rate=temperature_learning_rate,
-            target_entropy=target_entropy,
-            learn_temperature=learn_temperature,
-            initial_temperature=initial_temperature,
-            bf16=bf16,
-        )
+        self.spec = spec
         action_map = torch.as_tensor(style.action_map(action_low, action_high), dtype=torch.float32)
         self.state = LearnerState.initial(self.spec, seeds, self.device)
         self._policy = acting_policy(self.state.actor, self.spec, action_map.numpy())
@@ -155,7 +112,7 @@ class Agent:
 
     def temperature(self, member: int) -> float:
         """Return seed ``member``'s current temperature alpha."""
-        return float(self.state.log_alpha[member].exp())
+        return float(self.state.alpha[member])
 
     def take_metrics(self) -> list[dict[str, float]]:
         """Return each seed's means over the updates since the last call, and start the next interval.

@@ -24,6 +24,7 @@ class KuStyle:
     """One policy and temperature update after the ``G`` critic updates of an environment step."""
 
     name: str = "ku"
+    first_alpha: float | None = None
 
     actor_heads: ClassVar[int] = 1  # one head of 2 dim(A)
 

@@ -28,6 +28,7 @@ class RedqStyle:
 
     name: str = "redq"
     policy_update_delay: int = 20
+    first_alpha: float | None = 0.2
 
     actor_heads: ClassVar[int] = 2  # mean and log std, each Xavier-initialised with its own fan-out
 

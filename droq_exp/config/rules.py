@@ -74,6 +74,7 @@ RULES: dict[str, Rule] = {
     "algo.initial_temperature": POSITIVE,
     "env.id": Rule("the id of a task registered with Gymnasium, with continuous actions", bool),
     "codebase.policy_update_delay": _at_least(1),
+    "codebase.first_alpha": _or_null(POSITIVE),
     "training.total_steps": _at_least(1),
     "training.start_steps": _at_least(0),
     "training.replay_size": Rule("an integer greater than training.start_steps", lambda value: value >= 1),

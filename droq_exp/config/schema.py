@@ -50,6 +50,7 @@ class RedqCodebaseConfig:
     _target_: str = "droq_exp.codebases.redq.RedqStyle"
     name: str = "redq"
     policy_update_delay: int = 20
+    first_alpha: float | None = field(default=0.2, metadata={"absent": None})  # see KuCodebaseConfig
 
 
 @dataclass
@@ -58,6 +59,9 @@ class KuCodebaseConfig:
 
     _target_: str = "droq_exp.codebases.ku.KuStyle"
     name: str = "ku"
+    # The temperature up to and including the first policy update; None: the initial one. It gives way where that is set
+    # by hand, or the temperature is not learned. Absent from what older versions stored: they had none.
+    first_alpha: float | None = field(default=None, metadata={"absent": None})
 
 
 @dataclass

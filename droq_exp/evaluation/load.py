@@ -20,6 +20,7 @@ from droq_exp.config.task import dimensions
 from droq_exp.config.validation import to_config
 from droq_exp.evaluation.episodes import Episode, Trajectory, play
 from droq_exp.learner.backend import EAGER
+from droq_exp.learner.state import with_alpha
 from droq_exp.random_streams import Stream, derived_seed, generator
 from droq_exp.runs.checkpoint import WEIGHTS, CheckpointError
 from droq_exp.runs.identity import NOT_CONFIGURATION
@@ -92,6 +93,7 @@ def load(directory: Path) -> TrainedRun:
     env.close()
     path = directory / "checkpoint" / WEIGHTS
     step, tensors = read_weights(path)
+    tensors = with_alpha(tensors)
     expected = agent.state.member(0)
     wrong = [name for name in expected if name not in tensors or tensors[name].shape != expected[name].shape]
     if wrong:

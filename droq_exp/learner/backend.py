@@ -91,16 +91,17 @@ def _by_torch(device: str, requested: str, critic_updates: int | None, against_n
     """Choose how PyTorch makes the updates."""
     cpu = torch.device(device).type == "cpu"
     pays = critic_updates is None or critic_updates >= WORTH_COMPILING
-    missing = missing_for_compile(torch.device(device).type) if requested == "compile" or pays else None
+    wanted = requested == "compile" or (pays and requested != "eager")  # asking takes a second
+    missing = missing_for_compile(torch.device(device).type) if wanted else None
     if requested == "compile":
         if missing:
             raise ConfigError("hardware.updates", f"compile cannot be had: {missing}; auto works here")
         return COMPILED
-    compiled = requested != "eager" and pays and missing is None
+    compiled = wanted and missing is None
     name = "graphs" if not cpu and requested in ("auto", "graphs") else "compile" if compiled else "eager"
     if against_native:
         say_once(f"updates: {name}, not this project's C++: {against_native}")
-    elif missing and requested != "eager":
+    elif missing:
         say_once(f"updates: {name} without torch.compile, more slowly: {missing}")
     return Backend(name, compiled)
 

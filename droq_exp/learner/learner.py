@@ -53,7 +53,7 @@ class Learner:
         """
         state, count = self.state, stop - start
         bulk = self._prepare(
-            state.actor, state.log_alpha, rows[:, start:stop], draws.next_noise[:, start:stop], self.action_map
+            state.actor, state.alpha, rows[:, start:stop], draws.next_noise[:, start:stop], self.action_map
         )
         coefficients = self._critic_coefficients(start, count)
         chunk = max(size for size in range(1, self._updates_at_once + 1) if count % size == 0)
@@ -89,6 +89,7 @@ class Learner:
             state.log_alpha,
             state.log_alpha_moment1,
             state.log_alpha_moment2,
+            state.alpha,
             state.policy_sums,
             critic,
             rows[..., : spec.obs_dim].contiguous(),

@@ -90,7 +90,7 @@ def critic_loss(
 def policy_loss(
     actor: Tensor,
     critic: Tensor,
-    log_alpha: Tensor,
+    alpha: Tensor,
     obs: Tensor,
     noise: Tensor,
     action_map: Tensor,
@@ -102,7 +102,7 @@ def policy_loss(
     Args:
         actor: ``[S, n]``.
         critic: ``[S, n]``.
-        log_alpha: ``[S, 1]``.
+        alpha: ``[S, 1]``, the temperature.
         obs: ``[S, B, obs]``.
         noise: standard normal, ``[S, B, act]``.
         action_map: ``[2, act]``, scale and offset from [-1, 1] to what critics and environment see.
@@ -117,7 +117,7 @@ def policy_loss(
     inputs = torch.cat([obs, action * action_map[0] + action_map[1]], -1)
     values = critic_values(named(critic, critic_shapes(spec)), inputs, keep, spec)
     value = values.amin(1) if spec.policy_objective == "min" else values.mean(1)
-    losses = (log_alpha.exp() * log_prob - value).mean(-1)
+    losses = (alpha * log_prob - value).mean(-1)
     return losses.sum(), (losses, log_prob.mean(-1))
 
 

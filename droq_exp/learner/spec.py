@@ -42,6 +42,7 @@ class LearnerSpec:
     target_entropy: float = -1.0
     learn_temperature: bool = True
     initial_temperature: float = 1.0
+    first_alpha: float | None = None  # the temperature up to and including the first policy update; None: the initial
     dtype: torch.dtype = torch.float32
     bf16: bool = False  # the C++ rounds the factors of its matrix multiplications, those of the first layers excepted
 
@@ -54,6 +55,7 @@ class LearnerSpec:
             seeds=seeds,
             obs_dim=obs_dim,
             act_dim=act_dim,
+            first_alpha=style.first_alpha if _learned_from_the_default(algo) else None,
             policy_objective=style.policy_objective(algo.num_critics, algo.num_min, algo.dropout_rate),
             actor_heads=style.actor_heads,
             bf16=bf16,
@@ -97,3 +99,9 @@ class LearnerSpec:
     def critic_keep_size(self) -> int:
         """Elements of the masks of one critic update: those of the target passes, then of the critics' own."""
         return sum(math.prod(shape) for shape in self.keep_shapes(self.target_forwards)) + self.policy_keep_size
+
+
+def _learned_from_the_default(algo: AlgoConfig) -> bool:
+    """Whether the temperature is learned and nobody has set where it starts."""
+    default = next(field.default for field in fields(algo) if field.name == "initial_temperature")
+    return algo.learn_temperature and algo.initial_temperature == default

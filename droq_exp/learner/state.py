@@ -22,7 +22,8 @@ class LearnerState:
     """Parameters, Adam moments and counters of S seeds.
 
     ``critic``, ``critic_target`` and the critic's moments are ``[S, n_critic]``, those of the actor ``[S, n_actor]``,
-    those of the temperature ``[S, 1]``. The sums collect what is logged since they were last
+    those of the temperature ``[S, 1]``. ``alpha`` ``[S, 1]`` is the temperature that all read: exp(log_alpha), or
+    ``spec.first_alpha`` until the first policy update has ended. The sums collect what is logged since they were last
     read, ``[S, metrics + 1]``; the last column counts updates.
     """
 
@@ -36,6 +37,7 @@ class LearnerState:
     log_alpha: Tensor
     log_alpha_moment1: Tensor
     log_alpha_moment2: Tensor
+    alpha: Tensor
     critic_sums: Tensor
     policy_sums: Tensor
     critic_updates: int = 0
@@ -66,6 +68,7 @@ class LearnerState:
             log_alpha=torch.full_like(zeros(1), math.log(spec.initial_temperature)),
             log_alpha_moment1=zeros(1),
             log_alpha_moment2=zeros(1),
+            alpha=torch.full_like(zeros(1), spec.initial_temperature if spec.first_alpha is None else spec.first_alpha),
             critic_sums=zeros(len(CRITIC_METRICS) + 1),
             policy_sums=zeros(len(POLICY_METRICS) + 1),
         )
@@ -84,5 +87,14 @@ class LearnerState:
 
     def load_member(self, index: int, tensors: dict[str, Tensor]) -> None:
         """Overwrite one seed's tensors, in place, by those of :meth:`full_member`."""
-        for name, value in tensors.items():
+        for name, value in with_alpha(tensors).items():
             getattr(self, name)[index].copy_(value)
+
+
+def with_alpha(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Add to the tensors of a seed the temperature that versions before this tensor made of its logarithm."""
+    return (
+        tensors
+        if "alpha" in tensors or "log_alpha" not in tensors
+        else {**tensors, "alpha": tensors["log_alpha"].exp()}
+    )

@@ -24,14 +24,14 @@ from droq_exp.learner.spec import LearnerSpec
 
 
 def prepare(
-    spec: LearnerSpec, actor: Tensor, log_alpha: Tensor, rows: Tensor, noise: Tensor, action_map: Tensor
+    spec: LearnerSpec, actor: Tensor, alpha: Tensor, rows: Tensor, noise: Tensor, action_map: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Compute the inputs of several critic updates while policy and temperature stand still.
 
     Args:
         spec: the learner's numbers.
         actor: ``[S, n]``.
-        log_alpha: ``[S, 1]``.
+        alpha: ``[S, 1]``, the temperature.
         rows: transitions ``[S, U, B, row_size]``.
         noise: standard normal, ``[S, U, B, act]``.
         action_map: ``[2, act]``, scale and offset from [-1, 1] to what critics and environment see.
@@ -50,7 +50,7 @@ def prepare(
     return (
         torch.cat([obs, action], -1),
         torch.cat([next_obs, next_action], -1),
-        soft_reward(reward[..., 0], discount, log_alpha.exp()[..., None], log_prob),
+        soft_reward(reward[..., 0], discount, alpha[..., None], log_prob),
         discount,
     )
 
@@ -103,6 +103,7 @@ def policy_update(
     log_alpha: Tensor,
     log_alpha_moment1: Tensor,
     log_alpha_moment2: Tensor,
+    alpha: Tensor,
     sums: Tensor,
     critic: Tensor,
     obs: Tensor,
@@ -111,20 +112,21 @@ def policy_update(
     coefficients: Tensor,
     keep: Tensor | None,
 ) -> None:
-    """One policy and temperature step at the given critics, in place on the first seven tensors.
+    """One policy and temperature step at the given critics, in place on the first eight tensors.
 
     The temperature's gradient uses this sample's log-density, and both use the temperature as it was before.
     ``coefficients`` is ``[2, 2]``: those of the actor, those of the temperature.
     """
     masks = policy_masks(keep, spec)
     gradient, (_, (losses, log_prob)) = torch.func.grad_and_value(policy_loss, has_aux=True)(
-        actor, critic, log_alpha, obs, noise, action_map, masks, spec
+        actor, critic, alpha, obs, noise, action_map, masks, spec
     )
     temperature_grad = temperature_gradient(log_prob, spec)
     temperature_loss = (log_alpha * temperature_grad)[:, 0]
     adam_(actor, gradient, moment1, moment2, coefficients[0])
     if spec.learn_temperature:
         adam_(log_alpha, temperature_grad, log_alpha_moment1, log_alpha_moment2, coefficients[1])
+        alpha.copy_(log_alpha.exp())
     sums.add_(torch.stack([losses, temperature_loss, -log_prob, torch.ones_like(losses)], -1))
 
 

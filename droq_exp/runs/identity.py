@@ -12,6 +12,7 @@ from typing import Any
 from droq_exp.config.schema import Config
 
 NOT_CONFIGURATION = ("differences", "identity")  # what a run's config.yaml tells beside its configuration
+GROUPS = ("algo", "env", "codebase", "training", "eval", "bias")  # of the configuration; what a run's results depend on
 ABSENT = "(absent)"  # stands for a key that only one of the two configurations has
 
 
@@ -22,7 +23,7 @@ def identity(config: Config) -> dict[str, Any]:
     own, and hardware, logger and output settings, precision excepted.
     """
     values: dict[str, Any] = {}
-    for group in ("algo", "env", "codebase", "training", "eval", "bias"):
+    for group in GROUPS:
         block = getattr(config, group)
         ours = {field.name: field.default for field in fields(block)}
         content = {key: value for key, value in asdict(block).items() if key != "_target_" or value != ours[key]}
@@ -40,13 +41,27 @@ def differences(config: Config, recipe: Config) -> dict[str, tuple[Any, Any]]:
 
 
 def conflict(stored: dict[str, Any], config: Config) -> str | None:
-    """Tell where the identity ``stored`` in a run directory departs from ``config``'s; None where it does not."""
+    """Tell where the identity ``stored`` in a run directory departs from ``config``'s; None where it does not.
+
+    A key that did not exist when the run was made stands for what was done then, where the schema says what that is.
+    """
     ours = identity(config)
+    stored = absent_values(config) | stored
     pairs = ((key, stored.get(key, ABSENT), ours.get(key, ABSENT)) for key in sorted({*stored, *ours}))
     told = [
         f"{key} is {there} there and {here} here" for key, there, here in pairs if _canonical(there) != _canonical(here)
     ]
     return "; ".join(told) or None
+
+
+def absent_values(config: Config) -> dict[str, Any]:
+    """The values for which keys younger than a stored identity stand, as the schema declares them (``absent``)."""
+    return {
+        f"{group}.{field.name}": field.metadata["absent"]
+        for group in GROUPS
+        for field in fields(getattr(config, group))
+        if "absent" in field.metadata
+    }
 
 
 def group_parts(config: Config, recipe: Config) -> list[str]:

@@ -29,7 +29,6 @@ class Hardware:
 
     device: str
     backend: Backend  # who makes the updates
-    bf16: bool = False  # the C++ rounds factors
 
     @property
     def description(self) -> str:
@@ -62,7 +61,7 @@ def set_up(config: Config, critic_updates: int | None = None) -> Hardware:
     torch.set_float32_matmul_precision(MATMUL_PRECISION[requested.precision])
     _keep_freed_memory()
     backend = backend_for(learner_spec(config), device, requested.updates, critic_updates)
-    return Hardware(device, backend, requested.precision == "bf16")
+    return Hardware(device, backend)
 
 
 def learner_spec(config: Config) -> LearnerSpec:

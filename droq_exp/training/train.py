@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, NamedTuple
 
 import gymnasium
-from hydra.utils import instantiate
+from hydra.utils import get_class, instantiate
 
 from droq_exp.agent.agent import Agent
 from droq_exp.agent.replay import Replay
 from droq_exp.config.schema import Config
-from droq_exp.envs.make import action_bounds, space_dims
+from droq_exp.envs.make import action_bounds
 from droq_exp.loggers import Loggers
 from droq_exp.runs.directory import Run, check_identity, run_directory
 from droq_exp.runs.lock import RunLock
@@ -180,18 +180,18 @@ def environment_maker(config: Config) -> Callable[[], gymnasium.Env]:
 
 def build_agent(config: Config, seeds: list[int], env: gymnasium.Env, machine: hardware.Hardware) -> Agent:
     """Build the agent of a pack of seeds for the task of ``env``."""
-    obs_dim, _ = space_dims(env)
     low, high = action_bounds(env)
-    return _builder(config.algo)(
+    agent: Agent = get_class(config.algo._target_)(
+        replace(hardware.learner_spec(config), seeds=len(seeds)),
+        name=config.algo.name,
         style=_builder(config.codebase)(),
         seeds=seeds,
-        obs_dim=obs_dim,
         action_low=low,
         action_high=high,
         device=machine.device,
         backend=machine.backend,
-        bf16=machine.bf16,
     )
+    return agent
 
 
 def _close(member: Member, stop: StopSignal) -> None:

@@ -25,9 +25,11 @@ from droq_exp.agent.agent import Agent
 from droq_exp.agent.device_step import DeviceStep
 from droq_exp.agent.replay import Replay
 from droq_exp.codebases import KuStyle, RedqStyle, Style
+from droq_exp.config.schema import AlgoConfig
 from droq_exp.learner.backend import EAGER, Backend
 from droq_exp.learner.draws import Draws
 from droq_exp.learner.learner import Learner
+from droq_exp.learner.spec import LearnerSpec
 from droq_exp.learner.state import LearnerState
 from droq_exp.training import hardware
 
@@ -37,33 +39,32 @@ STYLES = {"redq": RedqStyle(), "ku": KuStyle(), "redq_often": RedqStyle(policy_u
 
 
 def agent_of(algorithm: Algorithm, style: Style, seeds: list[int] = SEEDS, **changes: Any) -> Agent:
-    values: dict[str, Any] = {
-        "name": "any",
-        "num_critics": algorithm.num_critics,
-        "num_min": algorithm.num_min,
-        "target_mode": algorithm.target_mode,
-        "target_passes": algorithm.target_passes,
-        "dropout_rate": 0.1 if algorithm.dropout else 0.0,
-        "layer_norm": algorithm.layer_norm,
-        "hidden_sizes": [16, 12],
-        "utd_ratio": 4,
-        "batch_size": 8,
-        "gamma": 0.99,
-        "tau": 0.02,
-        "critic_learning_rate": 1e-3,
-        "actor_learning_rate": 7e-4,
-        "temperature_learning_rate": 5e-4,
-        "target_entropy": -1.7,
-        "learn_temperature": True,
-        "initial_temperature": 0.7,
-        "style": style,
-        "seeds": seeds,
-        "obs_dim": OBS_DIM,
-        "action_low": np.array([-0.5, -3.0], dtype=np.float32),
-        "action_high": np.array([1.5, 1.0], dtype=np.float32),
-        "backend": GRAPHS,
-    }
-    return Agent(**values | changes)
+    algo = AlgoConfig(
+        num_critics=algorithm.num_critics,
+        num_min=algorithm.num_min,
+        target_mode=algorithm.target_mode,
+        target_passes=algorithm.target_passes,
+        dropout_rate=0.1 if algorithm.dropout else 0.0,
+        layer_norm=algorithm.layer_norm,
+        hidden_sizes=[16, 12],
+        utd_ratio=4,
+        batch_size=8,
+        tau=0.02,
+        critic_learning_rate=1e-3,
+        actor_learning_rate=7e-4,
+        temperature_learning_rate=5e-4,
+        target_entropy=-1.7,
+        initial_temperature=0.7,
+    )
+    return Agent(
+        LearnerSpec.of(algo, style, seeds=len(seeds), obs_dim=OBS_DIM, act_dim=ACT_DIM, bf16=False),
+        name="any",
+        style=style,
+        seeds=seeds,
+        action_low=np.array([-0.5, -3.0], dtype=np.float32),
+        action_high=np.array([1.5, 1.0], dtype=np.float32),
+        **{"backend": GRAPHS, **changes},
+    )
 
 
 def transition(seeds: list[int], number: int) -> Tensor:

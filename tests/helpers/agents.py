@@ -8,7 +8,9 @@ import numpy as np
 
 from droq_exp.agent.agent import Agent
 from droq_exp.codebases import Style
+from droq_exp.config.schema import AlgoConfig
 from droq_exp.learner.backend import EAGER, NATIVE
+from droq_exp.learner.spec import LearnerSpec
 
 OBS_DIM, ACT_DIM = 6, 2
 ALGORITHMS: dict[str, dict[str, Any]] = {
@@ -24,32 +26,15 @@ def agent_of(
     seeds: list[int], algorithm: str, style: Style, *, native: bool = False, sizes: tuple[int, int] = (OBS_DIM, ACT_DIM)
 ) -> Agent:
     """Eager or native; ``sizes`` of observation and action."""
-    values: dict[str, Any] = {
-        "name": algorithm,
-        "num_critics": 2,
-        "num_min": 2,
-        "target_mode": "min",
-        "target_passes": 1,
-        "dropout_rate": 0.0,
-        "layer_norm": False,
-        "hidden_sizes": [32, 32],
-        "utd_ratio": 20,
-        "batch_size": 32,
-        "gamma": 0.99,
-        "tau": 0.005,
-        "critic_learning_rate": 3e-4,
-        "actor_learning_rate": 3e-4,
-        "temperature_learning_rate": 3e-4,
-        "target_entropy": -1.0,
-        "learn_temperature": True,
-        "initial_temperature": 1.0,
-    }
+    low, high = np.array([-0.4, -1.0, -1.0], dtype=np.float32), np.array([0.4, 3.0, 1.0], dtype=np.float32)
+    values = {"num_critics": 2, "num_min": 2, "dropout_rate": 0.0, "layer_norm": False, **ALGORITHMS[algorithm]}
+    algo = AlgoConfig(**values, hidden_sizes=[32, 32], batch_size=32, target_entropy=-1.0)
     return Agent(
-        **{**values, **ALGORITHMS[algorithm]},
+        LearnerSpec.of(algo, style, seeds=len(seeds), obs_dim=sizes[0], act_dim=sizes[1], bf16=False),
+        name=algorithm,
         style=style,
         seeds=seeds,
-        obs_dim=sizes[0],
-        action_low=np.array([-0.4, -1.0, -1.0], dtype=np.float32)[: sizes[1]],
-        action_high=np.array([0.4, 3.0, 1.0], dtype=np.float32)[: sizes[1]],
+        action_low=low[: sizes[1]],
+        action_high=high[: sizes[1]],
         backend=NATIVE if native else EAGER,
     )

@@ -112,7 +112,7 @@ def same_weights(first: Path, second: Path) -> bool:
 
 def start(directory: Path, *overrides: str, **environment: str) -> subprocess.Popen[str]:
     """Start the real ``launch.py`` in ``directory``, in a process group of its own."""
-    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "helpers")])
     variables = os.environ | {"PYTHONPATH": paths, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"} | environment
     return subprocess.Popen(
         [sys.executable, str(ROOT / "launch.py"), *SMALL, *overrides],

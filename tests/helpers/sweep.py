@@ -46,7 +46,7 @@ class Sweep:
 
     def start(self, *overrides: str, multirun: bool = True) -> subprocess.Popen[str]:
         """Start a command in a process group of its own."""
-        paths = os.pathsep.join(str(ROOT / path) for path in (".", "tests"))
+        paths = os.pathsep.join(str(ROOT / path) for path in (".", "tests/helpers"))
         process = subprocess.Popen(
             [sys.executable, str(ROOT / "launch.py"), *(["-m"] if multirun else []), *TINY, *self.hardware, *overrides],
             cwd=self.directory,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -41,8 +41,12 @@ from reference.records import Batch, CriticDraws, PolicyDraws, PolicyRecord, Set
 from reference.slow_learner import SlowLearner
 from torch import Tensor
 
+from droq_exp.codebases import RedqStyle
+from droq_exp.config.schema import AlgoConfig
 from droq_exp.learner.backend import COMPILED, EAGER, NATIVE, Backend
 from droq_exp.learner.learner import Learner
+from droq_exp.learner.spec import LearnerSpec
+from droq_exp.learner.state import LearnerState, with_alpha
 
 SEEDS = [3, 8]
 STEPS = 4
@@ -188,6 +192,37 @@ def test_fixed_temperature(style: str) -> None:
     before = comparison.learners[0].state.log_alpha.clone()
     comparison.step()
     assert all(torch.equal(learner.state.log_alpha, before) for learner in comparison.learners)
+
+
+@pytest.mark.parametrize(("style", "delay"), [("redq", 20), ("redq", 7), ("redq", 1), ("ku", 20)])
+def test_the_first_alpha_until_the_first_policy_update_has_ended(style: str, delay: int) -> None:
+    """It is neither the temperature that log_alpha gives before, nor stays afterwards."""
+    settings = replace(settings_of(SAC, style, policy_update_delay=delay), first_alpha=0.2)
+    comparison = Comparison(SAC, settings, FLOAT64)
+    for slow, *tensors in zip(comparison.slows, *(learner.state.alpha for learner in comparison.learners), strict=True):
+        slow.temperature_was_stepped = False
+        for alpha in tensors:
+            alpha.fill_(0.2)
+    for _ in range(2):
+        comparison.step()
+    for learner in comparison.learners:
+        assert torch.equal(learner.state.alpha, learner.state.log_alpha.exp())
+
+
+def test_the_first_alpha_gives_way_to_a_temperature_set_by_hand() -> None:
+    def spec(**changes: Any) -> LearnerSpec:
+        values = {"num_critics": 2, "num_min": 2, "dropout_rate": 0.0, "layer_norm": False, "target_entropy": -1.0}
+        algo = AlgoConfig(**{**values, **changes})
+        return LearnerSpec.of(algo, RedqStyle(), seeds=1, obs_dim=3, act_dim=1, bf16=False)
+
+    def alpha(spec: LearnerSpec) -> float:
+        return LearnerState.initial(spec, [0], torch.device("cpu")).alpha.item()
+
+    assert alpha(spec()) == pytest.approx(0.2)
+    assert alpha(spec(initial_temperature=0.5)) == pytest.approx(0.5)
+    assert alpha(spec(learn_temperature=False)) == 1.0
+    older = {"log_alpha": torch.tensor([-0.75])}
+    assert torch.equal(with_alpha(older)["alpha"], older["log_alpha"].exp())
 
 
 @pytest.mark.parametrize("rate", [0.0001, 0.5])

@@ -212,7 +212,7 @@ def test_an_exception_is_in_log_and_status_and_its_line_on_the_terminal(
     status = status_of(run)
     assert (status["state"], status["step"]) == ("failed", 7)
     assert status["error"]["summary"] == "ArithmeticError: critic_loss is nan at step 7"
-    assert "test_run.py" in status["error"]["traceback"]
+    assert "test_directory.py" in status["error"]["traceback"]
     log = (run.directory / "train.log").read_text()
     assert "Traceback (most recent call last)" in log
     assert "failed at step 7: ArithmeticError" in log

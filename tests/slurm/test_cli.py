@@ -12,7 +12,7 @@ from sweep import ROOT, SECONDS, Sweep, slurm, until
 
 
 def _droq_exp(sweep: Sweep, *arguments: str) -> subprocess.CompletedProcess[str]:
-    paths = os.pathsep.join(str(ROOT / path) for path in (".", "tests", "tests/slurm"))
+    paths = os.pathsep.join(str(ROOT / path) for path in (".", "tests/helpers"))
     return subprocess.run(
         [sys.executable, "-c", "from droq_exp.cli.app import main; main()", *arguments],
         cwd=sweep.directory,

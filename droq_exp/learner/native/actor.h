@@ -26,7 +26,7 @@ struct PrepareCall {
   Geometry actor;
   int64_t seeds, updates, batch, obs_dim, act_dim;
   double gamma;
-  const void *params, *log_alpha;     // [S, n], [S, 1]
+  const void *params, *alpha;         // [S, n], [S, 1]
   const void *rows, *noise;           // [S, U, B, row], [S, U, B, act]
   const void* action_map;             // [2, act]
   void *inputs, *next_inputs;         // [S, U, B, obs + act]
@@ -43,6 +43,7 @@ struct PolicyCall {
   double target_entropy;
   void *params, *moment1, *moment2;                         // [S, n]
   void *log_alpha, *log_alpha_moment1, *log_alpha_moment2;  // [S, 1]
+  void* alpha;                                              // [S, 1], exp(log_alpha) but before the first update
   void* sums;                                               // [S, 4], policy loss, temperature loss, entropy, count
   const void* critic;                                       // [S, n]
   const void *obs, *noise;                                  // [S, B, obs], [S, B, act]
@@ -139,7 +140,7 @@ class Prepare {
     const T *noise = at<T>(c.noise, s * c.noise_stride + first * act), *scale = at<T>(c.action_map, 0),
             *offset = scale + act;
     sample(output, noise, count, act, action, log_prob, log_prob + B);
-    const T alpha = std::exp(*at<T>(c.log_alpha, s));
+    const T alpha = *at<T>(c.alpha, s);
     T *input = at<T>(c.inputs, out * (obs + act)), *next = at<T>(c.next_inputs, out * (obs + act));
     for (int b = 0; b < count; b++, row += row_size, input += obs + act, next += obs + act) {
       std::copy(row, row + obs + act, input);
@@ -215,7 +216,7 @@ class PolicyUpdate {
       *share_of = gradient + int64_t(count) * act, *log_prob = share_of + int64_t(count) * act;
     const T *seen = at<T>(c.obs, s * c.obs_stride + int64_t(from) * obs),
             *noise = at<T>(c.noise, s * c.noise_stride + int64_t(from) * act);
-    const T *scale = at<T>(c.action_map, 0), *offset = scale + act, alpha = std::exp(*at<T>(c.log_alpha, s));
+    const T *scale = at<T>(c.action_map, 0), *offset = scale + act, alpha = *at<T>(c.alpha, s);
     T *total = sums(s, part), *bias_sum = total + 4 * actor.columns, *loss = bias_sum + 2 * act,
       *log_prob_sum = loss + 1;
     std::fill(total, total + sums_size(), T(0));
@@ -316,9 +317,11 @@ class PolicyUpdate {
     const T log_prob = loss[1] / B, gradient = -(log_prob + T(c.target_entropy));
     T *log_alpha = at<T>(c.log_alpha, s), *sum = at<T>(c.sums, 4 * s);
     sum[0] += loss[0] / B, sum[1] += *log_alpha * gradient, sum[2] -= log_prob, sum[3] += 1;
-    if (c.learn_temperature)
+    if (c.learn_temperature) {
       adam<false>(log_alpha, at<T>(c.log_alpha_moment1, s), at<T>(c.log_alpha_moment2, s), 1, &gradient,
                   coefficients[2], coefficients[3]);
+      *at<T>(c.alpha, s) = std::exp(*log_alpha);
+    }
   }
 };
 

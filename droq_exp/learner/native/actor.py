@@ -15,7 +15,7 @@ from droq_exp.learner.spec import LearnerSpec
 OBJECTIVES = {"mean": 0, "min": 1}
 
 _POLICY_COUNTS = ["seeds", "batch", "obs_dim", "act_dim", "objective", "learn_temperature"]
-_POLICY_STATE = ["params", "moment1", "moment2", "log_alpha", "log_alpha_moment1", "log_alpha_moment2", "sums"]
+_POLICY_STATE = ["params", "moment1", "moment2", "log_alpha", "log_alpha_moment1", "log_alpha_moment2", "alpha", "sums"]
 
 
 class PrepareCall(ctypes.Structure):
@@ -25,7 +25,7 @@ class PrepareCall(ctypes.Structure):
         ("actor", Geometry),
         *((name, ctypes.c_int64) for name in ["seeds", "updates", "batch", "obs_dim", "act_dim"]),
         ("gamma", ctypes.c_double),
-        *((name, ctypes.c_void_p) for name in ["params", "log_alpha", "rows", "noise", "action_map"]),
+        *((name, ctypes.c_void_p) for name in ["params", "alpha", "rows", "noise", "action_map"]),
         *((name, ctypes.c_void_p) for name in ["inputs", "next_inputs", "reward", "discount"]),
         *((name, ctypes.c_int64) for name in ["rows_stride", "noise_stride"]),
         ("workspace", ctypes.c_void_p),
@@ -69,7 +69,7 @@ class Prepare:
         self._input_dim = spec.obs_dim + spec.act_dim
 
     def __call__(
-        self, actor: Tensor, log_alpha: Tensor, rows: Tensor, noise: Tensor, action_map: Tensor
+        self, actor: Tensor, alpha: Tensor, rows: Tensor, noise: Tensor, action_map: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return what ``updates.prepare`` does."""
         size = rows.shape[:3]
@@ -79,7 +79,7 @@ class Prepare:
         self._native.run(
             {"inputs": inputs, "next_inputs": next_inputs, "reward": reward, "discount": discount},
             {"rows": rows, "noise": noise},
-            {"params": actor, "log_alpha": log_alpha, "action_map": action_map},
+            {"params": actor, "alpha": alpha, "action_map": action_map},
         )
         return inputs, next_inputs, reward, discount
 
@@ -119,6 +119,7 @@ class PolicyUpdate:
         log_alpha: Tensor,
         log_alpha_moment1: Tensor,
         log_alpha_moment2: Tensor,
+        alpha: Tensor,
         sums: Tensor,
         critic: Tensor,
         obs: Tensor,
@@ -127,9 +128,9 @@ class PolicyUpdate:
         coefficients: Tensor,
         keep: KeyedMasks | None,
     ) -> None:
-        """Run one update, in place on the first seven tensors, as ``updates.policy_update`` does."""
+        """Run one update, in place on the first eight tensors, as ``updates.policy_update`` does."""
         self._native.call.first_keep = keep.first if keep else 0
-        state = [actor, moment1, moment2, log_alpha, log_alpha_moment1, log_alpha_moment2, sums]
+        state = [actor, moment1, moment2, log_alpha, log_alpha_moment1, log_alpha_moment2, alpha, sums]
         self._native.run(
             dict(zip(_POLICY_STATE, state, strict=True)),
             {"obs": obs, "noise": noise},

@@ -56,7 +56,7 @@ def _pairs(spec: LearnerSpec) -> Iterator[tuple[str, Tensor, Tensor]]:
     """What the C++ gives and what the definitions do, by name: of the inputs, a critic update, a policy update."""
     rows, action_map, state = _rows(spec), _action_map(spec), _state(spec)
     keyed, masks = (_draws(spec, keyed=keyed) for keyed in (True, False))
-    given = state.actor, state.log_alpha, rows, masks.next_noise * NOISE_SCALE, action_map
+    given = state.actor, state.alpha, rows, masks.next_noise * NOISE_SCALE, action_map
     bulk = updates.prepare(spec, *given)
     names = ("inputs", "next inputs", "rewards", "discounts")
     yield from zip(names, Prepare(spec)(*given), bulk, strict=True)
@@ -65,15 +65,16 @@ def _pairs(spec: LearnerSpec) -> Iterator[tuple[str, Tensor, Tensor]]:
     yield from _critic_pairs(spec, state, bulk, coefficients[:1], keyed, masks)
     obs, noise = rows[:, 0, :, : spec.obs_dim].contiguous(), masks.policy_noise[:, 0] * NOISE_SCALE
     changed = _copies(state.actor, state.actor_moment1, state.actor_moment2)
-    changed += _copies(state.log_alpha, state.log_alpha_moment1, state.log_alpha_moment2, state.policy_sums)
+    changed += _copies(state.log_alpha, state.log_alpha_moment1, state.log_alpha_moment2)
+    changed += _copies(state.alpha, state.policy_sums)
     native: Any = PolicyUpdate(spec)
     native(*changed, state.critic, obs, noise, action_map, coefficients, keyed.policy_keep)
     kept = updates.policy_masks(_first(masks.policy_keep), spec)
     gradient, loss, log_prob = _gradient(
-        losses.policy_loss, state.actor, state.critic, state.log_alpha, obs, noise, action_map, kept, spec
+        losses.policy_loss, state.actor, state.critic, state.alpha, obs, noise, action_map, kept, spec
     )
     yield "policy gradients", changed[1] / (1 - BETA1), gradient
-    yield "policy losses", changed[6][:, 0], loss
+    yield "policy losses", changed[7][:, 0], loss
     if spec.learn_temperature:
         yield "temperature gradients", changed[4] / (1 - BETA1), losses.temperature_gradient(log_prob, spec)
 

@@ -54,6 +54,7 @@ def spec_of(algorithm: Algorithm, settings: Settings, seeds: int, dtype: torch.d
         temperature_learning_rate=settings.temperature_learning_rate,
         target_entropy=settings.target_entropy,
         learn_temperature=settings.learn_temperature,
+        first_alpha=settings.first_alpha,
         dtype=dtype,
     )
 
@@ -111,6 +112,7 @@ class FlatView:
             "critic_target": flat_of([dict(c.named_parameters()) for c in slow.targets], self.critic_shapes),
             "actor": flat_of([dict(slow.actor.named_parameters())], self.actor_shapes),
             "log_alpha": slow.log_alpha.detach().reshape(1).clone(),
+            "alpha": slow.alpha().detach().reshape(1).clone(),
             **{f"{name}_moment1": value for name, value in first.items()},
             **{f"{name}_moment2": value for name, value in second.items()},
         }

@@ -111,6 +111,7 @@ def used_learner(settings: Settings, seed: int, *, saturated: bool) -> SlowLearn
                     values = values / 2
                 p.copy_(values)
         learner.log_alpha.fill_(-0.75)
+    learner.temperature_was_stepped = True
     counts = [(learner.actor_optimizer, 41), (learner.temperature_optimizer, 41)]
     counts += [(o, 820) for o in learner.critic_optimizers]
     for optimizer, count in counts:

@@ -31,6 +31,7 @@ class Settings:
     actor_learning_rate: float = 3e-4
     temperature_learning_rate: float = 3e-4
     learn_temperature: bool = True
+    first_alpha: float | None = None  # of all updates before the first temperature step; None: exp(log_alpha)
     policy_update_delay: int = 20  # redq only
 
 

@@ -25,6 +25,7 @@ class SlowLearner:
         self.critics = [Critic(*sizes, s.dropout_rate, s.layer_norm).to(dtype) for _ in range(s.num_critics)]
         self.targets = [Critic(*sizes, s.dropout_rate, s.layer_norm).to(dtype) for _ in range(s.num_critics)]
         self.log_alpha = torch.zeros((), dtype=dtype, requires_grad=True)
+        self.temperature_was_stepped = False
         self.actor_optimizer = torch.optim.Adam(self.actor.parameters(), lr=s.actor_learning_rate)
         self.critic_optimizers = [torch.optim.Adam(c.parameters(), lr=s.critic_learning_rate) for c in self.critics]
         self.temperature_optimizer = torch.optim.Adam([self.log_alpha], lr=s.temperature_learning_rate)
@@ -107,7 +108,7 @@ class SlowLearner:
                 value = (weights * passes).sum(dim=0)
             else:
                 raise ValueError(self.settings.target_mode)
-            value = value - self.log_alpha.exp() * log_prob
+            value = value - self.alpha() * log_prob
             return batch.reward + self.settings.gamma * (1.0 - batch.terminated) * value
 
     def critic_loss(self, q: Tensor, target: Tensor) -> Tensor:
@@ -119,6 +120,12 @@ class SlowLearner:
         if self.settings.style == "ku" and len(q) == 2 and self.settings.dropout_rate == 0.0:
             return torch.minimum(q[0], q[1])
         return q.mean(dim=0)  # N = 1: Q1; N = 2: (Q1 + Q2) / 2
+
+    def alpha(self) -> Tensor:
+        """The temperature: a constant until it is stepped for the first time, whatever log_alpha is."""
+        if self.settings.first_alpha is not None and not self.temperature_was_stepped:
+            return torch.full_like(self.log_alpha, self.settings.first_alpha)
+        return self.log_alpha.exp()
 
     def temperature_loss(self, log_prob: Tensor) -> Tensor:
         return -self.log_alpha * (log_prob + self.settings.target_entropy).detach().mean()
@@ -149,7 +156,7 @@ class SlowLearner:
                 for i, critic in enumerate(self.critics)
             ]
         )
-        alpha = self.log_alpha.exp().detach()
+        alpha = self.alpha().detach()
         loss = (alpha * log_prob - self.policy_value(q)).mean()
         gradients = list(torch.autograd.grad(loss, list(self.actor.parameters())))
         temperature_loss = self.temperature_loss(log_prob)
@@ -170,6 +177,7 @@ class SlowLearner:
     def temperature_step(self, record: PolicyRecord) -> None:
         if self.settings.learn_temperature:
             _step([self.log_alpha], [record.temperature_gradient], self.temperature_optimizer)
+            self.temperature_was_stepped = True
 
     def polyak(self) -> None:
         tau = self.settings.tau
