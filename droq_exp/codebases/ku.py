@@ -34,9 +34,12 @@ class KuStyle:
         return start_steps
 
     @staticmethod
-    def first_update_step(start_steps: int) -> int:
-        """Environment step (from 1) after which the first updates run: ``steps >= start_steps``."""
-        return max(start_steps, 1)
+    def first_update_step(start_steps: int, batch_size: int) -> int:
+        """Environment step (from 1) after which the first updates run: ``steps >= start_steps``.
+
+        The original waits too until ``len(memory) > batch_size``.
+        """
+        return max(start_steps, batch_size + 1)
 
     @staticmethod
     def action_map(low: np.ndarray, high: np.ndarray) -> np.ndarray:

@@ -38,7 +38,7 @@ class RedqStyle:
         return start_steps + 1
 
     @staticmethod
-    def first_update_step(start_steps: int) -> int:
+    def first_update_step(start_steps: int, batch_size: int) -> int:
         """Environment step (from 1) after which the first updates run: ``len(replay) > start_steps``."""
         return start_steps + 1
 

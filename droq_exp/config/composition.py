@@ -101,7 +101,11 @@ def _compose_run(parsed: list[Override]) -> tuple[Config, Config]:
     recipe_lines = [item for item in chosen if item.is_hydra_override() or item.key_or_group in RECIPE_GROUPS]
     if config.env.name == "gym":
         recipe_lines += [item for item in parsed if item.key_or_group == "env.id"]
-    return config, _checked(_compose(recipe_lines))
+    recipe = _checked(_compose(recipe_lines))
+    if config.env.id != recipe.env.id:
+        problem = f"{config.env.name} is {recipe.env.id}; another task is chosen by env=gym env.id={config.env.id}"
+        raise ConfigError("env.id", problem)
+    return config, recipe
 
 
 def _refuse_sweeps(parsed: Sequence[Override]) -> None:

@@ -123,7 +123,7 @@ class TrainingLoop:
         """Train until the last step, until every member has failed, or until a signal arrives."""
         total, start = self._config.training.total_steps, self._config.training.start_steps
         random_steps = self._agent.style.random_steps(start)
-        first_update = self._agent.style.first_update_step(start)
+        first_update = self._agent.style.first_update_step(start, self._agent.spec.batch_size)
         while self.step < total and stop.received is None and any(member.active for member in self._members):
             self.step += 1
             with self._stopwatch("env"):

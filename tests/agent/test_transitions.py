@@ -86,7 +86,9 @@ def test_gymnasiums_default_vector_makes_transitions_that_cross_resets() -> None
     assert transitions[6].tolist() == [0, 6, 0, 0, 1, 0, 0]  # from one episode's end to the next one's start, reward 0
 
 
-@pytest.mark.parametrize(("codebase", "random_steps", "first_update"), [("redq", 11, 11), ("ku", 10, 10)])
+@pytest.mark.parametrize(
+    ("codebase", "random_steps", "first_update"), [("redq", 11, 11), ("ku", 10, 17)]
+)  # a minibatch has 16
 def test_where_random_actions_end_and_updates_begin(
     stored: Stored, codebase: str, random_steps: int, first_update: int
 ) -> None:
@@ -100,11 +102,13 @@ def test_where_random_actions_end_and_updates_begin(
     assert updates == [2.0 * max(0, step - first_update + 1) for step in range(1, 21)]
 
 
-@pytest.mark.parametrize("codebase", ["redq", "ku"])
-def test_without_a_start_phase_the_first_transition_is_learnt_from(codebase: str) -> None:
+@pytest.mark.parametrize(("codebase", "updates"), [("redq", [2, 4, 6]), ("ku", [0, 2, 4])])
+def test_without_a_start_phase_updates_begin_at_once_or_with_more_than_a_minibatch(
+    codebase: str, updates: list[int]
+) -> None:
     run = [*COUNTING[:2], f"codebase={codebase}", "training.start_steps=0", "training.total_steps=3"]
-    assert train(*run, "eval.interval=1", "eval.episodes=1", "bias.enabled=false") == 0
-    assert [float(row["updates"]) for row in rows(only_run(), "train")] == [2, 4, 6]
+    assert train(*run, "algo.batch_size=1", "eval.interval=1", "eval.episodes=1", "bias.enabled=false") == 0
+    assert [float(row["updates"]) for row in rows(only_run(), "train")] == updates
 
 
 def test_evaluation_has_environments_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,6 +31,7 @@ UNKNOWN_NAMES = [
     ("+experiment=smok", "experiment", "smoke", "smoke"),
     ("debug=defualt", "debug", "default", "default"),
     ("env.id=Hoper-v5", "env.id", "continuous actions", "Hopper-v5"),
+    ("env.id=Pendulum-v1", "env.id", "hopper is Hopper-v5; another task is chosen by env=gym env.id=Pendulum-v1", None),
     ("env.id=no_module:Task-v0", "env.id", "not registered", None),
     ("env.kwargs.reset_noise_scal=1", "env.kwargs.reset_noise_scal", "frame_skip", "reset_noise_scale"),
     ("algo.target_mode=avg", "algo.target_mode", "min, ave, rem", "ave"),
