@@ -76,6 +76,9 @@ def _parser() -> argparse.ArgumentParser:
         choices=["all", "config", "defaults", "defaults-tree", "plugins", "searchpath"],
         help="Hydra's account of how it composes",
     )
+    parser.add_argument(
+        "--trust", action="append", default=[], metavar="PACKAGE", help="build what this package has (SECURITY.md)"
+    )
     parser.add_argument("--hydra-help", action="store_true", help="Hydra's own help")
     parser.add_argument("--version", action="version", version=f"droq_exp {__version__}", help="this project's version")
     return parser
@@ -83,8 +86,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(args: argparse.Namespace) -> None:
     from droq_exp.config import compose, compose_sweep, plain
+    from droq_exp.config.targets import trust
     from droq_exp.learner.native import early_build
 
+    trust(args.trust)
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # where a user's own tasks and targets are, however training is started
     if args.multirun and (args.cfg or args.info):
         refuse("--multirun does not go with --cfg or --info; see --help")
     if (args.package or args.resolve) and not args.cfg:

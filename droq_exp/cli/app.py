@@ -29,6 +29,10 @@ ConfigDir = Annotated[
 ]
 RunDirectory = Annotated[Path, typer.Argument(help="of one seed: outputs/.../seed_0", metavar="RUN_DIRECTORY")]
 PlaySeed = Annotated[int, typer.Option(min=0, help="Of the episodes' resets: equal seeds, equal episodes.")]
+Trust = Annotated[
+    list[str] | None,
+    typer.Option("--trust", help="Build and import what this package has.", metavar="PACKAGE"),
+]
 Stochastic = Annotated[bool, typer.Option("--stochastic", help="Sample the policy's actions, not their mode.")]
 
 
@@ -106,10 +110,12 @@ def status(
 
 
 @app.command()
-def retry(directory: Directory) -> None:
+def retry(directory: Directory, trust: Trust = None) -> None:
     """Run again what failed, was interrupted or vanished below a directory, from its checkpoint, and nothing else."""
     from droq_exp.cli.retry import retry as retry_runs
+    from droq_exp.config.targets import trust as trust_packages
 
+    trust_packages(trust or [])
     retry_runs(directory)
 
 
@@ -149,10 +155,13 @@ def evaluate(
     seed: PlaySeed = 0,
     stochastic: Stochastic = False,
     output: Annotated[Path | None, typer.Option(help="Write the JSON there too.", metavar="FILE")] = None,
+    trust: Trust = None,
 ) -> None:
     """Evaluate a run's stored weights anew, on fresh seeded episodes; prints JSON. The run is left as it is."""
     from droq_exp.cli.evaluate import evaluate as evaluate_run
+    from droq_exp.config.targets import trust as trust_packages
 
+    trust_packages(trust or [])
     evaluate_run(run_directory, episodes, seed, stochastic, output)
 
 
@@ -168,11 +177,14 @@ def play(
     height: Annotated[int | None, typer.Option(min=16, max=4096, help="Likewise.")] = None,
     fps: Annotated[float | None, typer.Option(min=1, max=1000, help="Of the video; default: real time.")] = None,
     camera: Annotated[str | None, typer.Option(help="Name or number of a camera, of MuJoCo's tasks.")] = None,
+    trust: Trust = None,
 ) -> None:
     """Play a run's policy: return and length of each episode, as a video or in a window where asked."""
     from droq_exp.cli.play import Picture
     from droq_exp.cli.play import play as play_run
+    from droq_exp.config.targets import trust as trust_packages
 
+    trust_packages(trust or [])
     play_run(run_directory, episodes, seed, stochastic, Picture(video, window, width, height, fps, camera))
 
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from droq_exp.cli.runs import RunView, survey
 from droq_exp.config import Config, ConfigError, compose_points, readable
+from droq_exp.config.targets import check_stored_overrides
 from droq_exp.jobs.queue import QueueUnreachable
 from droq_exp.launch import INTERRUPTED, train_point
 from droq_exp.runs.directory import check_identity
@@ -60,6 +61,7 @@ def _points(runs: Sequence[RunView]) -> list[_Point]:
         else:
             # Where the run is now: the command may have been given elsewhere, and the directories moved since.
             quoted = str(_output_dir(run)).replace("\\", "\\\\").replace("'", "\\'")
+            check_stored_overrides(run.name, run.overrides)
             known.append((run, [*run.overrides, f"output_dir='{quoted}'"]))
     points = []
     for (run, overrides), (config, recipe) in zip(known, compose_points([line for _, line in known]), strict=True):

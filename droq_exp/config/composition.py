@@ -22,6 +22,7 @@ from droq_exp.config.errors import ConfigError, nearest
 from droq_exp.config.files import conf_directory
 from droq_exp.config.keys import OPTIONAL_LOGGERS, check_key
 from droq_exp.config.schema import Config
+from droq_exp.config.targets import check_hydra
 from droq_exp.config.task import dimensions
 from droq_exp.config.validation import to_config
 
@@ -181,6 +182,7 @@ def _compose_lines(overrides: tuple[str, ...]) -> tuple[DictConfig, dict[str, An
         cause = error.__cause__ or error
         key = getattr(cause, "full_key", None) or "configuration"
         raise ConfigError(key, str(cause).partition("full_key:")[0].partition("Config search path:")[0]) from error
+    check_hydra(OmegaConf.to_container(composed.hydra, resolve=False))
     chosen = composed.hydra.runtime.choices
     for group in ("algo", "env", "codebase"):
         name = OmegaConf.select(composed, f"{group}.name")

@@ -74,7 +74,9 @@ def _make(target: str, name: str, task_id: str, kwargs: dict[str, Any]) -> gymna
 
     _check_arguments(task_id, kwargs)
     try:
-        env = instantiate({"_target_": target, "name": name, "id": task_id, "kwargs": kwargs}, _convert_="all")
+        env = instantiate(
+            {"_target_": target, "name": name, "id": task_id, "kwargs": kwargs}, _convert_="all", _recursive_=False
+        )
         env.reset(seed=0)  # where a wrong value of an argument often shows first
     except Exception as error:
         raise _broken("made", task_id, kwargs, error) from error

@@ -17,9 +17,8 @@ from droq_exp.config.errors import ConfigError, nearest
 from droq_exp.config.keys import CODEBASES, FREE, LAUNCHERS, check_key, is_block, known_keys
 from droq_exp.config.rules import RELATIONS, RULES
 from droq_exp.config.schema import Config
+from droq_exp.config.targets import BUILT_IN, check_free, check_target
 from droq_exp.cpu import has_bf16
-
-TARGET_PACKAGES = ("droq_exp", "gymnasium")
 
 
 class _Form(NamedTuple):
@@ -54,7 +53,7 @@ def to_config(composed: DictConfig) -> Config:
 
     Raises:
         ConfigError: an unknown or missing key, a wrong type, a value that its rule does not allow, a ``_target_``
-            outside the project and Gymnasium, or a device that is not there.
+            that is neither this project's nor trusted, or a device that is not there.
     """
     values = _resolved(composed)
     codebase = values.get("codebase", {}).get("name")
@@ -66,7 +65,7 @@ def to_config(composed: DictConfig) -> Config:
     _check_names(values, "", codebase, launcher)
     config = _build(Config, "", values, known_keys(codebase, launcher))
     _check_values(config)
-    _check_targets(values, "")
+    _check_targets(values)
     _check_device(config)
     return config
 
@@ -142,35 +141,26 @@ def _lookup(config: Config, key: str) -> tuple[bool, Any]:
     return True, node
 
 
-def _check_targets(values: dict[str, Any], prefix: str) -> None:
-    for name, value in values.items():
-        key = f"{prefix}{name}"
-        if key.startswith("env.kwargs.") and str(name).startswith("_"):
-            raise ConfigError(key, "names that start with '_' are Hydra's own, not arguments of a task")
-        if isinstance(value, dict):
-            _check_targets(value, key + ".")
-        elif name == "_target_":
-            _check_target(key, str(value))
+def _check_targets(values: dict[str, Any]) -> None:
+    """Targets at their named places, and nothing like one in what is free."""
+    check_free("env.kwargs", values["env"].get("kwargs", {}))
+    loggers = {f"logger.{name}": block for name, block in values.get("logger", {}).items()}
+    for key, block in {**{name: values[name] for name in ("algo", "env", "codebase")}, **loggers}.items():
+        if isinstance(block, dict) and "_target_" in block:
+            _check_target(f"{key}._target_", str(block["_target_"]))
 
 
 def _check_target(key: str, target: str) -> None:
-    if target.partition(".")[0] not in TARGET_PACKAGES:
-        raise ConfigError(key, f"{target} is not allowed; it must lie within {' or '.join(TARGET_PACKAGES)}")
-    module, _, name = target.rpartition(".")
-    if target in _own_targets():
+    check_target(key, target)
+    if target in BUILT_IN:
         return  # not imported before training: --cfg and the checks stay quick
+    module, _, name = target.rpartition(".")
     try:
         found = hasattr(importlib.import_module(module), name)
     except ImportError:
         found = False
     if not found:
-        raise ConfigError(key, f"there is no {target}", nearest(target, _own_targets()))
-
-
-def _own_targets() -> set[str]:
-    from droq_exp.config import schema
-
-    return {block._target_ for block in vars(schema).values() if isinstance(block, type) and hasattr(block, "_target_")}
+        raise ConfigError(key, f"there is no {target}", nearest(target, BUILT_IN))
 
 
 def _check_device(config: Config) -> None:

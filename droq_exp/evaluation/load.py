@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from torch import Tensor
 from droq_exp.agent.agent import Agent
 from droq_exp.config.errors import ConfigError
 from droq_exp.config.schema import Config, HardwareConfig, LoggerConfig
+from droq_exp.config.targets import check_stored
+from droq_exp.config.targets import trust as trust_packages
 from droq_exp.config.task import dimensions
 from droq_exp.config.validation import to_config
 from droq_exp.evaluation.episodes import Episode, Trajectory, play
@@ -79,13 +81,18 @@ class TrainedRun:
         return Episode(env, derived_seed(seed, Stream.PLAY_ENV, number), rng)
 
 
-def load(directory: Path) -> TrainedRun:
+def load(directory: Path, trust: Iterable[str] = ()) -> TrainedRun:
     """Read the run in ``directory``; nothing is written, and nothing that the files hold is executed.
+
+    Args:
+        directory: of one seed.
+        trust: packages whose targets and tasks may be built, beside this project's own (SECURITY.md).
 
     Raises:
         ConfigError: its config.yaml is missing, damaged or no run's, or its task cannot be made here.
         CheckpointError: its weights are missing, damaged, or not those of its configuration.
     """
+    trust_packages(trust)
     config = read_config(directory)
     dimensions(config.env)  # refuses in one line what cannot be made
     (env,) = make_environments(config, 1)
@@ -117,6 +124,7 @@ def read_config(directory: Path) -> Config:
         raise ConfigError(str(path), f"is damaged: {error}") from error
     if not isinstance(values, dict) or not {"algo", "env", "codebase", "seed"} <= values.keys():
         raise ConfigError(str(path), "is not the configuration of a run")
+    check_stored(str(path), values)
     kept = {key: value for key, value in values.items() if key not in NOT_CONFIGURATION}
     # Where it was trained, and what it logged to, may not be here.
     config = to_config(OmegaConf.create({**kept, "hardware": {}, "logger": {}}))

@@ -23,7 +23,7 @@ class Loggers:
             for block in (config.csv, config.tensorboard, config.wandb):
                 if block is not None:
                     # In two steps: instantiate() would turn the dataclass ``info`` into a configuration node.
-                    self._loggers.append(instantiate(asdict(block), _partial_=True)(info=info))
+                    self._loggers.append(instantiate(asdict(block), _partial_=True, _recursive_=False)(info=info))
         except BaseException:
             self.close("failed")
             raise

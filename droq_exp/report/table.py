@@ -77,12 +77,12 @@ class Table:
         return [[column.text(value) for column, value in zip(self.columns, row, strict=True)] for row in self.rows]
 
     def to_csv(self) -> str:
-        """All digits, nothing where a value is not known."""
+        """All digits, nothing where a value is not known; no text that a spreadsheet takes for a formula."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow([column.name for column in self.columns])
         for row in self.rows:
-            writer.writerow(["" if isinstance(value, float) and not math.isfinite(value) else value for value in row])
+            writer.writerow([_csv_cell(value) for value in row])
         return text.getvalue()
 
     def to_markdown(self) -> str:
@@ -118,3 +118,9 @@ def _markdown_text(text: str) -> str:
 
 def _latex_row(cells: list[str]) -> str:
     return " & ".join(" ".join(cell.split()).translate(LATEX) for cell in cells) + r" \\"
+
+
+def _csv_cell(value: Value) -> Value:
+    if isinstance(value, float) and not math.isfinite(value):
+        return ""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value

@@ -69,7 +69,7 @@ def learner_spec(config: Config) -> LearnerSpec:
     obs_dim, act_dim = dimensions(config.env)
     return LearnerSpec.of(
         config.algo,
-        instantiate({**asdict(config.codebase), "_convert_": "all"}),
+        instantiate({**asdict(config.codebase), "_convert_": "all", "_recursive_": False}),
         seeds=len(config.seeds),
         obs_dim=obs_dim,
         act_dim=act_dim,

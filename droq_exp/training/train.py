@@ -200,4 +200,4 @@ def _close(member: Member, stop: StopSignal) -> None:
 
 def _builder(block: Any) -> Callable[..., Any]:
     """Instantiate a block's ``_target_`` as a partial: Hydra would turn objects passed to it into configs."""
-    return instantiate({**asdict(block), "_partial_": True}, _convert_="all")
+    return instantiate({**asdict(block), "_partial_": True}, _convert_="all", _recursive_=False)

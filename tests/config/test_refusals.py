@@ -36,7 +36,12 @@ UNKNOWN_NAMES = [
     ("env.kwargs.reset_noise_scal=1", "env.kwargs.reset_noise_scal", "frame_skip", "reset_noise_scale"),
     ("algo.target_mode=avg", "algo.target_mode", "min, ave, rem", "ave"),
     ("logger=wandb logger.wandb.mode=onlin", "logger.wandb.mode", "offline", "online"),
-    ("algo._target_=droq_exp.agent.Agnt", "algo._target_", "no droq_exp.agent.Agnt", "droq_exp.agent.Agent"),
+    (
+        "algo._target_=droq_exp.agent.Agnt",
+        "algo._target_",
+        "droq_exp.agent.Agnt is not one of this project",
+        "droq_exp.agent.Agent",
+    ),
 ]
 
 WRONG_VALUES = [
@@ -72,7 +77,7 @@ WRONG_VALUES = [
     ("algo.layer_norm=3", "algo.layer_norm", "true or false"),
     ("algo.layer_norm=yes", "algo.layer_norm", "true or false"),
     ("algo.name=mine", "algo.name", "algo=<choice>"),
-    ("algo._target_=os.system", "algo._target_", "droq_exp or gymnasium"),
+    ("algo._target_=os.system", "algo._target_", "not one of this project"),
     ("env.kwargs={_target_: os.system}", "env.kwargs._target_", "'_'"),
     ("env.kwargs=[1]", "env.kwargs", "env.kwargs.<name>=<value>"),
     ("env.kwargs.xml_file=nowhere.xml", "env.kwargs", "nowhere.xml does not exist"),

@@ -124,8 +124,8 @@ def _change(copy: Path, group: str, **values: object) -> None:
     ("group", "key", "value", "words"),
     [
         ("env", "id", "Walker2d-v55", "env.id: .*did you mean Walker2d-v5"),
-        ("env", "id", "no_such_package:Task-v0", "env.id: no_such_package:Task-v0 is not registered"),
-        ("env", "_target_", "os.system", "env._target_: os.system is not allowed"),
+        ("env", "id", "no_such_package:Task-v0", "env.id: no_such_package:Task-v0 imports no_such_package; --trust"),
+        ("env", "_target_", "os.system", "env._target_: os.system is not one of this project"),
         ("algo", "gama", 1, "algo.gama: unknown key.*did you mean algo.gamma"),
     ],
 )

@@ -50,7 +50,8 @@ class Sweep:
         process = subprocess.Popen(
             [sys.executable, str(ROOT / "launch.py"), *(["-m"] if multirun else []), *TINY, *self.hardware, *overrides],
             cwd=self.directory,
-            env=os.environ | {"PYTHONPATH": paths, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
+            env=os.environ
+            | {"PYTHONPATH": paths, "DROQ_EXP_TRUST": "gated_env", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -1,0 +1,135 @@
+"""What a configuration may have built: the targets of this project, and those of packages that the user trusts.
+
+A package's name is no boundary by itself: a function within Gymnasium imports whatever its argument names. So targets
+are listed one by one. They stand at named places only and are never built recursively; anything like a target
+elsewhere is refused, in lists too.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from droq_exp.config.errors import ConfigError, nearest
+
+VARIABLE = "DROQ_EXP_TRUST"
+BUILT_IN = (
+    "droq_exp.agent.Agent",
+    "droq_exp.envs.make_env",
+    "droq_exp.codebases.redq.RedqStyle",
+    "droq_exp.codebases.ku.KuStyle",
+    "droq_exp.loggers.csv.CsvLogger",
+    "droq_exp.loggers.tensorboard.TensorBoardLogger",
+    "droq_exp.loggers.wandb.WandbLogger",
+)
+RENAMED = {  # as older versions wrote them into run directories
+    "droq_exp.styles.redq.RedqStyle": "droq_exp.codebases.redq.RedqStyle",
+    "droq_exp.styles.ku.KuStyle": "droq_exp.codebases.ku.KuStyle",
+}
+HYDRAS_OWN = ("_target_", "_args_", "_partial_", "_recursive_", "_convert_")
+LAUNCHERS = (
+    "hydra_plugins.droq_exp_launcher.launcher.DroqExpLauncher",
+    "hydra._internal.core_plugins.basic_launcher.BasicLauncher",
+)
+SWEEPERS = ("hydra_plugins.droq_exp_sweeper.sweeper.DroqExpSweeper",)
+
+
+def current_target(name: str) -> str:
+    """The name that a target has now."""
+    return RENAMED.get(name, name)
+
+
+def trust(packages: Iterable[str]) -> None:
+    """Trust packages, or keys such as ``hardware.setup``, in this process and in those that it starts."""
+    os.environ[VARIABLE] = ",".join(dict.fromkeys([*trusted(), *packages]))
+
+
+def trusted() -> list[str]:
+    """What the user trusts by name, as ``--trust`` and DROQ_EXP_TRUST (names with commas between them) say."""
+    return [name for name in os.environ.get(VARIABLE, "").split(",") if name]
+
+
+def is_trusted(name: str) -> bool:
+    """Whether a module, or what is in it, lies within a package that is trusted."""
+    return any(name == package or name.startswith(f"{package}.") for package in trusted())
+
+
+def check_target(key: str, target: str) -> None:
+    """Raise ConfigError unless ``target`` may be built: one of this project's, or one that is trusted."""
+    if target not in BUILT_IN and not is_trusted(target):
+        package = target.partition(".")[0]
+        problem = f"{target} is not one of this project's; --trust {package} builds what {package} has"
+        raise ConfigError(key, problem, nearest(target, BUILT_IN))
+
+
+def check_free(key: str, value: Any) -> None:
+    """Raise ConfigError where something within ``value`` looks like what Hydra would build."""
+    for place, name in _names(key, value):
+        if name in HYDRAS_OWN or name.startswith("_"):
+            raise ConfigError(place, "names that start with '_' are Hydra's own, and nothing is built here")
+
+
+def check_stored(source: str, values: dict[str, Any]) -> None:
+    """Raise ConfigError where a stored configuration names what must be trusted before it is imported.
+
+    Args:
+        source: the file that the line names.
+        values: the configuration; renamed targets are brought up to date in place.
+    """
+    for group in ("algo", "env", "codebase"):
+        block = values.get(group)
+        if isinstance(block, dict) and isinstance(block.get("_target_"), str):
+            block["_target_"] = current_target(block["_target_"])
+            check_target(f"{source}: {group}._target_", block["_target_"])
+    env = values.get("env")
+    if isinstance(env, dict):
+        check_task(f"{source}: env.id", str(env.get("id", "")))
+
+
+def check_task(key: str, task: str) -> None:
+    """Raise ConfigError where the id of a task names a module that is not trusted: making the task would import it."""
+    module, colon, _ = task.rpartition(":")
+    if colon and not is_trusted(module):
+        raise ConfigError(key, f"{task} imports {module}; --trust {module.partition('.')[0]} allows that")
+
+
+def check_stored_overrides(source: str, lines: Iterable[str]) -> None:
+    """Raise ConfigError where stored overrides, given again, would run what nobody has typed or trusted now."""
+    for line in lines:
+        key, _, value = line.lstrip("+~").partition("=")
+        value = value.strip("'\"").replace("\\:", ":")
+        if key.endswith("_target_"):
+            check_target(f"{source}: {key}", current_target(value))
+        elif key == "env.id":
+            check_task(f"{source}: {key}", value)
+        elif key in ("hydra.searchpath", "hardware.setup") and value not in ("[]", "null") and not is_trusted(key):
+            raise ConfigError(f"{source}: {key}", f"{value} is not repeated unasked; --trust {key} allows it")
+
+
+def check_hydra(settings: Any) -> None:
+    """Raise ConfigError where ``hydra.*``, in an experiment's file say, would have Hydra itself build or set something.
+
+    Args:
+        settings: the ``hydra`` node as a plain container.
+    """
+    logging = {"version": 1, "root": None, "disable_existing_loggers": False}
+    expected = {"job_logging": logging, "hydra_logging": logging}
+    wrong = [name for name, value in expected.items() if settings[name] != value]
+    wrong += ["callbacks"] * bool(settings["callbacks"])
+    wrong += [f"job.{name}" for name in ("env_set", "env_copy") if settings["job"][name]]
+    wrong += ["launcher"] * (settings["launcher"]["_target_"] not in LAUNCHERS)
+    wrong += ["sweeper"] * (settings["sweeper"]["_target_"] not in SWEEPERS)
+    for name in wrong:
+        raise ConfigError(f"hydra.{name}", "is fixed; of Hydra's settings a file may give hydra.sweeper.params alone")
+
+
+def _names(key: str, value: Any) -> Iterator[tuple[str, str]]:
+    """The names of all mappings within ``value`` with the place of each."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield f"{key}.{name}", str(name)
+            yield from _names(f"{key}.{name}", inner)
+    elif isinstance(value, list | tuple):
+        for number, inner in enumerate(value):
+            yield from _names(f"{key}[{number}]", inner)

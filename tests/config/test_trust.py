@@ -1,0 +1,187 @@
+"""Attempts to have something executed by a configuration, an experiment's file, a run directory, a checkpoint."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from run_files import ENVIRONMENT, PROGRAM
+
+from droq_exp.config import ConfigError, compose
+from droq_exp.config.targets import VARIABLE, check_stored_overrides, trust, trusted
+from droq_exp.report.table import Column, Table
+
+ROOT = Path(__file__).resolve().parents[2]
+TOUCH = {"_target_": "subprocess.run", "args": ["touch", "executed"]}
+RUN = ("debug=default", "algo=sac", "env=inverted_pendulum", "hardware=cpu", "hardware.threads=1")
+SHORT = ("training.total_steps=20", "training.start_steps=10", "eval.interval=20", "bias.enabled=false")
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty directory with a module that must not be imported; whatever is executed leaves a file there."""
+    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "evil.py").write_text("open('executed', 'w').close()\n")
+    return tmp_path
+
+
+def refused(command: list[str]) -> str:
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=300, check=False)
+    assert not Path("executed").exists(), done.stderr
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    return done.stderr
+
+
+# Command line and experiment files
+
+
+@pytest.mark.parametrize(
+    "kwargs",
+    [
+        "{xml_file: {_target_: subprocess.run, args: [touch, executed]}}",
+        "{xml_file: [{_target_: subprocess.run, args: [touch, executed]}]}",
+        "{xml_file: [[{a: {_target_: subprocess.run}}]]}",
+        "{_target_: subprocess.run}",
+        "{a: {_args_: [1]}}",
+        "{a: [{_partial_: true}]}",
+    ],
+)
+def test_nothing_is_built_of_the_arguments_of_a_task(kwargs: str) -> None:
+    with pytest.raises(ConfigError, match="Hydra's own") as refusal:
+        compose([f"+env.kwargs={kwargs}"])
+    assert refusal.value.key.startswith("env.kwargs")
+    assert not Path("executed").exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "target"),
+    [
+        ("env", "gymnasium.envs.registration.load_env_creator"),
+        ("env", "gymnasium.make"),
+        ("algo", "evil.Agent"),
+        ("codebase", "droq_exp.runs.files.discard"),
+        ("logger.csv", "os.system"),
+    ],
+)
+def test_a_prefix_is_no_boundary(key: str, target: str) -> None:
+    with pytest.raises(ConfigError, match="not one of this project's; --trust") as refusal:
+        compose([f"{key}._target_={target}"])
+    assert refusal.value.key == f"{key}._target_"
+    assert not Path("executed").exists()
+
+
+HYDRA: list[dict[str, Any]] = [
+    {"callbacks": {"mine": {"_target_": "evil.Callback"}}},
+    {"job_logging": {"handlers": {"x": {"()": "subprocess.run", "args": ["touch", "executed"]}}}},
+    {"hydra_logging": {"handlers": {"x": {"()": "subprocess.run", "args": ["touch", "executed"]}}}},
+    {"job": {"env_set": {"LD_PRELOAD": "evil.so"}}},
+    {"launcher": {"_target_": "evil.Launcher"}},
+    {"sweeper": {"_target_": "evil.Sweeper"}},
+]
+
+
+@pytest.mark.parametrize("settings", HYDRA)
+def test_a_file_of_an_experiment_sets_nothing_of_hydra_but_its_sweep(settings: dict[str, Any]) -> None:
+    (Path("mine") / "experiment").mkdir(parents=True)
+    Path("mine/experiment/bad.yaml").write_text("# @package _global_\n" + yaml.safe_dump({"hydra": settings}))
+    line = refused([sys.executable, str(ROOT / "launch.py"), *RUN, "--config-dir", "mine", "experiment=bad"])
+    assert line.startswith("error: hydra.")
+    assert "hydra.sweeper.params alone" in line
+
+
+def test_a_target_in_the_file_of_an_experiment_is_refused() -> None:
+    (Path("mine") / "experiment").mkdir(parents=True)
+    content = {"env": {"kwargs": {"xml_file": [TOUCH]}}}
+    Path("mine/experiment/bad.yaml").write_text("# @package _global_\n" + yaml.safe_dump(content))
+    line = refused([sys.executable, str(ROOT / "launch.py"), *RUN, "--config-dir", "mine", "experiment=bad"])
+    assert line.startswith("error: env.kwargs.xml_file[0]._target_: ")
+
+
+# Run directories
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("trained")
+    command = [sys.executable, str(ROOT / "launch.py"), *RUN, *SHORT]
+    subprocess.run(command, cwd=directory, env=ENVIRONMENT, capture_output=True, timeout=300, check=True)
+    (run,) = directory.rglob("seed_0")
+    return run
+
+
+def copy_of(run: Path, changes: dict[str, dict[str, Any]]) -> Path:
+    directory = Path("run")
+    (directory / "checkpoint").mkdir(parents=True)
+    (directory / "checkpoint" / "weights.pt").write_bytes((run / "checkpoint" / "weights.pt").read_bytes())
+    (directory / "status.json").write_bytes((run / "status.json").read_bytes())
+    content = yaml.safe_load((run / "config.yaml").read_text())
+    for group, values in changes.items():
+        content[group] = {**content[group], **values}
+    (directory / "config.yaml").write_text(yaml.safe_dump(content))
+    return directory
+
+
+ATTACKS: dict[str, dict[str, dict[str, Any]]] = {
+    "a list in kwargs": {"env": {"kwargs": {"xml_file": [TOUCH]}}},
+    "kwargs themselves": {"env": {"kwargs": TOUCH}},
+    "a module in the id": {"env": {"id": "evil:X-v0", "name": "gym"}},
+    "the task": {"env": {"_target_": "subprocess.run"}},
+    "within Gymnasium": {"env": {"_target_": "gymnasium.envs.registration.load_env_creator"}},
+    "the agent": {"algo": {"_target_": "evil.Agent"}},
+    "the code base": {"codebase": {"_target_": "evil.Codebase"}},
+}
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+@pytest.mark.parametrize("command", ["evaluate", "play"])
+def test_a_directory_that_is_looked_at_executes_nothing(attack: str, command: str, trained: Path) -> None:
+    directory = copy_of(trained, ATTACKS[attack])
+    assert refused([*PROGRAM, command, str(directory)]).startswith("error: ")
+
+
+def test_pickled_weights_execute_nothing(trained: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> Any:
+            return (open, ("executed", "w"))
+
+    directory = copy_of(trained, {})
+    torch.save({"step": 20, "actor": Evil()}, directory / "checkpoint" / "weights.pt", pickle_module=pickle)
+    assert "weights.pt" in refused([*PROGRAM, "evaluate", str(directory)])
+
+
+def test_an_older_name_of_a_target_is_known(trained: Path) -> None:
+    directory = copy_of(trained, {"codebase": {"_target_": "droq_exp.styles.redq.RedqStyle"}})
+    command = [*PROGRAM, "evaluate", str(directory), "--episodes", "1"]
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("hardware.setup=['touch executed']", "hardware.setup"),
+        ("hydra.searchpath=['file:///tmp']", "hydra.searchpath"),
+        ("env.id='evil\\:X-v0'", "evil"),
+        ("algo._target_=evil.Agent", "evil"),
+        ("+env._target_=evil.make", "evil"),
+    ],
+)
+def test_stored_overrides_are_not_repeated_unasked(line: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match=f"--trust {name} "):
+        check_stored_overrides("seed_0", ["algo=sac", line])
+    monkeypatch.setenv(VARIABLE, "")
+    trust([name])
+    assert trusted() == [name]
+    check_stored_overrides("seed_0", ["algo=sac", line])
+
+
+def test_no_cell_of_a_table_starts_a_formula() -> None:
+    table = Table("t", "T", "", (Column("a"), Column("b")), (("=1+1", -2.0), ("@x", 1), ("-x", 2), ("plain", 3)))
+    assert table.to_csv().splitlines()[1:] == ["'=1+1,-2.0", "'@x,1", "'-x,2", "plain,3"]
