@@ -35,7 +35,7 @@ class Hardware:
         """Device, threads and who makes the updates, for people."""
         threads = f"{torch.get_num_threads()} threads"
         where = threads if self.device == "cpu" else torch.cuda.get_device_name(self.device)
-        return f"{self.device}, {where}, updates {self.backend.name}"
+        return f"{self.device}, {where}, {self.backend.name}"
 
 
 def set_up(config: Config, critic_updates: int | None = None) -> Hardware:

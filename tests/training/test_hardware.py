@@ -60,7 +60,7 @@ def test_what_is_requested_makes_the_updates(requested: str, critic_updates: int
     chosen = replace(config.hardware, threads=torch.get_num_threads())
     machine = set_up(replace(config, hardware=chosen), critic_updates)
     assert machine.backend.name == name
-    assert machine.description.endswith(f", updates {name}")
+    assert machine.description.endswith(f", {name}")
 
 
 @pytest.mark.parametrize(("critic_updates", "name"), [(19_999, "eager"), (20_000, "compile"), (None, "compile")])
