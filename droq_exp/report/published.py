@@ -58,12 +58,15 @@ def published_for(runs: Sequence[RunData]) -> PublishedCurve | None:
 
 
 def _same_experiment(run: RunData) -> bool:
-    """No value was changed, and the values are those of the algorithm, whatever an experiment's own recipe says."""
+    """No value was changed, and the values are those of the algorithm, whatever an experiment's own recipe says.
+
+    A key that is younger than the run says nothing against it.
+    """
     if run.hash or run.differences or (run.codebase, run.env, run.algo) not in published_curves():
         return False
     expected = _recipe(run.codebase, run.env, run.algo)
     return all(
-        isinstance(run.config.get(group), dict) and run.config[group].get(key) == value
+        isinstance(run.config.get(group), dict) and run.config[group].get(key, value) == value
         for (group, key), value in expected.items()
     )
 

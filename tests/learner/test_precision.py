@@ -63,5 +63,5 @@ def test_a_cpu_without_it_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: 
         compose([*BF16])
     assert refusal.value.key == "hardware.precision"
     config, _ = compose(["hardware=slurm_cpu", "hardware.precision=bf16"])  # the job looks, on its own node
-    with pytest.raises(RuntimeError, match="has no bf16"):
+    with pytest.raises(ConfigError, match="has no bf16"):
         set_up(config)
