@@ -236,10 +236,10 @@ def test_the_gpu_is_asked_for_here_and_looked_for_there(sweep: Sweep) -> None:
     gpu = ["hardware=slurm_gpu", "hardware.cpus=1", "hardware.setup=['echo given $CUDA_VISIBLE_DEVICES.']"]
     done = sweep.launch(*gpu, multirun=False)
     assert done.code == 1
-    assert "hardware.device=cuda: no CUDA device here" in done.err
+    assert "hardware.device: cuda: no CUDA device here" in done.err
     assert "given 0." in sweep.log() or "given 1." in sweep.log()
     assert sweep.status()["state"] == _state(sweep) == "failed"
-    assert sweep.status()["error"]["summary"] == "RuntimeError: hardware.device=cuda: no CUDA device here"
+    assert sweep.status()["error"]["summary"] == "RuntimeError: hardware.device: cuda: no CUDA device here"
     assert job_end(sweep.job_id()) == "FAILED"
 
 
