@@ -240,7 +240,8 @@ def test_the_gpu_is_asked_for_here_and_looked_for_there(sweep: Sweep) -> None:
     assert "given 0." in sweep.log() or "given 1." in sweep.log()
     assert sweep.status()["state"] == _state(sweep) == "failed"
     assert sweep.status()["error"]["summary"] == (
-        "droq_exp.config.errors.ConfigError: hardware.device: cuda: no CUDA device here; auto uses one where there is one"
+        "droq_exp.config.errors.ConfigError: hardware.device: cuda: no CUDA device here; "
+        "auto uses one where there is one"
     )
     assert job_end(sweep.job_id()) == "FAILED"
 
