@@ -100,8 +100,10 @@ def _run(args: argparse.Namespace) -> None:
     if args.hydra_help:
         _hydra_main(["--hydra-help"])
     elif args.multirun:
-        configs = [config for config, _ in compose_sweep(overrides)]
+        points = compose_sweep(overrides)
+        configs = [config for config, _ in points]
         check_sweep(configs, overrides)
+        _check_directories([point for point in points if point[0].hardware.launcher == "here"])
         for config in configs:
             early_build.begin(config)
         _hydra_main(["--multirun", *plain(overrides)])
@@ -137,6 +139,16 @@ def check_sweep(configs: Iterable[Config], overrides: Sequence[str]) -> None:
     kinds = {(config.output_dir, config.hardware.launcher) for config in configs}
     _check_output_dirs({output_dir for output_dir, _ in kinds})
     _check_launcher({launcher for _, launcher in kinds}, overrides)
+
+
+def _check_directories(points: Iterable[tuple[Config, Config]]) -> None:
+    """Refuse, before the first point trains, a directory that holds another run, or one of other code."""
+    from droq_exp.runs.identity import run_directory
+    from droq_exp.runs.takeover import check_directory
+
+    for config, recipe in points:
+        for seed in config.seeds:
+            check_directory(run_directory(config, recipe, seed), config)
 
 
 def _check_output_dirs(directories: set[str]) -> None:

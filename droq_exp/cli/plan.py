@@ -15,6 +15,7 @@ from droq_exp.jobs.plan import PlannedJob, PlannedRun, pack, plan_runs, to_submi
 from droq_exp.jobs.queue import Queue
 from droq_exp.jobs.state import LIVE, STATES, State
 from droq_exp.launch import check_sweep
+from droq_exp.runs.takeover import check_directory
 
 
 def plan(overrides: Sequence[str]) -> None:
@@ -29,7 +30,7 @@ def plan(overrides: Sequence[str]) -> None:
     queue = Queue()
     states = {run: run.state(queue) for run in runs}
     waiting = to_submit(states)
-    _check_identities(waiting)
+    _check_directories([run for run, state in states.items() if state not in LIVE])
     jobs = pack(waiting) if runs[0].config.hardware.launcher != "here" else []
     numbers = {run: number for number, job in enumerate(jobs, 1) for run in job.runs}
     console = Console(highlight=False)
@@ -41,14 +42,10 @@ def plan(overrides: Sequence[str]) -> None:
         console.print(line, soft_wrap=True, markup=False)
 
 
-def _check_identities(runs: Sequence[PlannedRun]) -> None:
-    """Refuse, as the launch does, a directory that holds another run than the command's."""
-    begun = [run for run in runs if (run.directory / "config.yaml").exists()]
-    if begun:
-        from droq_exp.runs.directory import check_identity  # imports torch
-
-        for run in begun:
-            check_identity(run.directory, run.config)
+def _check_directories(runs: Sequence[PlannedRun]) -> None:
+    """Refuse, as the launch does, a directory that holds another run than the command's, or one of other code."""
+    for run in runs:
+        check_directory(run.directory, run.config)
 
 
 def _table(states: dict[PlannedRun, State], numbers: dict[PlannedRun, int]) -> Text:
@@ -58,16 +55,16 @@ def _table(states: dict[PlannedRun, State], numbers: dict[PlannedRun, int]) -> T
     for run, state in states.items():
         table.append(f"\n{names[run]:<{width}}  ", "not bold")
         table.append(f"{WORDS.get(state, state):<11}", f"not bold {STYLES.get(state, '')}")
-        table.append(f"  {_action(state, numbers.get(run))}", "not bold")
+        table.append(f"  {_action(state, numbers.get(run), run.config.training.restart)}", "not bold")
     return table
 
 
-def _action(state: State, number: int | None) -> str:
-    if state == "finished":
-        return "skipped"
+def _action(state: State, number: int | None, restart: bool) -> str:
     if state in LIVE:
         return "left alone"
-    verb = "started" if state == "missing" else "resumed"
+    if state == "finished" and not restart:
+        return "skipped"
+    verb = "started" if state == "missing" else "started over" if restart else "resumed"
     return f"{verb} in job {number}" if number is not None else f"{verb} here"
 
 

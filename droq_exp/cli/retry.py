@@ -13,8 +13,8 @@ from droq_exp.config import Config, ConfigError, compose_points, readable
 from droq_exp.config.targets import check_stored_overrides
 from droq_exp.jobs.queue import QueueUnreachable
 from droq_exp.launch import INTERRUPTED, train_point
-from droq_exp.runs.directory import check_identity
-from droq_exp.runs.identity import run_directory
+from droq_exp.runs.identity import ONCE, run_directory
+from droq_exp.runs.takeover import check_directory
 
 BROKEN = ("failed", "interrupted", "vanished")
 
@@ -62,7 +62,8 @@ def _points(runs: Sequence[RunView]) -> list[_Point]:
             # Where the run is now: the command may have been given elsewhere, and the directories moved since.
             quoted = str(_output_dir(run)).replace("\\", "\\\\").replace("'", "\\'")
             check_stored_overrides(run.name, run.overrides)
-            known.append((run, [*run.overrides, f"output_dir='{quoted}'"]))
+            repeated = [line for line in run.overrides if line.partition("=")[0].lstrip("+") not in ONCE]
+            known.append((run, [*repeated, f"output_dir='{quoted}'"]))
     points = []
     for (run, overrides), (config, recipe) in zip(known, compose_points([line for _, line in known]), strict=True):
         made = run_directory(config, recipe, config.seed)
@@ -70,7 +71,7 @@ def _points(runs: Sequence[RunView]) -> list[_Point]:
             _complain(run, f"with what is installed now its overrides make another run: {made}")
             continue
         try:
-            check_identity(made, config)
+            check_directory(made, config)
         except ConfigError as error:
             _complain(run, str(error))
         else:

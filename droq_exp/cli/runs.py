@@ -14,8 +14,8 @@ from droq_exp.jobs.queue import Queue, QueueUnreachable
 from droq_exp.jobs.record import FILE as JOB_FILE
 from droq_exp.jobs.record import JobRecord
 from droq_exp.jobs.state import State, point_state
+from droq_exp.runs.status import ASIDE, read_status
 from droq_exp.runs.status import FILE as STATUS_FILE
-from droq_exp.runs.status import read_status
 
 TAIL_BYTES = 4096  # of a CSV: some ten rows, enough for a rate
 
@@ -76,7 +76,7 @@ def find(directory: Path) -> list[Path]:
             found.append(Path(place))
             directories.clear()
         else:
-            directories[:] = [name for name in directories if not name.startswith(".")]
+            directories[:] = [name for name in directories if not name.startswith(".") and ASIDE not in name]
     if not found:
         raise Refusal(f"{directory} holds no run; give outputs or a directory below it")
     return sorted(found, key=_by_number)

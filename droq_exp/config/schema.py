@@ -71,6 +71,8 @@ class TrainingConfig:
     total_steps: int = MISSING
     start_steps: int = 5000
     replay_size: int = 1_000_000
+    restart: bool = False  # start over from step 0; what there was is kept aside, as seed_0.before-1 say
+    accept_code: bool = False  # go on with, or count as finished, what other code of the learner has made
 
 
 @dataclass

@@ -21,8 +21,9 @@ from droq_exp.jobs.queue import Queue, QueueUnreachable
 from droq_exp.jobs.record import JobRecord
 from droq_exp.jobs.slurm import SubmissionFailed
 from droq_exp.jobs.state import LIVE, STATES, State
-from droq_exp.runs.directory import check_identity
+from droq_exp.runs.lock import Held
 from droq_exp.runs.status import read_status
+from droq_exp.runs.takeover import check_directory, set_aside
 
 WHAT_NOW = {"finished": "nothing to do", "running": "left alone", "queued": "left alone"}
 LOOKS = 2  # that must agree on a run's end: files on a shared file system are seen late
@@ -48,7 +49,7 @@ def launch(points: Sequence[Sequence[str]]) -> list[int]:
     except ConfigError as error:  # told here: Hydra, through which we are called, would show a traceback
         _say(f"error: {error}", problem=True)
         sys.exit(2)
-    except (QueueUnreachable, SubmissionFailed) as error:
+    except (Held, QueueUnreachable, SubmissionFailed) as error:
         _say(f"error: {error}", problem=True)
         sys.exit(1)
     except KeyboardInterrupt:
@@ -71,16 +72,20 @@ def _submit(runs: Sequence[PlannedRun]) -> list[PlannedRun]:
     queue = Queue()
     states = {run: run.state(queue) for run in runs}
     counts = Counter(states.values())
-    for run in to_submit(states):
-        check_identity(run.directory, run.config)
+    for run in (run for run, state in states.items() if state not in LIVE):
+        check_directory(run.directory, run.config)
     for state in STATES:
         if counts[state]:
             _say(f"{counts[state]} {state}: {WHAT_NOW.get(state, 'submitted')}")
-    jobs = pack(to_submit(states))
+    submitted = to_submit(states)
+    for run in submitted:
+        if run.config.training.restart and (aside := set_aside(run.directory)) is not None:
+            _say(f"kept aside: {aside}")
+    jobs = pack(submitted)
     if jobs:
         (slurm.submit if jobs[0].hardware.launcher == "slurm" else pool.submit)(jobs)
         _say(f"{len(jobs)} {'job' if len(jobs) == 1 else 'jobs'} submitted")
-    return [run for run, state in states.items() if state == "finished"]
+    return [run for run, state in states.items() if state == "finished" and run not in submitted]
 
 
 def _watch(runs: Sequence[PlannedRun], done: Sequence[PlannedRun], seconds: float) -> dict[PlannedRun, State]:

@@ -97,14 +97,20 @@ def pack(runs: Sequence[PlannedRun]) -> list[PlannedJob]:
 
 
 def to_submit(states: dict[PlannedRun, State]) -> list[PlannedRun]:
-    """Those that are neither finished nor on their way."""
-    return [run for run, state in states.items() if state != "finished" and state not in LIVE]
+    """Those that are neither finished (unless they are to start over) nor on their way."""
+    return [
+        run
+        for run, state in states.items()
+        if state not in LIVE and (state != "finished" or run.config.training.restart)
+    ]
 
 
 def _runs(index: int, point: Sequence[str], config: Config, recipe: Config) -> list[PlannedRun]:
     output_dir = Path(config.output_dir).absolute()
     quoted = str(output_dir).replace("\\", "\\\\").replace("'", "\\'")
-    kept = [item for item in overrides.parse(point) if item.key_or_group not in ("seed", "output_dir")]
+    # A job that is requeued must not start over once more: the head sets directories aside before it submits.
+    ours = ("seed", "output_dir", "training.restart")
+    kept = [item for item in overrides.parse(point) if item.key_or_group not in ours]
     shared = (*map(overrides.text, kept), f"output_dir='{quoted}'")
     config = replace(config, output_dir=str(output_dir))
     return [

@@ -8,7 +8,6 @@ edited, replaced or redirected definition shows, and so does the value of a cons
 from __future__ import annotations
 
 import ast
-import hashlib
 import json
 import sys
 from collections.abc import Iterable, Iterator
@@ -22,11 +21,11 @@ import numpy as np
 
 from droq_exp.learner import draws, dropout, networks, updates
 from droq_exp.learner.spec import LearnerSpec
+from droq_exp.syntax import SILENT, digest, spelled
 
 PACKAGE = __name__.partition(".")[0]
 FILE = Path(__file__).parent / "native" / "digests.json"
 UNKNOWN = "no source"
-SILENT = ("annotation", "returns", "ctx", "kind", "type_comment", "type_params")  # fields that decide no result
 
 
 def of_updates() -> dict[str, str]:
@@ -76,7 +75,7 @@ def _visit(value: Any, entries: dict[str, str]) -> str:
         return name
     if isinstance(value, type):
         methods = _methods(value)
-        entries[name] = _hash(sorted(methods))
+        entries[name] = digest(sorted(methods))
         for method in methods.values():
             _visit(method, entries)
         return name
@@ -87,7 +86,7 @@ def _visit(value: Any, entries: dict[str, str]) -> str:
         return name
     used = sorted({each for part in _computing(node) for each in _names(part)})
     references = [_reference(value, each, entries) for each in used if each in value.__globals__]
-    entries[name] = _hash([*(_shape(part) for part in _computing(node)), *references])
+    entries[name] = digest([*(spelled(part) for part in _computing(node)), *references])
     return name
 
 
@@ -169,21 +168,3 @@ def _names(node: ast.AST) -> Iterator[str]:
             for each in value if isinstance(value, list) else [value]:
                 if isinstance(each, ast.AST):
                     yield from _names(each)
-
-
-def _shape(node: Any) -> str:
-    """Spell a syntax tree, the same in all versions of Python: fields that are empty or say nothing are left out."""
-    if isinstance(node, ast.AST):
-        content = [
-            f"{name}={_shape(value)}"
-            for name, value in ast.iter_fields(node)
-            if name not in SILENT and value not in (None, [])
-        ]
-        return f"{type(node).__name__}({', '.join(content)})"
-    if isinstance(node, list):
-        return f"[{', '.join(map(_shape, node))}]"
-    return repr(node)
-
-
-def _hash(parts: Iterable[str]) -> str:
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

@@ -15,32 +15,22 @@ from typing import Any, TextIO
 
 import yaml
 
-from droq_exp.config.errors import OtherRunError
 from droq_exp.config.schema import Config
 from droq_exp.loggers.base import RunInfo
 from droq_exp.runs import provenance
 from droq_exp.runs.checkpoint import Checkpoints
+from droq_exp.runs.code import code_of
 from droq_exp.runs.files import discard, remove_leftovers, write_atomically
-from droq_exp.runs.identity import conflict, differences, environment_name, group_parts, identity, run_directory
+from droq_exp.runs.identity import differences, environment_name, group_parts, identity, run_directory
 from droq_exp.runs.lock import RunLock
 from droq_exp.runs.status import now, read_status
+from droq_exp.runs.takeover import FORMAT, other_code, records_code
 
 __all__ = ["Run", "differences", "identity", "read_status", "run_directory"]
 
 LOCK_LOST = 75  # exit code, "try again later" in sysexits.h
 # What a run that starts from step 0 replaces; train.log stays and is continued.
 OUTPUTS = ("train.csv", "eval.csv", "checkpoint", "tensorboard", "wandb")
-
-
-def check_identity(directory: Path, config: Config) -> None:
-    """Raise OtherRunError where ``directory`` holds a run that is another one than ``config``."""
-    try:
-        stored = yaml.safe_load((directory / "config.yaml").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return
-    problem = conflict(stored["identity"], config) if "identity" in stored else "its config.yaml tells no identity"
-    if problem is not None:
-        raise OtherRunError("output_dir", f"{directory} holds another run: {problem}")
 
 
 class Run:
@@ -78,7 +68,9 @@ class Run:
         """
         directory = run_directory(config, recipe, seed)
         before = read_status(directory) or {}
-        one_seed = asdict(replace(config, seed=seed))
+        accepted = other_code(directory, config) if before else []
+        unknown = bool(before) and not records_code(directory)
+        one_seed = asdict(replace(config, seed=seed, training=replace(config.training, restart=False)))
         status = {
             "state": "running",
             "seed": seed,
@@ -92,6 +84,7 @@ class Run:
             "ended": None,
             "error": None,
             "overrides": list(overrides),
+            "accepted_code": sorted({*before.get("accepted_code", []), *accepted}),
         }
         run = cls(_info(config, recipe, seed, directory, one_seed), status, lock)
         run._write_status()
@@ -99,10 +92,15 @@ class Run:
         remove_leftovers(directory / "checkpoint")
         changed = differences(config, recipe)
         listed = {key: {"recipe": recipes, "run": runs} for key, (recipes, runs) in changed.items()}
-        content = {**one_seed, "differences": listed, "identity": identity(config)}
+        told = {"format": FORMAT, "differences": listed, "identity": identity(config), "code": code_of(config)}
+        content = {**one_seed, **told}
         text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
         write_atomically(directory / "config.yaml", text)
         run._open_log(before)
+        if accepted:
+            run.log.warning("going on with other code than this run was begun with: %s", ", ".join(accepted))
+        if unknown:
+            run.log.warning("begun by a version that did not record its code: whether it is the same is not known")
         return run
 
     def begin(self, step: int) -> None:

@@ -11,16 +11,19 @@ from typing import Any
 
 from droq_exp.config.schema import Config
 
-NOT_CONFIGURATION = ("differences", "identity")  # what a run's config.yaml tells beside its configuration
+# What a run's config.yaml tells beside its configuration.
+NOT_CONFIGURATION = ("format", "differences", "identity", "code")
 GROUPS = ("algo", "env", "codebase", "training", "eval", "bias")  # of the configuration; what a run's results depend on
+ONCE = ("training.restart", "training.accept_code")  # said of one command, and no part of what a run is
 ABSENT = "(absent)"  # stands for a key that only one of the two configurations has
 
 
 def identity(config: Config) -> dict[str, Any]:
     """Flat mapping such as {"algo.gamma": 0.99, ...} of everything that makes this run another run.
 
-    ``training.total_steps`` is left out, since more of it extends a run; so are the seed, which has a directory of its
-    own, and hardware, logger and output settings, precision excepted.
+    ``training.total_steps`` is left out, since more of it extends a run; so are what is
+    said of one command (``ONCE``), the seed, which has a directory of its own, and hardware, logger and output
+    settings, precision excepted.
     """
     values: dict[str, Any] = {}
     for group in GROUPS:
@@ -28,7 +31,8 @@ def identity(config: Config) -> dict[str, Any]:
         ours = {field.name: field.default for field in fields(block)}
         content = {key: value for key, value in asdict(block).items() if key != "_target_" or value != ours[key]}
         values.update(_flatten(group, content))
-    del values["training.total_steps"]
+    for key in ("training.total_steps", *ONCE):
+        del values[key]
     values["hardware.precision"] = config.hardware.precision
     return values
 

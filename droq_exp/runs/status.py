@@ -10,6 +10,7 @@ from typing import Any
 from droq_exp.runs.files import read_json
 
 FILE = "status.json"
+ASIDE = ".before-"  # in the name of a directory that was set aside: seed_0.before-1
 REMEDY = "remove it to start this run over"
 # Of those that others count on, where they are there.
 KINDS: dict[str, tuple[type, ...]] = {

@@ -15,8 +15,10 @@ from droq_exp.agent.replay import Replay
 from droq_exp.config.schema import Config
 from droq_exp.envs.make import action_bounds
 from droq_exp.loggers import Loggers
-from droq_exp.runs.directory import Run, check_identity, run_directory
+from droq_exp.runs.directory import Run, run_directory
+from droq_exp.runs.identity import ONCE
 from droq_exp.runs.lock import RunLock
+from droq_exp.runs.takeover import check_directory, set_aside
 from droq_exp.training import hardware
 from droq_exp.training.loop import TrainingLoop
 from droq_exp.training.progress import Progress
@@ -43,7 +45,11 @@ def train(config: Config, recipe: Config, overrides: Sequence[str] = ()) -> int:
     """
     seeds = config.seeds
     for seed in seeds:
-        check_identity(run_directory(config, recipe, seed), config)
+        check_directory(run_directory(config, recipe, seed), config)
+    if config.training.restart:
+        for seed in seeds:
+            if (aside := set_aside(run_directory(config, recipe, seed))) is not None:
+                print(f"kept aside: {aside}", flush=True)
     seeds = [seed for seed in seeds if not _already_finished(config, recipe, seed)]
     if not seeds:
         return 0
@@ -54,7 +60,7 @@ def train(config: Config, recipe: Config, overrides: Sequence[str] = ()) -> int:
             directory = run_directory(config, recipe, seed)
             directory.mkdir(parents=True, exist_ok=True)
             held[seed] = locks.enter_context(RunLock.acquire(directory))
-            check_identity(directory, config)  # again, now that nobody else can write there
+            check_directory(directory, config)  # again, now that nobody else can write there
         return _train_seeds(config, recipe, held, machine, overrides)
 
 
@@ -67,7 +73,10 @@ def _train_seeds(
     with StopSignal() as stop:
         try:
             for seed, lock in locks.items():
-                lines = [line for line in overrides if line.partition("=")[0].lstrip("+") != "seed"] + [f"seed={seed}"]
+                once = ("seed", *ONCE)
+                lines = [line for line in overrides if line.partition("=")[0].lstrip("+") not in once] + [
+                    f"seed={seed}"
+                ]
                 runs.append(Run.open(config, recipe, seed, lock, device=machine.description, overrides=lines))
                 print(runs[-1].directory, flush=True)
             for pack, states in start_points(runs, config.training.total_steps):

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from real_runs import ROOT
+from checkouts import Checkout
 
 from droq_exp.agent.policy import NumpyPolicy, TorchPolicy, acting_policy
 from droq_exp.config import ConfigError
@@ -26,10 +22,6 @@ from droq_exp.learner.spec import LearnerSpec
 from droq_exp.learner.state import LearnerState
 
 SPEC = LearnerSpec(seeds=2, obs_dim=5, act_dim=2, hidden_sizes=(16, 12), dropout_rate=0.01, layer_norm=True)
-RUN = (
-    *("debug=default", "algo=droq", "env=inverted_pendulum", "hardware=cpu", "hardware.threads=1"),
-    *("hardware.updates=auto", "training.total_steps=60", "eval.interval=60", "bias.enabled=false"),
-)
 
 
 @pytest.fixture(autouse=True)
@@ -38,32 +30,6 @@ def nothing_printed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 # The seam as a researcher meets it: edits of the source, a default run
-
-
-class Checkout:
-    """A copy of the project in which files may be edited."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        for name in ("droq_exp", "conf", "hydra_plugins"):
-            shutil.copytree(ROOT / name, directory / name, ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copy(ROOT / "launch.py", directory)
-
-    def edit(self, file: str, before: str, after: str) -> None:
-        path = self.directory / "droq_exp" / "learner" / file
-        text = path.read_text()
-        assert text.count(before) == 1, f"{before!r} is {text.count(before)} times in {file}"
-        path.write_text(text.replace(before, after))
-
-    def train(self, place: Path, *overrides: str) -> tuple[dict[str, torch.Tensor], str]:
-        """The weights of a short run, and what it printed to stderr."""
-        place.mkdir()
-        environment = {**os.environ, "PYTHONPATH": str(self.directory)}
-        command = [sys.executable, str(self.directory / "launch.py"), *RUN, *overrides]
-        done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, done.stderr
-        (path,) = place.rglob("weights.pt")
-        return torch.load(path, weights_only=True), done.stderr
 
 
 @pytest.fixture(scope="module")

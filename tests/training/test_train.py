@@ -41,6 +41,8 @@ from droq_exp.envs.make import make_env
 from droq_exp.learner.state import CRITIC_METRICS, POLICY_METRICS
 from droq_exp.loggers import RunInfo
 from droq_exp.random_streams import Stream, derived_seed
+from droq_exp.runs.code import FILES as FILES_OF_CODE
+from droq_exp.runs.takeover import FORMAT
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
 FILES = ["checkpoint", "config.yaml", "eval.csv", "status.json", "train.csv", "train.log"]
@@ -129,6 +131,7 @@ def test_the_kept_configuration_is_the_run_again() -> None:
         kept = yaml.safe_load((run / "config.yaml").read_text())
         assert kept.pop("differences")["algo.num_min"] == {"recipe": 2.0, "run": 1.5}
         assert kept.pop("identity")["algo.num_min"] == 1.5
+        assert (kept.pop("format"), len(kept.pop("code"))) == (FORMAT, len(FILES_OF_CODE) + 1)
         assert kept == expected | {"seed": seed}
         assert dataclasses.asdict(to_config(OmegaConf.create(kept))) == kept
 
