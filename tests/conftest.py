@@ -12,6 +12,8 @@ import pytest
 import torch
 from wandb_server import FakeServer, QuietServer
 
+MARKED = {"slurm": pytest.mark.slurm, "page": pytest.mark.browser}
+
 
 def pytest_configure() -> None:
     """One thread: the tests' tensors are small, and threads that wait for each other cost more than they save.
@@ -25,11 +27,16 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Each module's tests stay in one of the two processes; those of SLURM come last, for their jobs need a core."""
-    items.sort(key=lambda item: "slurm" in item.path.parent.name)
+    """Each module's tests stay in one of the two processes; those of SLURM come last, for their jobs need a core.
+
+    The folders of SLURM's tests and of the page's are their markers.
+    """
+    items.sort(key=lambda item: item.path.parent.name == "slurm")
     for item in items:
-        group = "slurm" if "slurm" in item.path.parent.name else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
+        folder = item.path.parent.name
+        if folder in MARKED:
+            item.add_marker(MARKED[folder])
+        item.add_marker(pytest.mark.xdist_group("slurm" if folder == "slurm" else str(item.path)))
 
 
 @pytest.fixture

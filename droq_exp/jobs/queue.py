@@ -12,15 +12,10 @@ from typing import NamedTuple
 
 from droq_exp.jobs.record import SLURM, JobRecord
 from droq_exp.runs.lock import filesystem_time
-from droq_exp.runs.process import start_of
+from droq_exp.runs.process import lives, start_of
+from droq_exp.runs.slurm_states import fate
 
 QUEUED, RUNNING = "QUEUED", "RUNNING"
-# squeue's words for jobs that hold their nodes, and for those that will not run again; all others wait.
-_ON_A_NODE = {"RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT", "RESIZING"}
-_OVER = {
-    "COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "BOOT_FAIL", "DEADLINE", "OUT_OF_MEMORY",
-    "REVOKED",
-}  # fmt: skip
 PATIENCE = 60  # seconds that squeue may take: a busy controller answers late
 
 
@@ -61,7 +56,7 @@ class LocalJob(NamedTuple):
     @property
     def alive(self) -> bool:
         """Whether the process lives on this host; of other hosts' nothing is known, which is False as well."""
-        return self.host == socket.gethostname() and start_of(self.pid) == self.started
+        return self.host == socket.gethostname() and lives(self.pid, self.started) is True
 
 
 class Queue:
@@ -121,6 +116,5 @@ def _squeue() -> dict[str, str]:
     if done.returncode != 0:
         raise QueueUnreachable(" ".join(done.stderr.split()) or f"squeue ended with code {done.returncode}")
     states = dict(line.split(maxsplit=1) for line in done.stdout.splitlines() if line.strip())
-    return {
-        job_id: RUNNING if state in _ON_A_NODE else QUEUED for job_id, state in states.items() if state not in _OVER
-    }
+    fates = {job_id: fate(state) for job_id, state in states.items()}
+    return {job_id: RUNNING if what == "on a node" else QUEUED for job_id, what in fates.items() if what != "over"}

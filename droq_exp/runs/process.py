@@ -9,11 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-# States of a job none of whose processes runs. In any other, COMPLETING and SUSPENDED too, they may still write.
-NOT_RUNNING = {
-    *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PENDING"),
-    *("PREEMPTED", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT", "TIMEOUT"),
-}
+from droq_exp.runs.slurm_states import fate
+
 QUEUE_SECONDS = 30  # a busy controller answers late; one that is down, never
 
 
@@ -79,16 +76,7 @@ class Process:
         here = (socket.gethostname(), _boot_id(), _pid_namespace())
         if here != (self.host, self.boot_id, self.pid_namespace) or None in (*here, self.process_start):
             return None
-        fields = _stat(self.pid)
-        if fields:
-            return _start(fields) == self.process_start
-        try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
-            return False
-        except PermissionError:
-            pass
-        return None  # there is one, but another user's, and /proc hides those here
+        return lives(self.pid, self.process_start)
 
     def requeued_as(self, other: Process) -> bool:
         """Whether ``other`` belongs to a later start of the same SLURM job, so that this one was ended by SLURM."""
@@ -99,6 +87,20 @@ class Process:
 def start_of(pid: int) -> int | None:
     """Start of the process ``pid`` of this host in clock ticks since boot; None where there is none, or its remains."""
     return _start(_stat(pid))
+
+
+def lives(pid: int, started: int | None) -> bool | None:
+    """Whether the process ``pid`` of this host that began at ``started`` lives; None where /proc hides it."""
+    fields = _stat(pid)
+    if fields:
+        return _start(fields) == started
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return None  # there is one, but another user's
 
 
 def slurm_says_gone(process: Process) -> bool:
@@ -113,7 +115,7 @@ def slurm_says_gone(process: Process) -> bool:
         return False
     if answer.returncode != 0:
         return "Invalid job id" in answer.stderr  # ended so long ago that the controller has forgotten it
-    return set(answer.stdout.split()) <= NOT_RUNNING
+    return all(fate(state) != "on a node" for state in answer.stdout.split())
 
 
 def _cluster() -> str | None:

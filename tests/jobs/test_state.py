@@ -15,6 +15,7 @@ from droq_exp.jobs.queue import LocalJob, Queue, QueueUnreachable, slurm_states
 from droq_exp.jobs.record import JobRecord, withdraw
 from droq_exp.jobs.state import point_state
 from droq_exp.runs.lock import RunLock
+from droq_exp.runs.slurm_states import fate
 
 BEFORE, SUBMITTED, AFTER = (f"2026-01-01T00:00:0{second}+00:00" for second in (0, 1, 2))
 
@@ -124,3 +125,12 @@ def test_a_run_that_a_living_process_holds(tmp_path: Path) -> None:
         assert _state(tmp_path, "running") == "running"
         assert _state(tmp_path, "failed") == "running"  # it has just begun anew
     assert _state(tmp_path, "running") == "vanished"
+
+
+@pytest.mark.parametrize(
+    ("state", "meaning"),
+    [("REVOKED", "over"), ("RESV_DEL_HOLD", "waiting"), ("COMPLETING", "on a node"), ("OF_THE_FUTURE", "on a node")],
+)
+def test_what_a_state_of_slurm_means_stands_in_one_place(state: str, meaning: str) -> None:
+    """For the queue and for the lock alike: the two once had tables of their own, which differed in these."""
+    assert fate(state) == meaning

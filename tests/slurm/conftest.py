@@ -20,7 +20,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Its directory; SLURM's commands and the processes started by tests find it by the environment."""
     sbin = os.pathsep.join([os.environ["PATH"], "/usr/sbin"])
     installed = all(shutil.which(name, path=sbin) for name in ("slurmctld", "slurmd", "munged"))
-    if os.geteuid() != 0 or not (installed or shutil.which("apt-get")):
+    if not os.environ.get("CI") and (os.geteuid() != 0 or not (installed or shutil.which("apt-get"))):
         pytest.skip(
             "SLURM's daemons are not installed, or not for us to start: needs root and Debian's slurm-wlm, munge"
         )
