@@ -18,7 +18,7 @@ from hydra.utils import instantiate
 
 from benchmarks.learner import build_learner
 from benchmarks.sbx_process import start_sbx
-from droq_exp.codebases import Style
+from droq_exp.codebases import Codebase
 from droq_exp.config import Config, ConfigError, compose, compose_points
 from droq_exp.profiling.scratch import NEVER, train_timed
 from droq_exp.profiling.timing import WARM_UP_STEPS, timed
@@ -135,7 +135,7 @@ def compare_loops(config: Config, recipe: Config, python: str, steps: int) -> di
 def settings(config: Config) -> dict[str, Any]:
     """What :mod:`benchmarks.sbx_driver` is told, for the work of ``config``."""
     algo = config.algo
-    style: Style = instantiate(asdict(config.codebase))
+    codebase: Codebase = instantiate(asdict(config.codebase))
     return {
         "threads": config.hardware.threads,
         "env_id": config.env.id,
@@ -145,7 +145,7 @@ def settings(config: Config) -> dict[str, Any]:
             "buffer_size": config.training.replay_size,
             "batch_size": algo.batch_size,
             "gradient_steps": algo.utd_ratio,
-            "policy_delay": algo.utd_ratio // len(style.policy_updates(algo.utd_ratio)),
+            "policy_delay": algo.utd_ratio // len(codebase.policy_updates(algo.utd_ratio)),
             "train_freq": 1,
             "learning_rate": algo.critic_learning_rate,
             "gamma": algo.gamma,

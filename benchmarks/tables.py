@@ -119,7 +119,7 @@ def _caption(results: Sequence[Result]) -> str:
     words = []
     for key, form in (
         ("device", "{}"),
-        ("codebase", "code style {}"),
+        ("codebase", "code base {}"),
         ("torch", "torch {}"),
         ("sbx-rl", "SBX {}"),
         ("jax", "JAX {}"),

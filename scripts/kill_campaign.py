@@ -3,7 +3,7 @@
 
     python scripts/kill_campaign.py --output /tmp/campaign --kills 38 --signals 19 --jobs 2
 
-Each case (an algorithm, a code style, a task; one more with three seeds in one process) is trained twice, compiled,
+Each case (an algorithm, a code base, a task; one more with three seeds in one process) is trained twice, compiled,
 with bias estimates: once to the end below ``<output>/reference``, once with SIGKILLs and preemption signals below
 ``<output>/disturbed``. On a CPU both must end with the same weights, to the bit, and the same CSVs, timing columns
 aside. A line per case is printed as it ends, and at last a JSON summary; the exit code is 1 where anything differs or
@@ -37,7 +37,7 @@ SMALL = (
     *(f"eval.interval={INTERVAL}", "eval.episodes=2", f"checkpoint.interval={INTERVAL // 2}", "algo.utd_ratio=4"),
     *("algo.hidden_sizes=[128,128]", "algo.batch_size=128"),  # a launch is mostly start-up then
 )
-# Of the style redq: a policy update per environment step, and fewer pairs for a bias estimate.
+# Of the code base redq: a policy update per environment step, and fewer pairs for a bias estimate.
 SMALL_REDQ = ("codebase.policy_update_delay=4", "bias.min_pairs=200")
 # Runs launch.py as a SLURM job does under submitit: somebody handles the preemption signal before training does.
 AS_A_JOB = (
@@ -54,7 +54,7 @@ class Case:
     """A run to be disturbed; ``name`` is what ``--cases`` looks at."""
 
     algorithm: str
-    style: str
+    codebase: str
     task: str
     seed: str = "0"
 
@@ -66,20 +66,20 @@ class Case:
     @property
     def name(self) -> str:
         """Such as ``droq-ku-ant`` or ``droq-redq-hopper-pack``."""
-        return "-".join([self.algorithm, self.style, self.task, *(["pack"] if self.seeds > 1 else [])])
+        return "-".join([self.algorithm, self.codebase, self.task, *(["pack"] if self.seeds > 1 else [])])
 
     def overrides(self, steps: int, output: Path) -> list[str]:
         """What to say to launch.py for ``steps`` environment steps, with results below ``output``."""
-        chosen = [f"algo={self.algorithm}", f"codebase={self.style}", f"env={self.task}", f"seed={self.seed}"]
-        small = [*SMALL, *(SMALL_REDQ if self.style == "redq" else ())]
+        chosen = [f"algo={self.algorithm}", f"codebase={self.codebase}", f"env={self.task}", f"seed={self.seed}"]
+        small = [*SMALL, *(SMALL_REDQ if self.codebase == "redq" else ())]
         return [*chosen, *small, f"training.total_steps={steps}", f"output_dir={output}"]
 
 
 CASES = [
     *(
-        Case(algorithm, style, task)
+        Case(algorithm, codebase, task)
         for algorithm in ("sac", "droq", "redq")
-        for style in ("redq", "ku")
+        for codebase in ("redq", "ku")
         for task in ("hopper", "ant", "humanoid")
     ),
     Case("droq", "redq", "hopper", seed="[0,1,2]"),

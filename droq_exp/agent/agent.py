@@ -12,7 +12,7 @@ from droq_exp.agent.device_step import DeviceStep
 from droq_exp.agent.host_step import HostStep
 from droq_exp.agent.policy import acting_policy
 from droq_exp.agent.replay import Replay
-from droq_exp.codebases import Style
+from droq_exp.codebases import Codebase
 from droq_exp.learner.backend import EAGER, Backend
 from droq_exp.learner.draws import Draws
 from droq_exp.learner.dropout import KeepMask
@@ -30,7 +30,7 @@ class Batch(NamedTuple):
 
 
 class Agent:
-    """S seeds of one algorithm in one code style, trained side by side.
+    """S seeds of one algorithm in one code base, trained side by side.
 
     The target that ``conf/algo`` names; another one is called in the same way.
     """
@@ -40,7 +40,7 @@ class Agent:
         spec: LearnerSpec,
         *,
         name: str,
-        style: Style,
+        codebase: Codebase,
         seeds: list[int],
         action_low: np.ndarray,
         action_high: np.ndarray,
@@ -53,13 +53,13 @@ class Agent:
         """
         self.name = name
         self.seeds = seeds
-        self.style = style
+        self.codebase = codebase
         self.device = torch.device(device)
         self.spec = spec
-        action_map = torch.as_tensor(style.action_map(action_low, action_high), dtype=torch.float32)
+        action_map = torch.as_tensor(codebase.action_map(action_low, action_high), dtype=torch.float32)
         self.state = LearnerState.initial(self.spec, seeds, self.device)
         self._policy = acting_policy(self.state.actor, self.spec, action_map.numpy())
-        parts = self.spec, self.state, action_map.to(self.device), style, seeds
+        parts = self.spec, self.state, action_map.to(self.device), codebase, seeds
         self.environment_step: HostStep | DeviceStep
         if backend.name == "graphs":
             self.environment_step = DeviceStep(*parts, backend)

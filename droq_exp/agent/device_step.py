@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from droq_exp.agent.replay import Replay
-from droq_exp.codebases import Style
+from droq_exp.codebases import Codebase
 from droq_exp.learner.backend import Backend
 from droq_exp.learner.cuda.draws import DeviceDraws
 from droq_exp.learner.cuda.graph import Captured
@@ -32,16 +32,16 @@ class DeviceStep:
         spec: LearnerSpec,
         state: LearnerState,
         action_map: Tensor,
-        style: Style,
+        codebase: Codebase,
         seeds: list[int],
         backend: Backend,
     ) -> None:
         """Nothing is compiled or captured before the first call; ``action_map`` is as :class:`Learner` takes it."""
-        device, policy_updates = state.critic.device, len(style.policy_updates(spec.utd_ratio))
+        device, policy_updates = state.critic.device, len(codebase.policy_updates(spec.utd_ratio))
         self.learner = DeviceLearner(spec, state, action_map, backend, policy_updates=policy_updates)
-        self._style = style
+        self._codebase = codebase
         self._draws = DeviceDraws(
-            spec, seeds, style.minibatches(spec.utd_ratio), policy_updates, device, compile_draws=backend.compiled
+            spec, seeds, codebase.minibatches(spec.utd_ratio), policy_updates, device, compile_draws=backend.compiled
         )
         self._replay_size, self._number = (torch.zeros((), dtype=torch.int64, device=device) for _ in range(2))
         self._act_inputs = torch.zeros(spec.seeds, 1, spec.obs_dim + spec.act_dim, dtype=spec.dtype, device=device)
@@ -88,7 +88,7 @@ class DeviceStep:
     def learn(self, rows: Tensor, draws: Draws) -> None:
         """Do the work of :meth:`update` on the device."""
         self.learner.compute_coefficients()
-        self._style.update(self.learner, rows, draws)
+        self._codebase.update(self.learner, rows, draws)
 
     def act(self) -> Tensor:
         """Do the work of :meth:`explore` on the device."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from droq_exp.agent.policy import ActingPolicy
 from droq_exp.agent.replay import Replay
-from droq_exp.codebases import Style
+from droq_exp.codebases import Codebase
 from droq_exp.learner.backend import Backend
 from droq_exp.learner.draws import Draws, DrawSampler
 from droq_exp.learner.learner import Learner
@@ -25,20 +25,20 @@ class HostStep:
         spec: LearnerSpec,
         state: LearnerState,
         action_map: Tensor,
-        style: Style,
+        codebase: Codebase,
         seeds: list[int],
         policy: ActingPolicy,
         backend: Backend,
     ) -> None:
         """Nothing is compiled before the first update; ``action_map`` and ``backend`` are :class:`Learner`'s."""
         self.learner = Learner(spec, state, action_map, backend)
-        self._style = style
+        self._codebase = codebase
         self._policy = policy
         self._sampler = DrawSampler(
             spec,
             seeds,
-            style.minibatches(spec.utd_ratio),
-            len(style.policy_updates(spec.utd_ratio)),
+            codebase.minibatches(spec.utd_ratio),
+            len(codebase.policy_updates(spec.utd_ratio)),
             state.critic.device,
             keyed=self.learner.draws_masks,
         )
@@ -50,7 +50,7 @@ class HostStep:
 
     def update(self, rows: Tensor, draws: Draws) -> None:
         """Run the updates of one environment step on what ``sample`` returned."""
-        self._style.update(self.learner, rows, draws)
+        self._codebase.update(self.learner, rows, draws)
 
     def explore(self, obs: np.ndarray, noise: np.ndarray) -> np.ndarray:
         """Return the policy's actions ``[S, act]`` for observations ``[S, obs]`` and standard normal ``[S, act]``."""

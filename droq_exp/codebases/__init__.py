@@ -1,6 +1,7 @@
-"""The two published code styles, side by side: the order of updates, the policy objective, what is measured."""
+"""The two published code bases, side by side: the order of updates, the policy objective, what is measured."""
 
-from droq_exp.codebases.ku import KuStyle
-from droq_exp.codebases.redq import RedqStyle
+from droq_exp.codebases.ku import KuCodebase
+from droq_exp.codebases.protocol import Codebase
+from droq_exp.codebases.redq import RedqCodebase
 
-Style = RedqStyle | KuStyle
+__all__ = ["Codebase", "KuCodebase", "RedqCodebase"]

@@ -1,26 +1,23 @@
-"""The code style of ku2482's soft-actor-critic.pytorch: after the critics, the policy learns on its own batch."""
+"""The code base of ku2482's soft-actor-critic.pytorch: after the critics, the policy learns on its own batch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from torch import Tensor
 
 from droq_exp.config.schema import KuBiasConfig
 from droq_exp.evaluation.bias import bias_along
-from droq_exp.evaluation.returns import EnvPool, Measurement, evaluate
+from droq_exp.evaluation.returns import EnvPool, EvaluatedAgent, Measurement, evaluate
 from droq_exp.learner.draws import Draws
 from droq_exp.learner.learner import Learner
 from droq_exp.random_streams import Stream, derived_seed, generator
 
-if TYPE_CHECKING:
-    from droq_exp.agent.agent import Agent
-
 
 @dataclass(frozen=True)
-class KuStyle:
+class KuCodebase:
     """One policy and temperature update after the ``G`` critic updates of an environment step."""
 
     name: str = "ku"
@@ -69,12 +66,20 @@ class KuStyle:
         learner.policy_update(learner.state.critic, rows[:, -1], draws, 0)
 
     def measure(
-        self, agent: Agent, member: int, envs: EnvPool, seed: int, step: int, episodes: int, bias: KuBiasConfig
+        self,
+        agent: EvaluatedAgent,
+        seed_index: int,
+        envs: EnvPool,
+        seed: int,
+        step: int,
+        episodes: int,
+        bias: KuBiasConfig,
+        gamma: float,
     ) -> Measurement[dict[str, float]]:
-        """Evaluate seed ``member`` after environment step ``step``: returns, and Q-bias along the same episodes."""
+        """Evaluate seed ``seed_index`` after environment step ``step``: returns, and Q-bias along the same episodes."""
         env_seeds = [derived_seed(seed, Stream.EVALUATION_ENV, step, episode) for episode in range(episodes)]
         metrics, trajectories = yield from evaluate(envs(episodes), env_seeds)
         if bias.enabled:
             rng = generator(seed, Stream.BIAS_ACTION, step)
-            metrics |= bias_along(agent, member, trajectories, agent.spec.gamma, rng)
+            metrics |= bias_along(agent, seed_index, trajectories, gamma, rng)
         return metrics

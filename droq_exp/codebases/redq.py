@@ -1,11 +1,11 @@
-"""REDQ's original code style (Chen et al., 2021): the policy learns on the last critic minibatch."""
+"""REDQ's original code base (Chen et al., 2021): the policy learns on the last critic minibatch."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 from itertools import cycle
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from torch import Tensor
@@ -13,17 +13,14 @@ from torch import Tensor
 from droq_exp.config.schema import RedqBiasConfig
 from droq_exp.evaluation.bias import soft_bias
 from droq_exp.evaluation.episodes import Episode
-from droq_exp.evaluation.returns import EnvPool, Measurement, evaluate
+from droq_exp.evaluation.returns import EnvPool, EvaluatedAgent, Measurement, evaluate
 from droq_exp.learner.draws import Draws
 from droq_exp.learner.learner import Learner
 from droq_exp.random_streams import Stream, derived_seed, generator
 
-if TYPE_CHECKING:
-    from droq_exp.agent.agent import Agent
-
 
 @dataclass(frozen=True)
-class RedqStyle:
+class RedqCodebase:
     """Policy and temperature are updated every ``policy_update_delay`` critic updates, and on the last of a step."""
 
     name: str = "redq"
@@ -74,9 +71,17 @@ class RedqStyle:
             start = last + 1
 
     def measure(
-        self, agent: Agent, member: int, envs: EnvPool, seed: int, step: int, episodes: int, bias: RedqBiasConfig
+        self,
+        agent: EvaluatedAgent,
+        seed_index: int,
+        envs: EnvPool,
+        seed: int,
+        step: int,
+        episodes: int,
+        bias: RedqBiasConfig,
+        gamma: float,
     ) -> Measurement[dict[str, float]]:
-        """Evaluate seed ``member`` after environment step ``step``: returns, and Q-bias along fresh rollouts.
+        """Evaluate seed ``seed_index`` after environment step ``step``: returns, and Q-bias along fresh rollouts.
 
         The bias rollouts follow the stochastic policy from resets. So many are played at once as it takes of long ones.
         """
@@ -94,10 +99,10 @@ class RedqStyle:
             )
             metrics |= yield from soft_bias(
                 agent,
-                member,
+                seed_index,
                 rollouts,
                 len(own),
-                agent.spec.gamma,
+                gamma,
                 bias.min_pairs,
                 bias.steps_per_episode,
                 bias.temperature,

@@ -45,9 +45,9 @@ class EnvConfig:
 
 @dataclass
 class RedqCodebaseConfig:
-    """REDQ's original code style."""
+    """REDQ's original code base."""
 
-    _target_: str = "droq_exp.codebases.redq.RedqStyle"
+    _target_: str = "droq_exp.codebases.redq.RedqCodebase"
     name: str = "redq"
     policy_update_delay: int = 20
     first_alpha: float | None = field(default=0.2, metadata={"absent": None})  # see KuCodebaseConfig
@@ -55,9 +55,9 @@ class RedqCodebaseConfig:
 
 @dataclass
 class KuCodebaseConfig:
-    """The code style of ku2482's soft-actor-critic.pytorch."""
+    """The code base of ku2482's soft-actor-critic.pytorch."""
 
-    _target_: str = "droq_exp.codebases.ku.KuStyle"
+    _target_: str = "droq_exp.codebases.ku.KuCodebase"
     name: str = "ku"
     # The temperature up to and including the first policy update; None: the initial one. It gives way where that is set
     # by hand, or the temperature is not learned. Absent from what older versions stored: they had none.

@@ -17,15 +17,15 @@ VARIABLE = "DROQ_EXP_TRUST"
 BUILT_IN = (
     "droq_exp.agent.Agent",
     "droq_exp.envs.make_env",
-    "droq_exp.codebases.redq.RedqStyle",
-    "droq_exp.codebases.ku.KuStyle",
+    "droq_exp.codebases.redq.RedqCodebase",
+    "droq_exp.codebases.ku.KuCodebase",
     "droq_exp.loggers.csv.CsvLogger",
     "droq_exp.loggers.tensorboard.TensorBoardLogger",
     "droq_exp.loggers.wandb.WandbLogger",
 )
 RENAMED = {  # as older versions wrote them into run directories
-    "droq_exp.styles.redq.RedqStyle": "droq_exp.codebases.redq.RedqStyle",
-    "droq_exp.styles.ku.KuStyle": "droq_exp.codebases.ku.KuStyle",
+    "droq_exp.styles.redq.RedqStyle": "droq_exp.codebases.redq.RedqCodebase",
+    "droq_exp.styles.ku.KuStyle": "droq_exp.codebases.ku.KuCodebase",
 }
 HYDRAS_OWN = ("_target_", "_args_", "_partial_", "_recursive_", "_convert_")
 LAUNCHERS = (

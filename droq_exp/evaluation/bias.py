@@ -1,4 +1,4 @@
-"""Bias of the critics: what they predict less the Monte-Carlo return, as each of the two code styles measures it.
+"""Bias of the critics: what they predict less the Monte-Carlo return, as each of the two code bases measures it.
 
 Both take the mean over the N critics, dropout active, as the prediction, and the rewards up to an episode's real end as
 the return: nothing is bootstrapped at a time limit. Standard deviations have ddof 0.
@@ -34,7 +34,7 @@ def soft_returns(reward: np.ndarray, log_prob: np.ndarray, gamma: float, tempera
 
 
 def soft_bias_statistics(prediction: np.ndarray, returns: np.ndarray) -> dict[str, float]:
-    """Give the statistics of the ``redq`` style over n pairs, from predictions [n] and returns [n].
+    """Give the statistics of the code base ``redq`` over n pairs, from predictions [n] and returns [n].
 
     Each pair is normalised by its own max(|G|, 10), the squared bias too (REDQ's original code).
     """
@@ -50,7 +50,7 @@ def soft_bias_statistics(prediction: np.ndarray, returns: np.ndarray) -> dict[st
 
 
 def bias_statistics(prediction: np.ndarray, returns: np.ndarray) -> dict[str, float]:
-    """Give the statistics of the ``ku`` style over n pairs, from predictions [n] and returns [n].
+    """Give the statistics of the code base ``ku`` over n pairs, from predictions [n] and returns [n].
 
     All pairs are normalised by the same |mean G| + 1e-6 (the original code's).
     """
@@ -70,7 +70,7 @@ def soft_bias(
     temperature: float | None,
     rng: np.random.Generator,
 ) -> Measurement[dict[str, float]]:
-    """Measure the bias along new episodes of the stochastic policy (style ``redq``).
+    """Measure the bias along new episodes of the stochastic policy (code base ``redq``).
 
     Every episode runs to its real end; its first ``steps_per_episode`` pairs are kept, until ``min_pairs`` are.
     Episodes of a round that turn out not to be needed count nowhere: the result does not depend on ``at_once``.
@@ -101,7 +101,7 @@ def soft_bias(
 def bias_along(
     agent: EvaluatedAgent, member: int, trajectories: Sequence[Trajectory], gamma: float, rng: np.random.Generator
 ) -> dict[str, float]:
-    """Measure the bias at every pair of whole episodes, the evaluation's, without entropy (style ``ku``)."""
+    """Measure the bias at every pair of whole episodes, the evaluation's, without entropy (code base ``ku``)."""
     returns = [discounted_returns(trajectory.reward, gamma) for trajectory in trajectories]
     prediction = _prediction(agent, member, trajectories, None, rng)
     return bias_statistics(prediction, np.concatenate(returns))

@@ -13,7 +13,7 @@ from droq_exp.learner.state import LearnerState
 
 
 class Learner:
-    """Binds the state to the update functions; the code styles decide the order of the calls."""
+    """Binds the state to the update functions; the code bases decide the order of the calls."""
 
     def __init__(
         self,

@@ -97,7 +97,7 @@ def policy_loss(
     keep: list[Tensor] | None,
     spec: LearnerSpec,
 ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-    """``mean_B(alpha log pi - Q)``, Q the mean or the minimum over all N critics as the code style has it.
+    """``mean_B(alpha log pi - Q)``, Q the mean or the minimum over all N critics as the code base has it.
 
     Args:
         actor: ``[S, n]``.

@@ -61,7 +61,7 @@ def initial_parameters(shapes: Shapes, heads: int, rng: np.random.Generator) -> 
 
     Args:
         shapes: the network's table.
-        heads: output heads that share the last layer; each takes its own fan-out (2 for the actor in style redq).
+        heads: output heads that share the last layer; each takes its own fan-out (2 for the actor in code base redq).
         rng: the seed's parameter stream.
 
     Returns:
@@ -123,7 +123,7 @@ def policy_distribution(params: dict[str, Tensor], obs: Tensor) -> tuple[Tensor,
 def sample_action(params: dict[str, Tensor], obs: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
     """Sample ``tanh(mean + std * noise)`` and its log-density.
 
-    ``log pi = sum(log N(u) - log(1 - tanh(u)^2 + 1e-6))`` (both code styles; no term for the action's scale).
+    ``log pi = sum(log N(u) - log(1 - tanh(u)^2 + 1e-6))`` (both code bases; no term for the action's scale).
 
     Returns:
         Actions in [-1, 1], ``[S, B, act]``, and log-densities ``[S, B]``.

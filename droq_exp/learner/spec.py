@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 
 if TYPE_CHECKING:
-    from droq_exp.codebases import Style
     from droq_exp.config.schema import AlgoConfig
+
+
+class Rules(Protocol):
+    """What of a code base the numbers of a learner depend on."""
+
+    @property
+    def first_alpha(self) -> float | None: ...  # noqa: D102
+    @property
+    def actor_heads(self) -> int: ...  # noqa: D102
+    def policy_objective(self, num_critics: int, num_min: float, dropout_rate: float) -> str: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -47,7 +56,9 @@ class LearnerSpec:
     bf16: bool = False  # the C++ rounds the factors of its matrix multiplications, those of the first layers excepted
 
     @classmethod
-    def of(cls, algo: AlgoConfig, style: Style, *, seeds: int, obs_dim: int, act_dim: int, bf16: bool) -> LearnerSpec:
+    def of(
+        cls, algo: AlgoConfig, codebase: Rules, *, seeds: int, obs_dim: int, act_dim: int, bf16: bool
+    ) -> LearnerSpec:
         """Describe the learner of an algorithm as a code base runs it, for a task of these sizes."""
         own = {field.name: getattr(algo, field.name) for field in fields(cls) if hasattr(algo, field.name)}
         return cls(
@@ -55,9 +66,9 @@ class LearnerSpec:
             seeds=seeds,
             obs_dim=obs_dim,
             act_dim=act_dim,
-            first_alpha=style.first_alpha if _learned_from_the_default(algo) else None,
-            policy_objective=style.policy_objective(algo.num_critics, algo.num_min, algo.dropout_rate),
-            actor_heads=style.actor_heads,
+            first_alpha=codebase.first_alpha if _learned_from_the_default(algo) else None,
+            policy_objective=codebase.policy_objective(algo.num_critics, algo.num_min, algo.dropout_rate),
+            actor_heads=codebase.actor_heads,
             bf16=bf16,
         )
 

@@ -1,8 +1,8 @@
 """The learner's three steps as functions of tensors that compile to one graph each.
 
 ``prepare`` computes in bulk what does not change during a run of critic updates; ``critic_updates`` and
-``policy_update`` change parameters, moments and logging sums in place. They know nothing of the code style: the styles
-(``droq_exp/styles``) call them in their own order.
+``policy_update`` change parameters, moments and logging sums in place. Code bases (``droq_exp/codebases``) call them in
+their own order.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ class Cost:
     Args:
         algo: name of the algorithm.
         env: name of the environment.
-        codebase: name of the code style.
+        codebase: name of the code base.
         seeds: trained side by side.
         utd_ratio: critic updates per environment step, G.
         device: in words.
@@ -104,13 +104,13 @@ def measure(config: Config, recipe: Config, steps: int) -> Cost:
 def _critic_updates(agent: Agent) -> Callable[[Tensor, Draws], None]:
     """Return what makes an environment step's critic updates alone, as the agent makes all: as a graph or directly.
 
-    They come in the runs between policy updates that the code style makes.
+    They come in the runs between policy updates that the code base makes.
     """
 
     @torch.no_grad()
     def update(rows: Tensor, draws: Draws) -> None:
         start = 0
-        for last in agent.style.policy_updates(agent.spec.utd_ratio):
+        for last in agent.codebase.policy_updates(agent.spec.utd_ratio):
             agent.environment_step.learner.critic_updates(rows, draws, start, last + 1)
             start = last + 1
 

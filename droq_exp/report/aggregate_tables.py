@@ -36,7 +36,7 @@ def aggregates(comparisons: Mapping[Panel, Comparison]) -> Table:
         for name, function in AGGREGATES.items():
             sizes = (sum(map(len, values)), _names(used), ", ".join(others))
             rows.append((codebase, line, name, function(values), *intervals[name], *sizes))
-    columns = [*texts("code style", "algorithm", "aggregate"), *numbers(3, "value", "low", "high")]
+    columns = [*texts("code base", "algorithm", "aggregate"), *numbers(3, "value", "low", "high")]
     return table("aggregates", [*columns, *numbers(0, "runs"), *texts("environments", "not in")], rows)
 
 
@@ -46,12 +46,12 @@ def improvement(sweep: Sweep, comparisons: Mapping[Panel, Comparison]) -> Table:
     lines = _by_line(comparisons)
     cells = {(cell.codebase, cell.line): cell for cell in sweep.cells}
     for better, worse in permutations(lines, 2):
-        common = [panel for panel in lines[better] if panel in lines[worse]]  # none in different code styles
+        common = [panel for panel in lines[better] if panel in lines[worse]]  # none in different code bases
         if common and _is_pair(cells[better], cells[worse], [*sweep.sources]):
             x, y = ([lines[line][panel] for panel in common] for line in (worse, better))
             values = (probability_of_improvement(x, y), *improvement_interval(x, y))
             rows.append((*better, worse[1], *values, sum(map(len, y)), sum(map(len, x)), _names(common)))
-    columns = [*texts("code style", "algorithm", "over"), *numbers(3, "probability", "low", "high")]
+    columns = [*texts("code base", "algorithm", "over"), *numbers(3, "probability", "low", "high")]
     columns += [*numbers(0, "runs", "of the other"), *texts("environments")]
     return table("probability_of_improvement", columns, rows)
 

@@ -29,7 +29,7 @@ PUBLISHED: dict[str, Any] = {"linestyle": (0, (4, 2)), "linewidth": 1.0, "alpha"
 
 
 def learning_curves(sweep: Sweep, report: Report, codebase: str, metric: Metric) -> Figure | None:
-    """One metric on all environments of a code style; None where it was measured nowhere."""
+    """One metric on all environments of a code base; None where it was measured nowhere."""
     panels = {
         env: [cell for cell in cells if metric.name in report.curves[cell]]
         for (style, env), cells in sweep.panels.items()
@@ -54,7 +54,7 @@ def learning_curves(sweep: Sweep, report: Report, codebase: str, metric: Metric)
             _draw_panel(place, curves, report, metric, labelled=not shared)
         drawn = [cell for cells in panels.values() for cell in cells]
         text = _explanation(drawn, report, metric) + (f"; {left_out} lines more are left out" if left_out else "")
-        head(figure, f"{metric.label}, code style {codebase}", text)
+        head(figure, f"{metric.label}, code base {codebase}", text)
         if shared:
             _share_legend(figure, lines, report)
     return figure

@@ -22,7 +22,7 @@ class Cell:
     """What the seeds of one curve share; ``str`` of it names it.
 
     Args:
-        codebase: the code style.
+        codebase: the code base.
         env: name of the task, with what of ``env`` differs from the recipe: "hopper", "hopper (kwargs.x=1)".
         algo: name of the algorithm.
         variant: what else differs from the recipe, such as "dropout_rate=0.1"; "" where nothing does.
@@ -39,7 +39,7 @@ class Cell:
 
     @property
     def line(self) -> str:
-        """What tells it from other cells of its code style and environment: "droq (dropout_rate=0.1)"."""
+        """What tells it from other cells of its code base and environment: "droq (dropout_rate=0.1)"."""
         details = ", ".join(part for part in (self.variant, self.experiment, self.source) if part)
         return f"{self.algo} ({details})" if details else self.algo
 

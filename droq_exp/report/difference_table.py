@@ -37,7 +37,7 @@ def differences(sweep: Sweep) -> Table:
             if len(pairs) > 1:
                 rows.append(_row(codebase, ALL, line, first, second, None, [*pairs.values()]))
     rows.sort(key=lambda row: (str(row[3]), str(row[4]), str(row[0]), row[1] == ALL, str(row[1]), str(row[2])))
-    columns = [*texts("code style", "environment", "algorithm", "first", "second"), *numbers(0, "step")]
+    columns = [*texts("code base", "environment", "algorithm", "first", "second"), *numbers(0, "step")]
     columns += numbers(1, "return of first", "return of second", "second less first", "low", "high")
     columns += numbers(3, "probability", "its low", "its high")
     return table("differences", [*columns, *numbers(0, "seeds of first", "of second")], rows)

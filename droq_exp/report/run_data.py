@@ -134,7 +134,7 @@ def _differences(config: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
 
 
 def _names(directory: Path, config: dict[str, Any]) -> dict[str, Any]:
-    """Experiment, code style, algorithm, environment, hash and seed: by the path, which is made of them."""
+    """Experiment, code base, algorithm, environment, hash and seed: by the path, which is made of them."""
     parts = directory.resolve().parts[-5:]
     experiment, codebase, algo, folder, last = parts if len(parts) == 5 else (UNKNOWN,) * 5
     hashed = HASHED.fullmatch(folder)

@@ -35,7 +35,7 @@ def run_time(sweep: Sweep) -> Table:
         rate = float(np.mean(speed)) if speed else None
         rows.append((cell.codebase, cell.env, cell.line, devices, len(spent), total, *parts, *shares, rate))
     names = [*(name for name, _, _ in PARTS), "other"]
-    columns = [*texts("code style", "environment", "algorithm", "device"), *numbers(0, "seeds")]
+    columns = [*texts("code base", "environment", "algorithm", "device"), *numbers(0, "seeds")]
     columns += numbers(1, "s per 1,000 steps", *(f"{name}, s" for name in names))
     return table("run_time", [*columns, *numbers(0, *(f"{name}, %" for name in names), "updates per s")], rows)
 
@@ -86,7 +86,7 @@ def missing_seeds(sweep: Sweep) -> Table:
         missing = seeds[cell.experiment, cell.source] - _numbers(runs)
         if missing:
             rows.append((cell.codebase, cell.env, cell.line, _text(missing), _text(_numbers(runs))))
-    return table("missing_seeds", texts("code style", "environment", "algorithm", "missing", "there"), rows)
+    return table("missing_seeds", texts("code base", "environment", "algorithm", "missing", "there"), rows)
 
 
 def _numbers(runs: Sequence[RunData]) -> set[int]:

@@ -59,7 +59,7 @@ def final_performance(report: Report, codebase: str) -> Figure | None:
             _rows(place, labels[env])
         head(
             figure,
-            f"Performance at the last common step, code style {codebase}",
+            f"Performance at the last common step, code base {codebase}",
             f"mean over seeds, 95% bootstrap interval, and single seeds{_more(len(everything) - len(lines))}",
         )
     return figure
@@ -88,7 +88,7 @@ def aggregates(sweep: Sweep, report: Report, codebase: str) -> Figure | None:
         text += _more((len(every) - len(rows)) // len(names))
         if any(row[8] for row in rows):
             text += "\nnot all rows are of the same environments, see the table"
-        head(figure, f"Aggregates over environments, code style {codebase}", text)
+        head(figure, f"Aggregates over environments, code base {codebase}", text)
     return figure
 
 
@@ -106,7 +106,7 @@ def improvement(report: Report, codebase: str) -> Figure | None:
         _rows(axes, labels)
         axes.set_xlim(-0.03, 1.03)
         axes.set_xlabel("probability")
-        head(figure, f"Probability of improvement, code style {codebase}", "with 95% stratified-bootstrap intervals")
+        head(figure, f"Probability of improvement, code base {codebase}", "with 95% stratified-bootstrap intervals")
     return figure
 
 

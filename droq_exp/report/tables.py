@@ -15,7 +15,7 @@ from droq_exp.report.published import PublishedCurve, normaliser
 from droq_exp.report.scores import Comparison, Panel, around, end_of, last_returns, steps_to, told
 from droq_exp.report.table import Table, Value
 
-WHAT = texts("code style", "environment", "algorithm")
+WHAT = texts("code base", "environment", "algorithm")
 FRACTIONS = (0.25, 0.5, 0.75, 0.9, 1.0)  # of the papers' last return of REDQ
 DROPOUT_RATE = "algo.dropout_rate"
 

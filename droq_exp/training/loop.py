@@ -122,8 +122,8 @@ class TrainingLoop:
     def run(self, stop: StopSignal) -> None:
         """Train until the last step, until every member has failed, or until a signal arrives."""
         total, start = self._config.training.total_steps, self._config.training.start_steps
-        random_steps = self._agent.style.random_steps(start)
-        first_update = self._agent.style.first_update_step(start, self._agent.spec.batch_size)
+        random_steps = self._agent.codebase.random_steps(start)
+        first_update = self._agent.codebase.first_update_step(start, self._agent.spec.batch_size)
         while self.step < total and stop.received is None and any(member.active for member in self._members):
             self.step += 1
             with self._stopwatch("env"):
@@ -199,8 +199,15 @@ class TrainingLoop:
         """Keep a member's weights, evaluate it and log everything. Its result is the mean return."""
         config, started = self._config, time.monotonic()
         save_weights(member.run.directory / "checkpoint", self._agent.state.member(index), self.step)
-        measured = yield from self._agent.style.measure(
-            self._agent, index, member.eval_envs, member.run.seed, self.step, config.eval.episodes, config.bias
+        measured = yield from self._agent.codebase.measure(
+            self._agent,
+            index,
+            member.eval_envs,
+            member.run.seed,
+            self.step,
+            config.eval.episodes,
+            config.bias,
+            self._agent.spec.gamma,
         )
         metrics = {f"train/{name}": value for name, value in (training | member.take_episodes()).items()}
         metrics |= {f"eval/{name}": value for name, value in measured.items()}

@@ -193,7 +193,7 @@ def build_agent(config: Config, seeds: list[int], env: gymnasium.Env, machine: h
     agent: Agent = get_class(config.algo._target_)(
         replace(hardware.learner_spec(config), seeds=len(seeds)),
         name=config.algo.name,
-        style=_builder(config.codebase)(),
+        codebase=_builder(config.codebase)(),
         seeds=seeds,
         action_low=low,
         action_high=high,

@@ -24,7 +24,7 @@ from torch.utils._pytree import tree_leaves
 from droq_exp.agent.agent import Agent
 from droq_exp.agent.device_step import DeviceStep
 from droq_exp.agent.replay import Replay
-from droq_exp.codebases import KuStyle, RedqStyle, Style
+from droq_exp.codebases import Codebase, KuCodebase, RedqCodebase
 from droq_exp.config.schema import AlgoConfig
 from droq_exp.learner.backend import EAGER, Backend
 from droq_exp.learner.draws import Draws
@@ -35,10 +35,10 @@ from droq_exp.training import hardware
 
 GRAPHS = Backend("graphs")
 OBS_DIM, ACT_DIM, SEEDS = 5, 2, [3, 8]
-STYLES = {"redq": RedqStyle(), "ku": KuStyle(), "redq_often": RedqStyle(policy_update_delay=3)}
+CODEBASES = {"redq": RedqCodebase(), "ku": KuCodebase(), "redq_often": RedqCodebase(policy_update_delay=3)}
 
 
-def agent_of(algorithm: Algorithm, style: Style, seeds: list[int] = SEEDS, **changes: Any) -> Agent:
+def agent_of(algorithm: Algorithm, codebase: Codebase, seeds: list[int] = SEEDS, **changes: Any) -> Agent:
     algo = AlgoConfig(
         num_critics=algorithm.num_critics,
         num_min=algorithm.num_min,
@@ -57,9 +57,9 @@ def agent_of(algorithm: Algorithm, style: Style, seeds: list[int] = SEEDS, **cha
         initial_temperature=0.7,
     )
     return Agent(
-        LearnerSpec.of(algo, style, seeds=len(seeds), obs_dim=OBS_DIM, act_dim=ACT_DIM, bf16=False),
+        LearnerSpec.of(algo, codebase, seeds=len(seeds), obs_dim=OBS_DIM, act_dim=ACT_DIM, bf16=False),
         name="any",
-        style=style,
+        codebase=codebase,
         seeds=seeds,
         action_low=np.array([-0.5, -3.0], dtype=np.float32),
         action_high=np.array([1.5, 1.0], dtype=np.float32),
@@ -99,17 +99,17 @@ def assert_same(state: LearnerState, expected: LearnerState) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "style"),
+    ("name", "codebase"),
     [
         *product([*ALGORITHMS, *VARIATIONS], ["redq", "ku"]),
         ("droq", "redq_often"),
         ("fractional_dropout", "redq_often"),
     ],
 )
-def test_the_captured_step_is_the_ordinary_learner(name: str, style: str) -> None:
+def test_the_captured_step_is_the_ordinary_learner(name: str, codebase: str) -> None:
     algorithm = (ALGORITHMS | VARIATIONS)[name]
-    agent = agent_of(algorithm, STYLES[style])
-    ordinary = agent_of(algorithm, STYLES[style], backend=EAGER)
+    agent = agent_of(algorithm, CODEBASES[codebase])
+    ordinary = agent_of(algorithm, CODEBASES[codebase], backend=EAGER)
     replay = replay_of(SEEDS)
     for step in range(3):
         obs = transition(SEEDS, 1000 + step)[:, :OBS_DIM].numpy()
@@ -132,7 +132,7 @@ def test_the_captured_step_is_the_ordinary_learner(name: str, style: str) -> Non
 @pytest.mark.parametrize("name", ["droq", "fractional_dropout", "rem"])
 def test_a_seed_learns_the_same_alone_and_in_a_pack(name: str) -> None:
     algorithm = (ALGORITHMS | VARIATIONS)[name]
-    pack, alone = (agent_of(algorithm, STYLES["redq"], seeds) for seeds in ([4, 0, 9], [9]))
+    pack, alone = (agent_of(algorithm, CODEBASES["redq"], seeds) for seeds in ([4, 0, 9], [9]))
     for agent in (pack, alone):
         train(agent, replay_of(agent.seeds), 12)
     for tensor, value in alone.state.member(0).items():
@@ -140,7 +140,7 @@ def test_a_seed_learns_the_same_alone_and_in_a_pack(name: str) -> None:
 
 
 def test_it_goes_on_from_a_checkpoint_as_if_never_stopped() -> None:
-    whole, first, second = (agent_of(ALGORITHMS["droq"], STYLES["ku"]) for _ in range(3))
+    whole, first, second = (agent_of(ALGORITHMS["droq"], CODEBASES["ku"]) for _ in range(3))
     replay, other_replay = replay_of(SEEDS), replay_of(SEEDS)
     train(whole, replay, 9)
     train(first, other_replay, 4)
@@ -153,7 +153,7 @@ def test_it_goes_on_from_a_checkpoint_as_if_never_stopped() -> None:
 @pytest.mark.parametrize("before", [False, True])
 def test_a_checkpoint_goes_from_one_kind_of_device_to_the_other(before: bool) -> None:
     first, second = (
-        agent_of(ALGORITHMS["droq"], STYLES["redq"], backend=GRAPHS if s else EAGER) for s in (before, not before)
+        agent_of(ALGORITHMS["droq"], CODEBASES["redq"], backend=GRAPHS if s else EAGER) for s in (before, not before)
     )
     replay = replay_of(SEEDS)
     train(first, replay, 2)
@@ -166,7 +166,7 @@ def test_a_checkpoint_goes_from_one_kind_of_device_to_the_other(before: bool) ->
 
 
 def test_loading_a_state_reaches_a_graph_that_is_there() -> None:
-    expected, agent = (agent_of(ALGORITHMS["redq"], STYLES["redq"]) for _ in range(2))
+    expected, agent = (agent_of(ALGORITHMS["redq"], CODEBASES["redq"]) for _ in range(2))
     start = [expected.member_state(member) for member in range(len(SEEDS))]
     train(expected, replay_of(SEEDS), 3)
     train(agent, replay_of(SEEDS), 2)
@@ -177,7 +177,7 @@ def test_loading_a_state_reaches_a_graph_that_is_there() -> None:
 
 
 def test_results_stay_where_they_are() -> None:
-    agent, replay = agent_of(ALGORITHMS["droq"], STYLES["redq"]), replay_of(SEEDS)
+    agent, replay = agent_of(ALGORITHMS["droq"], CODEBASES["redq"]), replay_of(SEEDS)
     first = agent.sample(replay)
     before, where = first.rows.clone(), first.rows.data_ptr()
     agent.update(first)
@@ -188,11 +188,11 @@ def test_results_stay_where_they_are() -> None:
 
 
 def test_other_experience_is_captured_anew() -> None:
-    agent, other = (agent_of(ALGORITHMS["sac"], STYLES["redq"]) for _ in range(2))
+    agent, other = (agent_of(ALGORITHMS["sac"], CODEBASES["redq"]) for _ in range(2))
     replays = [replay_of(SEEDS), replay_of(SEEDS, 30)]
     agent.update(agent.sample(replays[0]))
     agent.update(agent.sample(replays[1]))
-    other.update(agent_of(ALGORITHMS["sac"], STYLES["redq"]).sample(replays[0]))
+    other.update(agent_of(ALGORITHMS["sac"], CODEBASES["redq"]).sample(replays[0]))
     other.update(other.sample(replays[1]))
     assert_same(agent.state, other.state)
 
@@ -248,17 +248,17 @@ class CaptureRules(TorchDispatchMode):
 GPU = torch.device("meta")
 
 
-def step_on_gpu(algorithm: Algorithm, style: Style) -> tuple[DeviceStep, Replay]:
-    agent = agent_of(algorithm, style, device="meta")
+def step_on_gpu(algorithm: Algorithm, codebase: Codebase) -> tuple[DeviceStep, Replay]:
+    agent = agent_of(algorithm, codebase, device="meta")
     assert isinstance(agent.environment_step, DeviceStep)
     return agent.environment_step, Replay(len(SEEDS), 60, 2 * OBS_DIM + ACT_DIM + 2, GPU)
 
 
 @pytest.mark.parametrize(
-    ("name", "style"), [*product([*ALGORITHMS, *VARIATIONS], ["redq", "ku"]), ("droq", "redq_often")]
+    ("name", "codebase"), [*product([*ALGORITHMS, *VARIATIONS], ["redq", "ku"]), ("droq", "redq_often")]
 )
-def test_what_is_captured_keeps_to_the_rules(name: str, style: str) -> None:
-    step, replay = step_on_gpu((ALGORITHMS | VARIATIONS)[name], STYLES[style])
+def test_what_is_captured_keeps_to_the_rules(name: str, codebase: str) -> None:
+    step, replay = step_on_gpu((ALGORITHMS | VARIATIONS)[name], CODEBASES[codebase])
     with torch.no_grad(), CaptureRules():
         rows, draws = step.draw(replay)
         step.learn(rows, draws)
@@ -281,7 +281,7 @@ def test_what_is_captured_keeps_to_the_rules(name: str, style: str) -> None:
     ],
 )
 def test_the_rules_bite(breach: Callable[[Tensor], object]) -> None:
-    class Breaking(RedqStyle):
+    class Breaking(RedqCodebase):
         def update(self, learner: Learner, rows: Tensor, draws: Draws) -> None:
             breach(rows)
             super().update(learner, rows, draws)
@@ -296,16 +296,16 @@ needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA d
 
 @needs_cuda
 @pytest.mark.parametrize(
-    ("name", "style", "compiled"),
+    ("name", "codebase", "compiled"),
     [
-        *product(["sac", "droq", "redq", "fractional_dropout", "rem"], STYLES, [False]),
+        *product(["sac", "droq", "redq", "fractional_dropout", "rem"], CODEBASES, [False]),
         *product(["droq", "fractional"], ["redq", "ku"], [True]),
     ],
 )
-def test_the_graph_on_a_gpu_is_the_step_on_the_cpu(name: str, style: str, compiled: bool) -> None:
+def test_the_graph_on_a_gpu_is_the_step_on_the_cpu(name: str, codebase: str, compiled: bool) -> None:
     algorithm = (ALGORITHMS | VARIATIONS)[name]
-    agent = agent_of(algorithm, STYLES[style], device="cuda", backend=replace(GRAPHS, compiled=compiled))
-    expected = agent_of(algorithm, STYLES[style])
+    agent = agent_of(algorithm, CODEBASES[codebase], device="cuda", backend=replace(GRAPHS, compiled=compiled))
+    expected = agent_of(algorithm, CODEBASES[codebase])
     replay, other = replay_of(SEEDS, device="cuda"), replay_of(SEEDS)
     for _ in range(5):
         batch, expected_batch = agent.sample(replay), expected.sample(other)
@@ -327,7 +327,7 @@ def test_the_graph_on_a_gpu_is_the_step_on_the_cpu(name: str, style: str, compil
 @needs_cuda
 @pytest.mark.parametrize("compiled", [False, True])
 def test_the_host_waits_for_the_action_alone(compiled: bool) -> None:
-    agent = agent_of(ALGORITHMS["droq"], STYLES["redq"], device="cuda", backend=replace(GRAPHS, compiled=compiled))
+    agent = agent_of(ALGORITHMS["droq"], CODEBASES["redq"], device="cuda", backend=replace(GRAPHS, compiled=compiled))
     replay = replay_of(SEEDS, device="cuda")
     train(agent, replay, 2)
     torch.cuda.set_sync_debug_mode("error")

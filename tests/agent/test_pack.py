@@ -16,7 +16,7 @@ from agents import ACT_DIM, ALGORITHMS, OBS_DIM, agent_of
 
 from droq_exp.agent.agent import Agent
 from droq_exp.agent.replay import Replay
-from droq_exp.codebases import KuStyle, RedqStyle, Style
+from droq_exp.codebases import Codebase, KuCodebase, RedqCodebase
 from droq_exp.learner.draws import DrawSampler
 from droq_exp.learner.spec import LearnerSpec
 
@@ -24,9 +24,9 @@ PACK = [4, 0, 9, 2]
 RELATIVE, ABSOLUTE = 1e-5, 1e-6
 
 
-def trained(seeds: list[int], algorithm: str, style: Style, steps: int = 10, *, native: bool = False) -> Agent:
+def trained(seeds: list[int], algorithm: str, codebase: Codebase, steps: int = 10, *, native: bool = False) -> Agent:
     """An agent after ``steps`` environment steps (of 20 updates) in which each seed also explores and stores."""
-    agent = agent_of(seeds, algorithm, style, native=native)
+    agent = agent_of(seeds, algorithm, codebase, native=native)
     replay = Replay(len(seeds), 300, 2 * OBS_DIM + ACT_DIM + 2, torch.device("cpu"))
     worlds = [np.random.default_rng(1000 + seed) for seed in seeds]
     obs = np.zeros((len(seeds), OBS_DIM), dtype=np.float32)
@@ -43,14 +43,14 @@ def trained(seeds: list[int], algorithm: str, style: Style, steps: int = 10, *, 
     return agent
 
 
-@pytest.mark.parametrize("style", [RedqStyle(), KuStyle()], ids=["redq", "ku"])
+@pytest.mark.parametrize("codebase", [RedqCodebase(), KuCodebase()], ids=["redq", "ku"])
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize("native", [False, True])
-def test_a_seed_learns_the_same_alone_and_in_a_pack(algorithm: str, style: Style, native: bool) -> None:
-    pack = trained(PACK, algorithm, style, native=native)
+def test_a_seed_learns_the_same_alone_and_in_a_pack(algorithm: str, codebase: Codebase, native: bool) -> None:
+    pack = trained(PACK, algorithm, codebase, native=native)
     assert pack.state.critic_updates == 200
     for member in (0, 2):
-        expected = trained([PACK[member]], algorithm, style, native=native).state.member(0)
+        expected = trained([PACK[member]], algorithm, codebase, native=native).state.member(0)
         for name, value in pack.state.member(member).items():
             torch.testing.assert_close(value, expected[name], rtol=RELATIVE, atol=ABSOLUTE)
 
@@ -58,19 +58,19 @@ def test_a_seed_learns_the_same_alone_and_in_a_pack(algorithm: str, style: Style
 @pytest.mark.parametrize("algorithm", ["droq", "redq"])
 @pytest.mark.parametrize("native", [False, True])
 def test_the_same_seed_twice_is_the_same_to_the_bit(algorithm: str, native: bool) -> None:
-    first, second = (trained([7], algorithm, RedqStyle(), native=native).state.member(0) for _ in range(2))
+    first, second = (trained([7], algorithm, RedqCodebase(), native=native).state.member(0) for _ in range(2))
     for name, value in first.items():
         assert torch.equal(value, second[name]), name
 
 
 def test_seeds_differ() -> None:
-    state = trained([7, 8], "sac", RedqStyle(), steps=1).state
+    state = trained([7, 8], "sac", RedqCodebase(), steps=1).state
     assert not torch.equal(state.critic[0], state.critic[1])
     assert not torch.equal(state.actor[0], state.actor[1])
 
 
 def test_initial_parameters_depend_on_the_seed_alone() -> None:
-    pack, alone = agent_of(PACK, "droq", RedqStyle()), agent_of([PACK[1]], "droq", RedqStyle())
+    pack, alone = agent_of(PACK, "droq", RedqCodebase()), agent_of([PACK[1]], "droq", RedqCodebase())
     for name, value in alone.state.member(0).items():
         assert torch.equal(pack.state.member(1)[name], value), name
 

@@ -220,7 +220,7 @@ def test_tables_as_markdown(capsys: pytest.CaptureFixture[str]) -> None:
     assert head == "| seeds | ms per environment step | updates/s | ratio |"
     assert rule == "| ---: | ---: | ---: | ---: |"
     assert row.startswith("| 1 | ")
-    assert caption.startswith("cpu, 1 threads, eager; code style redq; torch ")
+    assert caption.startswith("cpu, 1 threads, eager; code base redq; torch ")
 
 
 @pytest.mark.parametrize(

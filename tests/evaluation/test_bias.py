@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from scripted_env import Script
 
-from droq_exp.codebases import RedqStyle
+from droq_exp.codebases import RedqCodebase
 from droq_exp.config.schema import RedqBiasConfig
 from droq_exp.evaluation.bias import (
     bias_along,
@@ -193,11 +193,11 @@ def test_rollouts_side_by_side_keep_the_pairs_of_one_after_the_other(min_pairs, 
 
 def test_each_rollout_draws_its_own_noise():
     class Noisy(Agent):
-        spec = type("Spec", (), {"gamma": GAMMA})
+        pass
 
     def actions(envs):
         agent, bias = Noisy(), RedqBiasConfig(min_pairs=9, steps_per_episode=3)
-        measurement = RedqStyle().measure(agent, 1, lambda count: envs[:count], 4, 1000, 1, bias)
+        measurement = RedqCodebase().measure(agent, 1, lambda count: envs[:count], 4, 1000, 1, bias, GAMMA)
         measured(agent, measurement)
         return agent.asked[0][1][:, 0]
 

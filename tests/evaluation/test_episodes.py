@@ -8,7 +8,7 @@ from agents import agent_of
 from scripted_env import Script
 
 from droq_exp.agent.agent import Agent
-from droq_exp.codebases import RedqStyle
+from droq_exp.codebases import RedqCodebase
 from droq_exp.envs.make import make_env
 from droq_exp.evaluation.episodes import SIDE_BY_SIDE, Episode, Trajectory, play
 
@@ -132,7 +132,7 @@ def hoppers(seeds, *, noise: bool) -> list[Episode]:
 
 
 def hopper_agent(seeds: list[int]) -> Agent:
-    return agent_of(seeds, "sac", RedqStyle(), sizes=(11, 3))
+    return agent_of(seeds, "sac", RedqCodebase(), sizes=(11, 3))
 
 
 @pytest.mark.parametrize("noise", [False, True])

@@ -116,7 +116,7 @@ def _config(
     config: dict[str, Any] = {
         "algo": {"_target_": "droq_exp.agent.Agent", "name": algo, **ALGORITHMS.get(algo, {}), **SHARED},
         "env": {"_target_": "droq_exp.envs.make_env", "name": env, "id": f"{env.title()}-v5", "kwargs": {}},
-        "codebase": {"_target_": "droq_exp.codebases.redq.RedqStyle", "name": codebase, "policy_update_delay": 20},
+        "codebase": {"_target_": "droq_exp.codebases.redq.RedqCodebase", "name": codebase, "policy_update_delay": 20},
         "bias": {"enabled": True, "min_pairs": 1000, "steps_per_episode": 350, "temperature": None},
         "training": {"total_steps": 125_000, "start_steps": 5000, "replay_size": 1_000_000},
         "eval": {"interval": 1000, "episodes": 1},
@@ -135,7 +135,7 @@ def _config(
 
 
 def write_big_sweep(root: Path, *, runs: int, evaluations: int, seeds: int = 5) -> None:
-    """Runs over both code styles, four environments, the algorithms and, where that is not enough, dropout rates."""
+    """Runs over both code bases, four environments, the algorithms and, where that is not enough, dropout rates."""
     rng = np.random.default_rng(0)
     time = np.linspace(0, 4, evaluations)
     combinations = [

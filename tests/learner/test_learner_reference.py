@@ -19,12 +19,12 @@ from reference.bridge import (
     FlatView,
     Observed,
     ObservedLearner,
+    codebase_of,
     replay_of,
     sampler_of,
     slow_draws,
     spec_of,
     state_of,
-    style_of,
 )
 from reference.cases import (
     ALGORITHMS,
@@ -41,7 +41,7 @@ from reference.records import Batch, CriticDraws, PolicyDraws, PolicyRecord, Set
 from reference.slow_learner import SlowLearner
 from torch import Tensor
 
-from droq_exp.codebases import RedqStyle
+from droq_exp.codebases import RedqCodebase
 from droq_exp.config.schema import AlgoConfig
 from droq_exp.learner.backend import COMPILED, EAGER, NATIVE, Backend
 from droq_exp.learner.learner import Learner
@@ -95,7 +95,7 @@ class Comparison:
         """``observed=False`` takes the learner as it is in training and compares its state alone."""
         self.algorithm, self.settings, self.tolerance = algorithm, settings, tolerance
         spec = spec_of(algorithm, settings, len(SEEDS), tolerance.dtype)
-        self.style = style_of(settings)
+        self.codebase = codebase_of(settings)
         self.slows = [used_learner(settings, seed, saturated=tolerance.dtype == torch.float64) for seed in SEEDS]
         for slow in self.slows:
             slow.__class__ = reference
@@ -105,7 +105,7 @@ class Comparison:
         # The same draws twice: the C++ draws its masks itself, from their keys.
         self.samplers = [sampler_of(spec, settings, SEEDS, keyed=keyed) for keyed in (False, True)]
         low, high = (settings.action_bias + sign * settings.action_scale for sign in (-1, 1))
-        action_map = torch.as_tensor(self.style.action_map(low.numpy(), high.numpy()))
+        action_map = torch.as_tensor(self.codebase.action_map(low.numpy(), high.numpy()))
         kind = ObservedLearner if observed else Learner
         self.learners = [kind(spec, state_of(self.slows, spec), action_map, backend) for backend in (by_torch, NATIVE)]
         self.tolerances = [tolerance, FLOAT64_OTHER_TANH if tolerance is FLOAT64 else tolerance]
@@ -119,7 +119,7 @@ class Comparison:
             if isinstance(learner, ObservedLearner):
                 learner.observed = Observed()
             with torch.no_grad(), default_dtype(self.tolerance.dtype):
-                self.style.update(learner, rows, keyed if learner.draws_masks else draws)
+                self.codebase.update(learner, rows, keyed if learner.draws_masks else draws)
         for member, (slow, transitions) in enumerate(zip(self.slows, self.transitions, strict=True)):
             record = slow.update(*slow_draws(draws, member, transitions, self.algorithm, self.settings))
             for learner, tolerance in zip(self.learners, self.tolerances, strict=True):
@@ -168,16 +168,16 @@ def compare(algorithm: Algorithm, settings: Settings, steps: int = STEPS, **opti
             comparison.step()
 
 
-@pytest.mark.parametrize("style", ["redq", "ku"])
+@pytest.mark.parametrize("codebase", ["redq", "ku"])
 @pytest.mark.parametrize("name", ALGORITHMS)
-def test_every_algorithm_in_both_styles(name: str, style: str) -> None:
-    compare(ALGORITHMS[name], settings_of(ALGORITHMS[name], style))
+def test_every_algorithm_in_both_styles(name: str, codebase: str) -> None:
+    compare(ALGORITHMS[name], settings_of(ALGORITHMS[name], codebase))
 
 
-@pytest.mark.parametrize("style", ["redq", "ku"])
+@pytest.mark.parametrize("codebase", ["redq", "ku"])
 @pytest.mark.parametrize("name", VARIATIONS)
-def test_target_modes_and_fractional_num_min(name: str, style: str) -> None:
-    compare(VARIATIONS[name], settings_of(VARIATIONS[name], style), steps=2)
+def test_target_modes_and_fractional_num_min(name: str, codebase: str) -> None:
+    compare(VARIATIONS[name], settings_of(VARIATIONS[name], codebase), steps=2)
 
 
 @pytest.mark.parametrize("name", ["sac", "droq", "redq"])
@@ -186,18 +186,18 @@ def test_policy_update_delay(name: str, delay: int) -> None:
     compare(ALGORITHMS[name], settings_of(ALGORITHMS[name], "redq", policy_update_delay=delay), steps=1)
 
 
-@pytest.mark.parametrize("style", ["redq", "ku"])
-def test_fixed_temperature(style: str) -> None:
-    comparison = Comparison(SAC, settings_of(SAC, style, learn_temperature=False), FLOAT64)
+@pytest.mark.parametrize("codebase", ["redq", "ku"])
+def test_fixed_temperature(codebase: str) -> None:
+    comparison = Comparison(SAC, settings_of(SAC, codebase, learn_temperature=False), FLOAT64)
     before = comparison.learners[0].state.log_alpha.clone()
     comparison.step()
     assert all(torch.equal(learner.state.log_alpha, before) for learner in comparison.learners)
 
 
-@pytest.mark.parametrize(("style", "delay"), [("redq", 20), ("redq", 7), ("redq", 1), ("ku", 20)])
-def test_the_first_alpha_until_the_first_policy_update_has_ended(style: str, delay: int) -> None:
+@pytest.mark.parametrize(("codebase", "delay"), [("redq", 20), ("redq", 7), ("redq", 1), ("ku", 20)])
+def test_the_first_alpha_until_the_first_policy_update_has_ended(codebase: str, delay: int) -> None:
     """It is neither the temperature that log_alpha gives before, nor stays afterwards."""
-    settings = replace(settings_of(SAC, style, policy_update_delay=delay), first_alpha=0.2)
+    settings = replace(settings_of(SAC, codebase, policy_update_delay=delay), first_alpha=0.2)
     comparison = Comparison(SAC, settings, FLOAT64)
     for slow, *tensors in zip(comparison.slows, *(learner.state.alpha for learner in comparison.learners), strict=True):
         slow.temperature_was_stepped = False
@@ -213,7 +213,7 @@ def test_the_first_alpha_gives_way_to_a_temperature_set_by_hand() -> None:
     def spec(**changes: Any) -> LearnerSpec:
         values = {"num_critics": 2, "num_min": 2, "dropout_rate": 0.0, "layer_norm": False, "target_entropy": -1.0}
         algo = AlgoConfig(**{**values, **changes})
-        return LearnerSpec.of(algo, RedqStyle(), seeds=1, obs_dim=3, act_dim=1, bf16=False)
+        return LearnerSpec.of(algo, RedqCodebase(), seeds=1, obs_dim=3, act_dim=1, bf16=False)
 
     def alpha(spec: LearnerSpec) -> float:
         return LearnerState.initial(spec, [0], torch.device("cpu")).alpha.item()
@@ -296,10 +296,10 @@ def test_the_state_alone_bites(mutation: type[SlowLearner], noticed: str, monkey
         comparison.step()
 
 
-@pytest.mark.parametrize("style", ["redq", "ku"])
+@pytest.mark.parametrize("codebase", ["redq", "ku"])
 @pytest.mark.parametrize("name", ["sac", "droq", "redq", "redq_layernorm"])
-def test_several_updates_at_once_are_the_same(name: str, style: str) -> None:
-    compare(ALGORITHMS[name], settings_of(ALGORITHMS[name], style), observed=False)
+def test_several_updates_at_once_are_the_same(name: str, codebase: str) -> None:
+    compare(ALGORITHMS[name], settings_of(ALGORITHMS[name], codebase), observed=False)
 
 
 @pytest.mark.parametrize("delay", [4, 6, 10])
@@ -311,9 +311,9 @@ def test_compiled_updates_are_the_eager_ones() -> None:
     # One graph a function is allowed, so this also shows that a process may build one learner after another
     # (a multirun does): their graphs must not add up to torch's limit of recompilations.
     with torch._dynamo.config.patch(recompile_limit=1):
-        for algorithm, style in ((SAC, "ku"), (ALGORITHMS["droq"], "redq"), (REDQ, "redq")):
+        for algorithm, codebase in ((SAC, "ku"), (ALGORITHMS["droq"], "redq"), (REDQ, "redq")):
             comparison = Comparison(
-                algorithm, settings_of(algorithm, style), FLOAT32, by_torch=COMPILED, observed=False
+                algorithm, settings_of(algorithm, codebase), FLOAT32, by_torch=COMPILED, observed=False
             )
             for _ in range(2):
                 comparison.step()

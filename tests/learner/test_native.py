@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from droq_exp.codebases import RedqStyle
+from droq_exp.codebases import RedqCodebase
 from droq_exp.cpu import has_bf16
 from droq_exp.learner import networks, updates
 from droq_exp.learner.backend import EAGER, NATIVE
@@ -178,14 +178,14 @@ def test_factors_in_bf16_as_torch_rounds_them_but_the_first_layers(count: int, m
 
 def after_a_step(spec: LearnerSpec, *, native: bool) -> LearnerState:
     """The state of a fresh learner after the updates of one environment step."""
-    seeds, style, device = [4, 9], RedqStyle(), torch.device("cpu")
+    seeds, codebase, device = [4, 9], RedqCodebase(), torch.device("cpu")
     state = LearnerState.initial(spec, seeds, device)
     learner = Learner(spec, state, torch.tensor([[1.0, 0.5], [0.0, 0.1]]), NATIVE if native else EAGER)
     draws = DrawSampler(spec, seeds, spec.utd_ratio, 1, device, keyed=native).draw(100)
     rows = torch.randn(
         spec.seeds, spec.utd_ratio, spec.batch_size, spec.row_size, generator=torch.Generator().manual_seed(3)
     )
-    style.update(learner, rows, draws)
+    codebase.update(learner, rows, draws)
     return state
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from droq_exp.agent.replay import Replay
-from droq_exp.codebases import KuStyle, RedqStyle, Style
+from droq_exp.codebases import Codebase, KuCodebase, RedqCodebase
 from droq_exp.learner.draws import Draws, DrawSampler
 from droq_exp.learner.dropout import KeyedMasks
 from droq_exp.learner.learner import Learner
@@ -26,12 +26,12 @@ BETA1 = 0.9
 Parameters = dict[str, Tensor]
 
 
-def style_of(settings: Settings) -> Style:
-    return KuStyle() if settings.style == "ku" else RedqStyle(policy_update_delay=settings.policy_update_delay)
+def codebase_of(settings: Settings) -> Codebase:
+    return KuCodebase() if settings.codebase == "ku" else RedqCodebase(policy_update_delay=settings.policy_update_delay)
 
 
 def spec_of(algorithm: Algorithm, settings: Settings, seeds: int, dtype: torch.dtype) -> LearnerSpec:
-    style = style_of(settings)
+    codebase = codebase_of(settings)
     return LearnerSpec(
         seeds=seeds,
         obs_dim=settings.obs_dim,
@@ -43,8 +43,8 @@ def spec_of(algorithm: Algorithm, settings: Settings, seeds: int, dtype: torch.d
         target_passes=algorithm.target_passes,
         dropout_rate=settings.dropout_rate,
         layer_norm=settings.layer_norm,
-        policy_objective=style.policy_objective(settings.num_critics, algorithm.num_min, settings.dropout_rate),
-        actor_heads=style.actor_heads,
+        policy_objective=codebase.policy_objective(settings.num_critics, algorithm.num_min, settings.dropout_rate),
+        actor_heads=codebase.actor_heads,
         utd_ratio=UTD_RATIO,
         batch_size=BATCH_SIZE,
         gamma=settings.gamma,
@@ -187,9 +187,11 @@ def replay_of(members: list[Batch]) -> Replay:
 
 
 def sampler_of(spec: LearnerSpec, settings: Settings, seeds: list[int], *, keyed: bool = False) -> DrawSampler:
-    style = style_of(settings)
-    updates = style.policy_updates(spec.utd_ratio)
-    return DrawSampler(spec, seeds, style.minibatches(spec.utd_ratio), len(updates), torch.device("cpu"), keyed=keyed)
+    codebase = codebase_of(settings)
+    updates = codebase.policy_updates(spec.utd_ratio)
+    return DrawSampler(
+        spec, seeds, codebase.minibatches(spec.utd_ratio), len(updates), torch.device("cpu"), keyed=keyed
+    )
 
 
 def slow_draws(
@@ -225,7 +227,7 @@ def slow_draws(
         PolicyDraws(
             noise=draws.policy_noise[member, p].double(),
             masks=_masks(draws.policy_keep, member, p, [online], settings.hidden)[0],
-            batch=batches[UTD_RATIO] if settings.style == "ku" else None,
+            batch=batches[UTD_RATIO] if settings.codebase == "ku" else None,
         )
         for p in range(draws.policy_noise.shape[1])
     ]

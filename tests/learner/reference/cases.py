@@ -58,7 +58,7 @@ VARIATIONS = {
 
 def settings_of(
     algorithm: Algorithm,
-    style: str,
+    codebase: str,
     *,
     dropout_rate: float = 0.1,
     learn_temperature: bool = True,
@@ -67,7 +67,7 @@ def settings_of(
 ) -> Settings:
     """The reference's settings; the action box is [-0.5, 1.5] x [-3, 1], so neither centred nor of size one."""
     return Settings(
-        style=style,
+        codebase=codebase,
         obs_dim=OBS_DIM,
         act_dim=ACT_DIM,
         hidden=HIDDEN,
@@ -132,7 +132,7 @@ def random_transitions(settings: Settings, seed: int, count: int) -> Batch:
         return torch.randn(*shape, generator=generator)
 
     action = torch.tanh(normal(count, ACT_DIM))
-    if settings.style == "redq":
+    if settings.codebase == "redq":
         action = action * settings.action_scale.float() + settings.action_bias.float()
     return Batch(
         obs=normal(count, OBS_DIM).double(),

@@ -14,7 +14,7 @@ LayerMasks = Sequence[Tensor]  # one [B, H] keep mask per hidden layer
 class Settings:
     """What is trained and how; ``action_scale`` and ``action_bias`` map [-1, 1] to the action box, per dimension."""
 
-    style: str  # redq | ku
+    codebase: str  # redq | ku
     obs_dim: int
     act_dim: int
     hidden: tuple[int, ...]
@@ -60,7 +60,7 @@ class CriticDraws:
 
 @dataclass(frozen=True)
 class PolicyDraws:
-    """One policy update's randomness; ``batch`` is the extra one of style ku."""
+    """One policy update's randomness; ``batch`` is the extra one of codebase ku."""
 
     noise: Tensor  # [B, A], standard normal
     masks: list[LayerMasks] | None  # per critic

@@ -33,11 +33,11 @@ class SlowLearner:
     # ---- what one environment step does -------------------------------------------------------------------------
 
     def update(self, critic_draws: list[CriticDraws], policy_draws: list[PolicyDraws]) -> StepRecord:
-        """All updates of one environment step in the settings' style; raises when draws are left over or missing."""
+        """All updates of one environment step in the settings' codebase; raises when draws are left over or missing."""
         record = StepRecord()
         policy_iterator = iter(policy_draws)
-        style = {"redq": self.redq_step, "ku": self.ku_step}[self.settings.style]
-        style(critic_draws, policy_iterator, record)
+        codebase = {"redq": self.redq_step, "ku": self.ku_step}[self.settings.codebase]
+        codebase(critic_draws, policy_iterator, record)
         if next(policy_iterator, None) is not None:
             raise ValueError("more policy draws than policy updates")
         return record
@@ -82,7 +82,7 @@ class SlowLearner:
 
     def critic_action(self, squashed: Tensor) -> Tensor:
         """The action as the critics see it (and the replay stores it)."""
-        if self.settings.style == "ku":
+        if self.settings.codebase == "ku":
             return squashed
         return squashed * self.settings.action_scale + self.settings.action_bias
 
@@ -117,7 +117,7 @@ class SlowLearner:
 
     def policy_value(self, q: Tensor) -> Tensor:
         """``[B]``: what the policy maximises, of ``q [N, B]``."""
-        if self.settings.style == "ku" and len(q) == 2 and self.settings.dropout_rate == 0.0:
+        if self.settings.codebase == "ku" and len(q) == 2 and self.settings.dropout_rate == 0.0:
             return torch.minimum(q[0], q[1])
         return q.mean(dim=0)  # N = 1: Q1; N = 2: (Q1 + Q2) / 2
 

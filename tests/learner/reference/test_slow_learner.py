@@ -15,7 +15,7 @@ from .slow_learner import SlowLearner
 
 def settings(**changes: Any) -> Settings:
     values: dict[str, Any] = {
-        "style": "redq",
+        "codebase": "redq",
         "obs_dim": 1,
         "act_dim": 1,
         "hidden": (1,),
@@ -142,7 +142,7 @@ def test_temperature_gradient_is_not_multiplied_by_alpha() -> None:
 
 
 @pytest.mark.parametrize(
-    ("style", "rate", "online", "value"),
+    ("codebase", "rate", "online", "value"),
     [
         ("redq", 0.0, [1.0, 3.0], 2.0),
         ("ku", 0.0, [1.0, 3.0], 1.0),
@@ -151,14 +151,14 @@ def test_temperature_gradient_is_not_multiplied_by_alpha() -> None:
         ("ku", 0.1, [3.0], 3.0),
     ],
 )
-def test_policy_value_of_each_style(style: str, rate: float, online: list[float], value: float) -> None:
-    learner = constant_learner(online, online, style=style, dropout_rate=rate)
+def test_policy_value_of_each_style(codebase: str, rate: float, online: list[float], value: float) -> None:
+    learner = constant_learner(online, online, codebase=codebase, dropout_rate=rate)
     assert learner.policy_value(row(*online).unsqueeze(1)).item() == pytest.approx(value)
 
 
-@pytest.mark.parametrize(("style", "seen"), [("redq", 2.0 * math.tanh(0.4) + 0.5), ("ku", math.tanh(0.4))])
-def test_only_redq_rescales_actions(style: str, seen: float) -> None:
-    learner = constant_learner([0.0], [0.0], style=style, hidden=(1,))
+@pytest.mark.parametrize(("codebase", "seen"), [("redq", 2.0 * math.tanh(0.4) + 0.5), ("ku", math.tanh(0.4))])
+def test_only_redq_rescales_actions(codebase: str, seen: float) -> None:
+    learner = constant_learner([0.0], [0.0], codebase=codebase, hidden=(1,))
     first: Any = learner.critics[0].linears[0]
     with torch.no_grad():  # Q = the action, shifted to stay positive
         first.weight.copy_(torch.tensor([[0.0, 1.0]]))
@@ -180,11 +180,11 @@ def test_first_adam_steps_and_polyak() -> None:
 
 
 @pytest.mark.parametrize(
-    ("style", "delay", "updates"),
+    ("codebase", "delay", "updates"),
     [("redq", 20, [4]), ("redq", 2, [1, 3, 4]), ("redq", 1, [0, 1, 2, 3, 4]), ("ku", 20, [4])],
 )
-def test_when_the_policy_is_updated(style: str, delay: int, updates: list[int]) -> None:
-    learner = constant_learner([2.0, 5.0], [0.0, 1.0], style=style, policy_update_delay=delay)
+def test_when_the_policy_is_updated(codebase: str, delay: int, updates: list[int]) -> None:
+    learner = constant_learner([2.0, 5.0], [0.0, 1.0], codebase=codebase, policy_update_delay=delay)
     policy = [PolicyDraws(column(0.4, 0.4), None, BATCH)] * len(updates)
     assert [p.update for p in learner.update([draws()] * 5, policy).policies] == updates
 
@@ -197,11 +197,11 @@ def test_fixed_temperature_stays() -> None:
 
 def test_redq_policy_sees_the_critics_before_their_step_and_ku_after() -> None:
     losses = {}
-    for style in ("redq", "ku"):
-        learner = constant_learner([2.0], [0.0], style=style, gamma=0.0, critic_learning_rate=1.0)
+    for codebase in ("redq", "ku"):
+        learner = constant_learner([2.0], [0.0], codebase=codebase, gamma=0.0, critic_learning_rate=1.0)
         policy = PolicyDraws(column(0.4, 0.4), None, BATCH)
         wrong = Batch(BATCH.obs, BATCH.action, row(9.0, 9.0), BATCH.next_obs, BATCH.terminated)
         critic = CriticDraws(wrong, column(0.0, 0.0), [0], None, None)
-        losses[style] = learner.update([critic], [policy]).policies[0].loss.item()
+        losses[codebase] = learner.update([critic], [policy]).policies[0].loss.item()
     assert losses["redq"] == pytest.approx(log_prob_of(0.4) - 2.0)
     assert losses["ku"] == pytest.approx(log_prob_of(0.4) - 3.0)
