@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from droq_exp.cli.errors import Refusal
+from droq_exp.cli.errors import RefusedError
 from droq_exp.config import Config, ConfigError, compose, compose_points, sweep_points
 from droq_exp.config.errors import nearest
 from droq_exp.launch import refuse
@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> None:
         code = app(args=argv, prog_name="python -m benchmarks", standalone_mode=False)
     except typer.TyperException as error:
         refuse(f"{error.format_message().rstrip('.')}; see --help")
-    except (Refusal, ConfigError) as error:
+    except (RefusedError, ConfigError) as error:
         refuse(str(error))
     except (RuntimeError, ChildProcessError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -79,11 +79,11 @@ def loop(
 @app.command()
 def seeds(
     overrides: Sweep = None,
-    counts: Annotated[str, typer.Option("--seeds", help="Sizes of the packs.", metavar="N,...")] = "1,2,4,8",
+    counts: Annotated[str, typer.Option("--seeds", help="Sizes of the groups.", metavar="N,...")] = "1,2,4,8",
     steps: Steps = 20,
     markdown: Markdown = False,
 ) -> None:
-    """Time the updates of packs of seeds, in turn."""
+    """Time the updates of groups of seeds, in turn."""
     from benchmarks.seeds import benchmark_seeds
     from benchmarks.tables import seeds_tables
 
@@ -114,7 +114,7 @@ def growth(
         if name not in AXES:
             meant = nearest(name, AXES)
             advice = f"; did you mean {meant}?" if meant else ""
-            raise Refusal(f"{name} is no axis of growth; choose from {', '.join(AXES)}{advice}")
+            raise RefusedError(f"{name} is no axis of growth; choose from {', '.join(AXES)}{advice}")
     config, _ = compose(overrides)
     results = [benchmark_growth(config, points(overrides, names or list(AXES)), steps)]
     _show(results, growth_tables(results), markdown)
@@ -160,7 +160,7 @@ def _each(overrides: Sequence[str] | None, measure: Callable[[Config, Config], R
 def _counts(text: str) -> list[int]:
     counts = text.split(",")
     if not all(count.isdecimal() and int(count) for count in counts):
-        raise Refusal(f"--seeds: {text} is no list of numbers of seeds such as 1,2,4,8")
+        raise RefusedError(f"--seeds: {text} is no list of numbers of seeds such as 1,2,4,8")
     return [int(count) for count in counts]
 
 

@@ -35,7 +35,7 @@ def compare(overrides: Sequence[str], python: str, steps: int, loop_steps: int) 
 
     Raises:
         ConfigError: what no run can have, or SBX cannot do.
-        Refusal: ``python`` has no SBX.
+        RefusedError: ``python`` has no SBX.
         ChildProcessError: SBX failed.
 
     """
@@ -119,7 +119,7 @@ def compare_loops(config: Config, recipe: Config, python: str, steps: int) -> di
             if made > 0 and made % block == 0:
                 theirs.append(sbx.ask("loop", block))
 
-        seconds, _ = train_timed(config, recipe, machine, block * LOOP_BLOCKS, lambda pack, loop: after_step)
+        seconds, _ = train_timed(config, recipe, machine, block * LOOP_BLOCKS, lambda together, loop: after_step)
     ours = np.reshape(seconds[-block * LOOP_BLOCKS :], (LOOP_BLOCKS, block)).sum(axis=1)
     mine, other = (block / float(np.median(blocks)) for blocks in (ours, theirs))
     return {

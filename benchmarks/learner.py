@@ -67,10 +67,10 @@ def build_learner(config: Config, machine: Hardware, held: int | None = None) ->
     replay = Replay(len(seeds), config.training.replay_size, agent.spec.row_size, agent.device)
     rng = np.random.default_rng(0)
     count = min(config.training.start_steps + 1, replay.capacity) if held is None else held
-    for member in range(len(seeds)):
+    for seed_index in range(len(seeds)):
         rows = rng.standard_normal((count, agent.spec.row_size), dtype=np.float32)
         rows[:, -1] = 0  # no terminations
-        replay.restore(member, count, rows)
+        replay.restore(seed_index, count, rows)
     return Learning(agent, replay)
 
 

@@ -24,7 +24,7 @@ from droq_exp.profiling.scratch import AfterStep, train_timed
 from droq_exp.profiling.timing import synchronise
 from droq_exp.training import hardware
 from droq_exp.training.loop import TrainingLoop
-from droq_exp.training.train import Pack
+from droq_exp.training.train import SeedsTogether
 
 MEASUREMENTS = 3  # evaluations and checkpoints in the timed steps
 LEAST_STEPS = 2 * MEASUREMENTS
@@ -113,13 +113,13 @@ def time_loop(config: Config, recipe: Config, machine: hardware.Hardware, steps:
     """Train for ``steps`` timed environment steps, at least ``LEAST_STEPS``."""
     meter, evaluated = Meter(), []
 
-    def watch(pack: Pack, loop: TrainingLoop) -> AfterStep:
-        meter.watch(pack.agent, "sample", "sampling")
-        meter.watch(pack.agent, "update", "updates")
-        meter.watch(pack.agent, "explore", "acting")
-        meter.watch(pack.replay, "add", "storing")
+    def watch(together: SeedsTogether, loop: TrainingLoop) -> AfterStep:
+        meter.watch(together.agent, "sample", "sampling")
+        meter.watch(together.agent, "update", "updates")
+        meter.watch(together.agent, "explore", "acting")
+        meter.watch(together.replay, "add", "storing")
         meter.watch(loop, "save", "checkpoint")
-        for env in pack.envs:
+        for env in together.envs:
             meter.watch(env, "step", "environment")
             meter.watch(env, "reset", "environment")
 

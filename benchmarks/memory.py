@@ -64,7 +64,7 @@ def benchmark_memory(config: Config, recipe: Config, steps: int) -> dict[str, An
         "resident_mb": _megabytes(resident_bytes()),
         "peak_mb": _megabytes(peak_bytes()),
         "device_peak_mb": _megabytes(None if machine.device == "cpu" else torch.cuda.max_memory_allocated()),
-        "journal_mb": _megabytes(sizes["replay.bin"]),
+        "replay_file_mb": _megabytes(sizes["replay.bin"]),
         "state_mb": _megabytes(max(size for name, size in sizes.items() if name.startswith("state_"))),
         "weights_mb": _megabytes(sizes["weights.pt"]),
     }

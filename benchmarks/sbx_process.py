@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from benchmarks import sbx_driver
-from droq_exp.cli.errors import Refusal
+from droq_exp.cli.errors import RefusedError
 
 
 class Sbx:
@@ -50,7 +50,7 @@ def start_sbx(python: str, settings: dict[str, Any], device: str) -> Iterator[Sb
     """Start SBX on ``settings`` (see :mod:`benchmarks.sbx_driver`), where this project runs on ``device``.
 
     Raises:
-        Refusal: ``python`` cannot be run, or does not have SBX.
+        RefusedError: ``python`` cannot be run, or does not have SBX.
         ChildProcessError: it failed otherwise.
 
     """
@@ -62,13 +62,13 @@ def start_sbx(python: str, settings: dict[str, Any], device: str) -> Iterator[Sb
         try:
             process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=errors, text=True, env=variables)
         except OSError as error:
-            raise Refusal(f"--python: {python} cannot be run: {error.strerror}") from error
+            raise RefusedError(f"--python: {python} cannot be run: {error.strerror}") from error
         with process:
             try:
                 sbx = Sbx(process, errors)
             except ChildProcessError as error:
                 if process.returncode == sbx_driver.NOT_INSTALLED:
                     advice = "pip install 'droq-exp[sbx]', or name the python of an environment that has it"
-                    raise Refusal(f"--python: {python} has no SBX ({error}); {advice}") from error
+                    raise RefusedError(f"--python: {python} has no SBX ({error}); {advice}") from error
                 raise
             yield sbx

@@ -16,24 +16,24 @@ from droq_exp.training import hardware
 
 
 def benchmark_seeds(config: Config, counts: Sequence[int], steps: int) -> dict[str, Any]:
-    """Time the updates of packs of ``counts`` seeds, in turn: an environment step of each, ``steps`` times.
+    """Time the updates of groups of ``counts`` seeds, in turn: an environment step of each, ``steps`` times.
 
-    Updates per second are critic updates of all seeds of a pack, and ``ratio`` is to those of the first pack: with 1 as
-    the first count, 1 means as fast as one seed after the other. On a GPU ``launch_bound_ms`` is what it takes to start
-    the kernels of an environment step, and ``launch_bound_share`` how much of the time that explains.
+    Updates per second are critic updates of all seeds of a group, and ``ratio`` is to those of the first group: with 1
+    as the first count, 1 means as fast as one seed after the other. On a GPU ``launch_bound_ms`` is what it takes to
+    start the kernels of an environment step, and ``launch_bound_share`` how much of the time that explains.
     """
     machine = hardware.set_up(config)
-    packs = [build_learner(replace(config, seed=list(range(count))), machine) for count in counts]
+    groups = [build_learner(replace(config, seed=list(range(count))), machine) for count in counts]
     for _ in range(1 + WARM_UP_STEPS):  # after all are built: building one makes torch.compile forget the others
-        for pack in packs:
-            pack.step()
-    seconds = np.array([[timed(pack.step) for pack in packs] for _ in range(steps)])
+        for group in groups:
+            group.step()
+    seconds = np.array([[timed(group.step) for group in groups] for _ in range(steps)])
     times = np.median(seconds, axis=0)
-    rates = [_updates(pack) / time for pack, time in zip(packs, times, strict=True)]
-    bounds: list[dict[str, float]] = [{} for _ in packs]
+    rates = [_updates(group) / time for group, time in zip(groups, times, strict=True)]
+    bounds: list[dict[str, float]] = [{} for _ in groups]
     if machine.device != "cpu":
-        launch = seconds_per_launch(packs[0].agent.device)
-        bounds = [launch_bound(kernels(pack.step), launch, time) for pack, time in zip(packs, times, strict=True)]
+        launch = seconds_per_launch(groups[0].agent.device)
+        bounds = [launch_bound(kernels(group.step), launch, time) for group, time in zip(groups, times, strict=True)]
     shared = described(config, machine)
     del shared["seeds"]
     return {
@@ -53,6 +53,6 @@ def benchmark_seeds(config: Config, counts: Sequence[int], steps: int) -> dict[s
     }
 
 
-def _updates(pack: Learning) -> int:
+def _updates(group: Learning) -> int:
     """Critic updates of an environment step, of all seeds."""
-    return pack.agent.spec.seeds * pack.agent.spec.utd_ratio
+    return group.agent.spec.seeds * group.agent.spec.utd_ratio

@@ -13,7 +13,7 @@ ALGO, ENV, DROPOUT = Column("algo"), Column("env"), Column("dropout", 3)
 MS, FLOOR, RATIO = Column("ms per environment step", 2), Column("floor, ms", 2), Column("ratio", 2)
 UPDATES = Column("updates/s", 0)
 LOOP_PARTS = ("learner", "acting", "environment", "storing", "other", "evaluation", "checkpoint")
-MEMORY_PARTS = ("resident", "peak", "device_peak", "journal", "state", "weights")
+MEMORY_PARTS = ("resident", "peak", "device_peak", "replay_file", "state", "weights")
 
 
 def plain(table: Table) -> str:

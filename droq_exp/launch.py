@@ -247,12 +247,12 @@ def run_point(composed: DictConfig) -> int:
 def train_point(config: Config, recipe: Config, overrides: Sequence[str]) -> int:
     """Train in this process; what ends it is shown now, not after a sweep's other points. Returns the exit code."""
     from droq_exp.config import ConfigError
-    from droq_exp.runs.lock import Held
+    from droq_exp.runs.lock import HeldError
     from droq_exp.training.train import train  # here, since it imports torch
 
     try:
         return train(config, recipe, overrides)
-    except (ConfigError, Held) as error:
+    except (ConfigError, HeldError) as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return 2 if isinstance(error, ConfigError) else 1
     except Exception:

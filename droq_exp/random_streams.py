@@ -1,6 +1,6 @@
 """Independent random streams: one generator for each (seed, purpose), so that no purpose disturbs another.
 
-Switching the bias estimate on, or training a seed inside a pack, leaves every other stream as it was.
+Switching the bias estimate on, or training a seed beside others, leaves every other stream as it was.
 """
 
 from __future__ import annotations

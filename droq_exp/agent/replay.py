@@ -41,18 +41,18 @@ class Replay:
         flat = (indices + self._offsets).flatten()
         return self._rows.flatten(0, 1).index_select(0, flat).unflatten(0, indices.shape)
 
-    def since(self, member: int, start: int) -> np.ndarray:
-        """Return seed ``member``'s transitions from number ``start`` (from 0) to the newest, ``[n, row_size]``.
+    def since(self, seed_index: int, start: int) -> np.ndarray:
+        """Return seed ``seed_index``'s transitions from number ``start`` (from 0) to the newest, ``[n, row_size]``.
 
         Raises ValueError where some of them have been overwritten.
         """
         if self.added - start > self.capacity:
             raise ValueError(f"transition {start} is no longer held")
         slots = torch.arange(start, self.added, device=self._rows.device) % self.capacity
-        return self._rows[member, slots].cpu().numpy()
+        return self._rows[seed_index, slots].cpu().numpy()
 
-    def restore(self, member: int, added: int, rows: np.ndarray) -> None:
-        """Hold ``rows`` ``[n, row_size]`` as the newest of the ``added`` transitions that seed ``member`` has made."""
+    def restore(self, seed_index: int, added: int, rows: np.ndarray) -> None:
+        """Hold ``rows`` ``[n, row_size]`` as the newest of the ``added`` transitions of seed ``seed_index``."""
         slots = torch.arange(added - len(rows), added, device=self._rows.device) % self.capacity
-        self._rows[member, slots] = torch.from_numpy(rows).to(self._rows.device)
+        self._rows[seed_index, slots] = torch.from_numpy(rows).to(self._rows.device)
         self.added = added

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from droq_exp import __version__
-from droq_exp.cli.errors import Refusal
+from droq_exp.cli.errors import RefusedError
 from droq_exp.launch import refuse, with_config_dir
 
 app = typer.Typer(
@@ -43,14 +43,14 @@ def main(argv: list[str] | None = None) -> None:
         SystemExit: 0 done; 1 a run that ``retry`` waited for did not finish; 2 the command is wrong, or the queue does
             not answer, told in one line; 130 or 143 interrupted.
     """
-    from droq_exp.jobs.queue import QueueUnreachable
+    from droq_exp.jobs.queue import QueueUnreachableError
 
     before = signal.signal(signal.SIGTERM, _leave)
     try:
         code = app(args=argv, prog_name="droq-exp", standalone_mode=False)
     except typer.TyperException as error:
         refuse(f"{error.format_message().rstrip('.')}; see droq-exp --help")
-    except (Refusal, QueueUnreachable) as error:
+    except (RefusedError, QueueUnreachableError) as error:
         refuse(str(error))
     except ValueError as error:
         from droq_exp.config import ConfigError  # imports Hydra, which takes long

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import product
 
-from droq_exp.cli.errors import Refusal
+from droq_exp.cli.errors import RefusedError
 from droq_exp.learner.native.build import BuildError, Variant, shared_object, start
 
 
@@ -12,7 +12,7 @@ def build() -> None:
     """Compile what is missing for every kind of critic, all at once, and print where each library is.
 
     Raises:
-        Refusal: it cannot be compiled here.
+        RefusedError: it cannot be compiled here.
     """
     variants = [Variant(dropout, layer_norm) for dropout, layer_norm in product((False, True), repeat=2)]
     for variant in variants:
@@ -21,4 +21,4 @@ def build() -> None:
         try:
             print(shared_object(variant))
         except BuildError as error:
-            raise Refusal(f"the C++ cannot be built here: {error}") from error
+            raise RefusedError(f"the C++ cannot be built here: {error}") from error

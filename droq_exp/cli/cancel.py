@@ -11,9 +11,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from droq_exp.cli.errors import Refusal
-from droq_exp.cli.runs import RunView, find, survey, view
-from droq_exp.jobs.queue import LocalJob, Queue, QueueUnreachable
+from droq_exp.cli.errors import RefusedError
+from droq_exp.cli.runs import ListedRun, find, survey, view
+from droq_exp.jobs.queue import LocalJob, Queue, QueueUnreachableError
 from droq_exp.jobs.record import SLURM, withdraw
 from droq_exp.jobs.state import LIVE
 
@@ -28,13 +28,13 @@ def cancel(directory: Path, whole_jobs: bool) -> None:
         whole_jobs: also jobs that train runs outside ``directory`` as well (packed seeds).
 
     Raises:
-        Refusal: there is no run, or a job has others too.
-        QueueUnreachable: SLURM does not answer, so which jobs there are is not known.
+        RefusedError: there is no run, or a job has others too.
+        QueueUnreachableError: SLURM does not answer, so which jobs there are is not known.
         SystemExit: with code 1 where something could not be cancelled.
     """
     runs, problem = survey(directory)
     if problem is not None:
-        raise QueueUnreachable(problem)
+        raise QueueUnreachableError(problem)
     live = [run for run in runs if run.state in LIVE]
     if not live:
         print("nothing is queued or running")
@@ -51,7 +51,7 @@ def cancel(directory: Path, whole_jobs: bool) -> None:
         sys.exit(1)
 
 
-def _refuse_others(live: Sequence[RunView], ours: set[Path]) -> None:
+def _refuse_others(live: Sequence[ListedRun], ours: set[Path]) -> None:
     """Only other seeds of the same run can be in its job, and they are its neighbours."""
     jobs = {run.record.job_id for run in live if run.record is not None}
     queue = Queue()
@@ -62,7 +62,7 @@ def _refuse_others(live: Sequence[RunView], ours: set[Path]) -> None:
             other = view(place, queue)
             if other.record is not None and other.record.job_id in jobs and other.state in LIVE:
                 job = other.record.job_id
-                raise Refusal(f"{place} is {other.state} in the same job, {job}; --whole-jobs ends it too")
+                raise RefusedError(f"{place} is {other.state} in the same job, {job}; --whole-jobs ends it too")
 
 
 def _scancel(jobs: Sequence[str]) -> list[str]:
@@ -76,7 +76,7 @@ def _scancel(jobs: Sequence[str]) -> list[str]:
     return problems
 
 
-def _end_local(runs: Sequence[RunView]) -> list[str]:
+def _end_local(runs: Sequence[ListedRun]) -> list[str]:
     """SIGTERM, on which training ends in order; a job that waits for its turn is not started."""
     problems, processes = [], set()
     for run in runs:
@@ -94,7 +94,7 @@ def _end_local(runs: Sequence[RunView]) -> list[str]:
     return problems
 
 
-def _process(run: RunView) -> LocalJob | None:
+def _process(run: ListedRun) -> LocalJob | None:
     """The process of a local job, or the one that holds the lock where there is no job."""
     job = LocalJob.parse(run.record.job_id) if run.record is not None else None
     if job is not None and job.alive:

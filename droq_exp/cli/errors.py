@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 
-class Refusal(Exception):  # noqa: N818  (it is no error of the program)
+class RefusedError(Exception):
     """A command that cannot be carried out; ``str`` of it is one line that says why."""
 
 
 def check_place(option: str, file: Path) -> None:
-    """Raise Refusal where the ``file`` of an option cannot be made: told before the work, not after it."""
+    """Raise RefusedError where the ``file`` of an option cannot be made: told before the work, not after it."""
     if file.is_dir():
-        raise Refusal(f"{option}: {file} is a directory")
+        raise RefusedError(f"{option}: {file} is a directory")
     if not file.absolute().parent.is_dir():
-        raise Refusal(f"{option}: {file.parent} is not a directory")
+        raise RefusedError(f"{option}: {file.parent} is not a directory")

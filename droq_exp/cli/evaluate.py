@@ -10,10 +10,10 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
-from droq_exp.cli.errors import Refusal, check_place
+from droq_exp.cli.errors import RefusedError, check_place
 from droq_exp.cli.runs import only
 from droq_exp.evaluation.episodes import SIDE_BY_SIDE, Trajectory
-from droq_exp.evaluation.load import TrainedRun, load
+from droq_exp.evaluation.load import LoadedPolicy, load
 from droq_exp.evaluation.returns import summary
 from droq_exp.runs.checkpoint import CheckpointError
 from droq_exp.runs.files import write_atomically
@@ -24,7 +24,7 @@ def evaluate(directory: Path, episodes: int, seed: int, stochastic: bool, output
     """Print one line of JSON about ``episodes`` fresh episodes; write it to ``output`` too, where given.
 
     Raises:
-        Refusal: there is not exactly one run, its weights cannot be used, or ``output`` cannot be written.
+        RefusedError: there is not exactly one run, its weights cannot be used, or ``output`` cannot be written.
         ConfigError: its config.yaml cannot be used, or its task cannot be made here.
     """
     if output is not None:
@@ -48,25 +48,25 @@ def evaluate(directory: Path, episodes: int, seed: int, stochastic: bool, output
         try:
             write_atomically(output, text + "\n")
         except OSError as error:
-            raise Refusal(f"--output: {output}: {error.strerror}") from error
+            raise RefusedError(f"--output: {output}: {error.strerror}") from error
     print(text, flush=True)
 
 
-def open_run(directory: Path) -> TrainedRun:
+def open_run(directory: Path) -> LoadedPolicy:
     """The one run at or below ``directory``, read in a process of one thread: its networks are small.
 
     Raises:
-        Refusal: there is not exactly one, or its weights cannot be used.
+        RefusedError: there is not exactly one, or its weights cannot be used.
         ConfigError: as ``trained.load``.
     """
     torch.set_num_threads(1)
     try:
         return load(only(directory))
     except CheckpointError as error:
-        raise Refusal(str(error)) from error
+        raise RefusedError(str(error)) from error
 
 
-def _result(run: TrainedRun, seed: int, stochastic: bool, trajectories: list[Trajectory]) -> dict[str, object]:
+def _result(run: LoadedPolicy, seed: int, stochastic: bool, trajectories: list[Trajectory]) -> dict[str, object]:
     returns = [float(trajectory.reward.sum()) for trajectory in trajectories]
     return {
         "run": str(run.directory.resolve()),

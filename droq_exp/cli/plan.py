@@ -11,7 +11,7 @@ from rich.text import Text
 from droq_exp.cli.status import STYLES, WORDS
 from droq_exp.config import sweep_points
 from droq_exp.config.schema import ParallelHardwareConfig, SlurmHardwareConfig
-from droq_exp.jobs.plan import PlannedJob, PlannedRun, pack, plan_runs, to_submit
+from droq_exp.jobs.plan import PlannedJob, PlannedRun, group_into_jobs, plan_runs, to_submit
 from droq_exp.jobs.queue import Queue
 from droq_exp.jobs.state import LIVE, STATES, State
 from droq_exp.launch import check_sweep
@@ -23,7 +23,7 @@ def plan(overrides: Sequence[str]) -> None:
 
     Raises:
         ConfigError: what ``launch.py -m`` refuses.
-        QueueUnreachable: the state of a run depends on SLURM, and SLURM does not answer.
+        QueueUnreachableError: the state of a run depends on SLURM, and SLURM does not answer.
     """
     runs = plan_runs(sweep_points(overrides))
     check_sweep([run.config for run in runs], overrides)
@@ -31,7 +31,7 @@ def plan(overrides: Sequence[str]) -> None:
     states = {run: run.state(queue) for run in runs}
     waiting = to_submit(states)
     _check_directories([run for run, state in states.items() if state not in LIVE])
-    jobs = pack(waiting) if runs[0].config.hardware.launcher != "here" else []
+    jobs = group_into_jobs(waiting) if runs[0].config.hardware.launcher != "here" else []
     numbers = {run: number for number, job in enumerate(jobs, 1) for run in job.runs}
     console = Console(highlight=False)
     console.print(_table(states, numbers), soft_wrap=True)

@@ -12,12 +12,12 @@ import gymnasium
 import numpy as np
 from rich.console import Console
 
-from droq_exp.cli.errors import Refusal, check_place
-from droq_exp.evaluation.rendering import NoRendering, use_offscreen, use_window
+from droq_exp.cli.errors import RefusedError, check_place
+from droq_exp.evaluation.rendering import RenderingError, use_offscreen, use_window
 from droq_exp.evaluation.video import SUFFIXES, Filmed, frame_rate, writing
 
 if TYPE_CHECKING:
-    from droq_exp.evaluation.load import TrainedRun
+    from droq_exp.evaluation.load import LoadedPolicy
 
 FOLLOWING = "track"  # the camera of Gymnasium's MuJoCo tasks that moves along
 
@@ -43,27 +43,27 @@ class Picture:
     camera: str | None = None
 
     def check(self) -> None:
-        """Raise Refusal for what does not go together, or a file that cannot be written."""
+        """Raise RefusedError for what does not go together, or a file that cannot be written."""
         if self.video is None:
             given = [name for name in ("width", "height", "fps", "camera") if getattr(self, name) is not None]
             if given and not (self.window and given != ["fps"]):
-                raise Refusal(f"--{given[0]} goes with --video FILE")
+                raise RefusedError(f"--{given[0]} goes with --video FILE")
             return
         if self.window:
-            raise Refusal("--video does not go with --window; give one of them")
+            raise RefusedError("--video does not go with --window; give one of them")
         if self.video.suffix.lower() not in SUFFIXES:
-            raise Refusal(f"--video: {self.video.name} is no file that ends in {' or '.join(SUFFIXES)}")
+            raise RefusedError(f"--video: {self.video.name} is no file that ends in {' or '.join(SUFFIXES)}")
         check_place("--video", self.video)
         odd = [name for name in ("width", "height") if (getattr(self, name) or 0) % 2]
         if odd and self.video.suffix.lower() == ".mp4":
-            raise Refusal(f"--{odd[0]}: {getattr(self, odd[0])} is odd; MP4 has even sizes only")
+            raise RefusedError(f"--{odd[0]}: {getattr(self, odd[0])} is odd; MP4 has even sizes only")
 
 
 def play(directory: Path, episodes: int, seed: int, stochastic: bool, picture: Picture) -> None:
     """Play ``episodes`` episodes with the stored weights and print the return and length of each.
 
     Raises:
-        Refusal: there is not exactly one run, its weights cannot be used, or nothing can be drawn as asked.
+        RefusedError: there is not exactly one run, its weights cannot be used, or nothing can be drawn as asked.
         ConfigError: its config.yaml cannot be used, or its task cannot be made here.
     """
     picture.check()
@@ -81,7 +81,7 @@ def play(directory: Path, episodes: int, seed: int, stochastic: bool, picture: P
 
 
 def _film(
-    run: TrainedRun, env: gymnasium.Env, episodes: int, seed: int, stochastic: bool, path: Path, fps: float | None
+    run: LoadedPolicy, env: gymnasium.Env, episodes: int, seed: int, stochastic: bool, path: Path, fps: float | None
 ) -> None:
     console = Console(stderr=True)
     try:
@@ -93,18 +93,20 @@ def _film(
 
             _episodes(run, Filmed(env, add), episodes, seed, stochastic)
     except OSError as error:
-        raise Refusal(f"--video: {path} cannot be written: {error.strerror or ' '.join(str(error).split())}") from error
+        raise RefusedError(
+            f"--video: {path} cannot be written: {error.strerror or ' '.join(str(error).split())}"
+        ) from error
     width, height = video.size
     print(f"{path}: {video.frames:,} frames of {width} x {height}, {video.fps:g} a second")
 
 
-def _episodes(run: TrainedRun, env: gymnasium.Env, episodes: int, seed: int, stochastic: bool) -> None:
+def _episodes(run: LoadedPolicy, env: gymnasium.Env, episodes: int, seed: int, stochastic: bool) -> None:
     for number, trajectory in enumerate(run.episodes([env], episodes, seed, stochastic=stochastic), 1):
         end = "terminated" if trajectory.terminated else "time limit"
         print(f"episode {number}: return {trajectory.reward.sum():,.1f}, {len(trajectory):,} steps, {end}", flush=True)
 
 
-def _make(run: TrainedRun, picture: Picture) -> gymnasium.Env:
+def _make(run: LoadedPolicy, picture: Picture) -> gymnasium.Env:
     """The run's task, drawing what is asked for."""
     if picture.video is None and not picture.window:
         return run.make_env()
@@ -114,7 +116,7 @@ def _make(run: TrainedRun, picture: Picture) -> gymnasium.Env:
     modes = plain.metadata.get("render_modes") or []
     plain.close()
     if mode not in modes:
-        raise Refusal(f"{run.config.env.id} cannot be drawn: its render modes are {', '.join(modes) or 'none'}")
+        raise RefusedError(f"{run.config.env.id} cannot be drawn: its render modes are {', '.join(modes) or 'none'}")
     kwargs = _mujoco_arguments(picture, mujoco_model, run.config.env.id)
     try:
         if picture.window:
@@ -127,10 +129,10 @@ def _make(run: TrainedRun, picture: Picture) -> gymnasium.Env:
         env.reset(seed=0)
         if not picture.window:
             env.render()  # what is missing shows here, not in the midst of an episode
-    except NoRendering as error:
-        raise Refusal(str(error)) from error
+    except RenderingError as error:
+        raise RefusedError(str(error)) from error
     except Exception as error:  # a task's own renderer may need any package and raise anything
-        raise Refusal(f"{run.config.env.id} cannot be drawn: {' '.join(str(error).split())}") from error
+        raise RefusedError(f"{run.config.env.id} cannot be drawn: {' '.join(str(error).split())}") from error
     return env
 
 
@@ -139,7 +141,9 @@ def _mujoco_arguments(picture: Picture, model: Any, task: str) -> dict[str, Any]
     asked = {name: getattr(picture, name) for name in ("width", "height") if getattr(picture, name) is not None}
     if model is None:
         if asked or picture.camera is not None:
-            raise Refusal(f"--{next(iter(asked), 'camera')}: {task} has a picture of its own; only MuJoCo's can be set")
+            raise RefusedError(
+                f"--{next(iter(asked), 'camera')}: {task} has a picture of its own; only MuJoCo's can be set"
+            )
         return {}
     names = [model.camera(number).name for number in range(model.ncam)]
     if picture.camera is None:  # Gymnasium's own default stands still, and the robot walks out of the picture
@@ -149,5 +153,7 @@ def _mujoco_arguments(picture: Picture, model: Any, task: str) -> dict[str, Any]
     if picture.camera not in names:
         near = difflib.get_close_matches(picture.camera, names, n=1, cutoff=0)
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise Refusal(f"--camera: {task} has no camera {picture.camera!r}; it has {', '.join(names) or 'none'}{hint}")
+        raise RefusedError(
+            f"--camera: {task} has no camera {picture.camera!r}; it has {', '.join(names) or 'none'}{hint}"
+        )
     return {**asked, "camera_name": picture.camera}

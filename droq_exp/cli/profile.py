@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from droq_exp.cli.errors import Refusal, check_place
+from droq_exp.cli.errors import RefusedError, check_place
 from droq_exp.config import compose_points, readable, sweep_points
 from droq_exp.config.files import choices
 from droq_exp.profiling.profile import Cost
@@ -32,7 +32,7 @@ def profile(overrides: Sequence[str], all_cells: bool, steps: int, json_file: Pa
 
     Raises:
         ConfigError: what ``launch.py -m`` refuses.
-        Refusal: ``json_file`` cannot be written.
+        RefusedError: ``json_file`` cannot be written.
         SystemExit: with code 1 where a cell could not be measured; the others are told.
     """
     if json_file is not None:
@@ -64,7 +64,7 @@ def profile(overrides: Sequence[str], all_cells: bool, steps: int, json_file: Pa
         try:
             write_atomically(json_file, json.dumps(content, indent=2) + "\n")
         except OSError as error:
-            raise Refusal(f"--json: {json_file}: {error.strerror}") from error
+            raise RefusedError(f"--json: {json_file}: {error.strerror}") from error
     if failed:
         sys.exit(1)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from droq_exp.cli.errors import Refusal
+from droq_exp.cli.errors import RefusedError
 from droq_exp.cli.status import STYLES, WORDS
 from droq_exp.report.build import Report, build
 from droq_exp.report.data import Sweep, load
@@ -26,14 +26,14 @@ def report(directories: Sequence[Path], compared: bool, output: Path | None) -> 
         output: made where it is missing; files of an earlier report in it are replaced.
 
     Raises:
-        Refusal: there is no run, the directories do not go together, or the output cannot be written.
+        RefusedError: there is no run, the directories do not go together, or the output cannot be written.
     """
     if compared and len(directories) < 2:
-        raise Refusal("--compare needs two directories or more; see droq-exp --help")
+        raise RefusedError("--compare needs two directories or more; see droq-exp --help")
     place = output if output is not None else directories[0] / "report"
     given = output is not None or directories[0].is_dir()  # else what is given is wrong, not what follows from it
     if given and any(path.exists() and not path.is_dir() for path in (place, *place.parents)):
-        raise Refusal(f"{place} cannot be made a directory: there is a file; give another --output")
+        raise RefusedError(f"{place} cannot be made a directory: there is a file; give another --output")
     with _without_collector():
         sweep = load(directories, compared)
         made = build(sweep)
@@ -41,7 +41,7 @@ def report(directories: Sequence[Path], compared: bool, output: Path | None) -> 
             written = write_report(sweep, made, place)
         except OSError as error:
             what = f"{error.filename or place} cannot be written: {error.strerror}"
-            raise Refusal(f"{what}; give another --output") from error
+            raise RefusedError(f"{what}; give another --output") from error
     _print(sweep, made, place, written)
 
 

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from droq_exp.cli.runs import RunView, survey
+from droq_exp.cli.runs import ListedRun, survey
 from droq_exp.config import Config, ConfigError, compose_points, readable
 from droq_exp.config.targets import check_stored_overrides
-from droq_exp.jobs.queue import QueueUnreachable
+from droq_exp.jobs.queue import QueueUnreachableError
 from droq_exp.launch import INTERRUPTED, train_point
 from droq_exp.runs.identity import ONCE, run_directory
 from droq_exp.runs.takeover import check_directory
@@ -31,14 +31,14 @@ def retry(directory: Path) -> None:
     """Relaunch the broken runs below ``directory`` by the overrides stored with them, each on its own hardware.
 
     Raises:
-        Refusal: there is no run.
+        RefusedError: there is no run.
         ConfigError: stored overrides that no run can have any more.
-        QueueUnreachable: SLURM does not answer, so what is broken is not known.
+        QueueUnreachableError: SLURM does not answer, so what is broken is not known.
         SystemExit: with code 1 where a run cannot be relaunched or did not finish, 130 or 143 when interrupted.
     """
     runs, problem = survey(directory)
     if problem is not None:
-        raise QueueUnreachable(problem)
+        raise QueueUnreachableError(problem)
     broken = [run for run in runs if run.state in BROKEN]
     counts = Counter(run.state for run in broken)
     told = ", ".join(f"{count} {state}" for state, count in counts.items())
@@ -52,7 +52,7 @@ def retry(directory: Path) -> None:
         sys.exit(1)
 
 
-def _points(runs: Sequence[RunView]) -> list[_Point]:
+def _points(runs: Sequence[ListedRun]) -> list[_Point]:
     """What is to be relaunched; says of each other run why it is not."""
     known = []
     for run in runs:
@@ -79,11 +79,11 @@ def _points(runs: Sequence[RunView]) -> list[_Point]:
     return points
 
 
-def _output_dir(run: RunView) -> Path:
+def _output_dir(run: ListedRun) -> Path:
     return run.directory.resolve().parents[4]  # above experiment, codebase, algorithm, environment and seed
 
 
-def _complain(run: RunView, problem: str) -> None:
+def _complain(run: ListedRun, problem: str) -> None:
     print(f"not retried: {run.name}: {problem}", file=sys.stderr)
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from droq_exp.cli.errors import Refusal
-from droq_exp.jobs.queue import Queue, QueueUnreachable
+from droq_exp.cli.errors import RefusedError
+from droq_exp.jobs.queue import Queue, QueueUnreachableError
 from droq_exp.jobs.record import FILE as JOB_FILE
 from droq_exp.jobs.record import JobRecord
 from droq_exp.jobs.state import State, point_state
@@ -21,7 +21,7 @@ TAIL_BYTES = 4096  # of a CSV: some ten rows, enough for a rate
 
 
 @dataclass(frozen=True)
-class RunView:
+class ListedRun:
     """What is known of one run.
 
     Args:
@@ -54,7 +54,7 @@ class RunView:
 class _Unreachable(Queue):
     """A queue that is known not to answer is not asked again for each run."""
 
-    def __init__(self, error: QueueUnreachable) -> None:
+    def __init__(self, error: QueueUnreachableError) -> None:
         self.error = error
 
     def slurm(self, job_id: str) -> str | None:
@@ -65,11 +65,11 @@ def find(directory: Path) -> list[Path]:
     """The run directories at or below ``directory``, by name: those with a status or a job.
 
     Raises:
-        Refusal: ``directory`` is none, or holds no run.
+        RefusedError: ``directory`` is none, or holds no run.
     """
     if not directory.is_dir():
         near = difflib.get_close_matches(str(directory), map(str, directory.parent.glob("*/")), n=1)
-        raise Refusal(f"{directory} is not a directory" + (f"; did you mean {near[0]}?" if near else ""))
+        raise RefusedError(f"{directory} is not a directory" + (f"; did you mean {near[0]}?" if near else ""))
     found = []
     for place, directories, files in os.walk(directory):
         if STATUS_FILE in files or JOB_FILE in files:
@@ -78,7 +78,7 @@ def find(directory: Path) -> list[Path]:
         else:
             directories[:] = [name for name in directories if not name.startswith(".") and ASIDE not in name]
     if not found:
-        raise Refusal(f"{directory} holds no run; give outputs or a directory below it")
+        raise RefusedError(f"{directory} holds no run; give outputs or a directory below it")
     return sorted(found, key=_by_number)
 
 
@@ -86,51 +86,53 @@ def only(directory: Path) -> Path:
     """The one run directory at or below ``directory``; a copy of one that has no status.json any more is one too.
 
     Raises:
-        Refusal: there is none, or there are several.
+        RefusedError: there is none, or there are several.
     """
     if (directory / "config.yaml").exists():
         return directory
     found = find(directory)
     if len(found) > 1:
         names = ", ".join(str(place) for place in found[:3])
-        raise Refusal(f"{directory} holds {len(found)} runs; give one of them: {names}{', ...' if found[3:] else ''}")
+        raise RefusedError(
+            f"{directory} holds {len(found)} runs; give one of them: {names}{', ...' if found[3:] else ''}"
+        )
     return found[0]
 
 
-def survey(directory: Path) -> tuple[list[RunView], str | None]:
+def survey(directory: Path) -> tuple[list[ListedRun], str | None]:
     """All runs at or below ``directory``, and why the queue does not answer where it does not (None: it does).
 
     Raises:
-        Refusal: as ``find``.
+        RefusedError: as ``find``.
     """
     queue, problem = Queue(), None
     views = []
     for place in find(directory):
         try:
             views.append(_view(place, directory, queue))
-        except QueueUnreachable as error:
+        except QueueUnreachableError as error:
             queue, problem = _Unreachable(error), str(error)
             views.append(_view(place, directory, None))
     return views, problem
 
 
-def view(directory: Path, queue: Queue) -> RunView:
+def view(directory: Path, queue: Queue) -> ListedRun:
     """The one run in ``directory``.
 
     Raises:
-        QueueUnreachable: its state depends on a queue that does not answer.
+        QueueUnreachableError: its state depends on a queue that does not answer.
     """
     return _view(directory, directory.parent, queue)
 
 
-def _view(place: Path, below: Path, queue: Queue | None) -> RunView:
+def _view(place: Path, below: Path, queue: Queue | None) -> ListedRun:
     status, record, damage = _files(place)
     total = _total_steps(status, record)
     state: State | Literal["unknown"] = "unknown" if queue is None else point_state(place, total or 0, queue)
     evaluations = _last_rows(place / "eval.csv")
     overrides = record.overrides if record is not None else status.get("overrides")
     trouble = state in ("failed", "interrupted", "vanished")
-    return RunView(
+    return ListedRun(
         directory=place,
         name=str(place.relative_to(below)) if place != below else place.resolve().name,
         state=state,

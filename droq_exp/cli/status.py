@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from droq_exp.cli.runs import RunView, survey
+from droq_exp.cli.runs import ListedRun, survey
 from droq_exp.training.progress import duration
 
 STYLES = {
@@ -32,7 +32,7 @@ def show(directory: Path, interval: float | None, as_json: bool) -> None:
     """Print the state of the runs below ``directory``; again every ``interval`` seconds until nothing is under way.
 
     Raises:
-        Refusal: there is no run.
+        RefusedError: there is no run.
     """
     console = Console(highlight=False)
     while True:
@@ -48,18 +48,18 @@ def show(directory: Path, interval: float | None, as_json: bool) -> None:
         time.sleep(interval)
 
 
-def counts_text(runs: Sequence[RunView]) -> str:
+def counts_text(runs: Sequence[ListedRun]) -> str:
     """Such as "80 runs: 31 done, 12 running, 37 queued"."""
     parts = [f"{count:,} {WORDS.get(state, state)}" for state, count in _counts(runs).items()]
     return f"{len(runs):,} run{'s' if len(runs) != 1 else ''}: {', '.join(parts)}"
 
 
-def _counts(runs: Sequence[RunView]) -> dict[str, int]:
+def _counts(runs: Sequence[ListedRun]) -> dict[str, int]:
     counted = Counter(run.state for run in runs)
     return {state: counted[state] for state in STYLES if state in counted}  # type: ignore[index]
 
 
-def _print(runs: Sequence[RunView], problem: str | None, console: Console) -> None:
+def _print(runs: Sequence[ListedRun], problem: str | None, console: Console) -> None:
     console.print(_table(runs), soft_wrap=True)
     for run in runs:
         if run.error is not None or run.log is not None:
@@ -71,7 +71,7 @@ def _print(runs: Sequence[RunView], problem: str | None, console: Console) -> No
     console.print(counts_text(runs), soft_wrap=True)
 
 
-def _table(runs: Sequence[RunView]) -> Text:
+def _table(runs: Sequence[ListedRun]) -> Text:
     """As one text: a rich table of a thousand rows takes longer than everything else together."""
     width = max(len(run.name) for run in runs)
     table = Text(f"{'run':<{width}}  {'state':<11}  {'step':>11}  {'%':>4}  {'return':>9}  {'left':>9}", "bold")
@@ -85,5 +85,5 @@ def _table(runs: Sequence[RunView]) -> Text:
     return table
 
 
-def _plain(run: RunView) -> dict[str, object]:
+def _plain(run: ListedRun) -> dict[str, object]:
     return asdict(run) | {"directory": str(run.directory), "log": str(run.log) if run.log is not None else None}

@@ -10,11 +10,11 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 
-from droq_exp.cli.errors import Refusal
+from droq_exp.cli.errors import RefusedError
 from droq_exp.cli.runs import find as find_runs
 from droq_exp.cli.wandb_server import check_server
 from droq_exp.loggers import wandb_files
-from droq_exp.loggers.wandb_files import Damaged, OfflineRun, synced_marker
+from droq_exp.loggers.wandb_files import DamagedFileError, OfflineRun, synced_marker
 from droq_exp.runs.lock import owner
 
 STATES = ("to upload", "uploaded", "uploaded in part", "uploaded before", "still written", "damaged", "failed")
@@ -33,13 +33,13 @@ def sync(directory: Path, project: str | None, entity: str | None, dry_run: bool
         time_limit: seconds that the upload of one run may take.
 
     Raises:
-        Refusal: there is no offline file, nobody is logged in, or wandb's server does not answer.
+        RefusedError: there is no offline file, nobody is logged in, or wandb's server does not answer.
         SystemExit: with code 1 where a file is damaged or could not be uploaded.
     """
     paths = wandb_files.find(directory)
     if not paths:
         find_runs(directory)  # refuses what holds no run at all
-        raise Refusal(f"{directory} holds no offline run of wandb; logger=wandb makes them")
+        raise RefusedError(f"{directory} holds no offline run of wandb; logger=wandb makes them")
     states: Counter[str] = Counter()
     waiting = []
     for path in paths:
@@ -69,7 +69,7 @@ def _look(path: Path) -> tuple[str, str]:
     """The state of a file, and what it holds or what is wrong with it."""
     try:
         run = wandb_files.read(path)
-    except Damaged as error:
+    except DamagedFileError as error:
         return "damaged", str(error)
     if run.synced:
         return "uploaded before", _words(run)

@@ -6,7 +6,7 @@ import os
 import urllib.error
 import urllib.request
 
-from droq_exp.cli.errors import Refusal
+from droq_exp.cli.errors import RefusedError
 
 ANSWER_SECONDS = 10.0
 
@@ -15,14 +15,14 @@ def check_server() -> None:
     """Refuse now what wandb would ask, or wait, for.
 
     Raises:
-        Refusal: nobody is logged in, or the server does not answer.
+        RefusedError: nobody is logged in, or the server does not answer.
     """
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     import wandb
 
     session = wandb.setup(wandb.Settings(silent=True))
     if not wandb.login(prompt=False, verify=False):
-        raise Refusal("not logged in to wandb; see `wandb login`")
+        raise RefusedError("not logged in to wandb; see `wandb login`")
     url = session.settings.base_url
     try:
         urllib.request.urlopen(url, timeout=ANSWER_SECONDS).close()
@@ -30,4 +30,4 @@ def check_server() -> None:
         pass  # an answer, whatever it says
     except OSError as error:
         reason = getattr(error, "reason", error)
-        raise Refusal(f"wandb's server {url} does not answer: {reason}; try again, nothing is lost") from error
+        raise RefusedError(f"wandb's server {url} does not answer: {reason}; try again, nothing is lost") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from droq_exp.cli.errors import Refusal
+from droq_exp.cli.errors import RefusedError
 from droq_exp.cli.wandb_server import check_server
 from droq_exp.loggers.wandb_workspace import build, specification
 from droq_exp.runs.files import write_atomically
@@ -15,24 +15,24 @@ def workspace(entity: str, project: str, json_file: Path | None) -> None:
     """Save a new view in wandb's project, or write it to ``json_file`` without touching the network.
 
     Raises:
-        Refusal: wandb-workspaces is not installed, the file cannot be written, or wandb cannot be used.
+        RefusedError: wandb-workspaces is not installed, the file cannot be written, or wandb cannot be used.
     """
     try:
         view = build(entity, project)
     except ImportError as error:
-        raise Refusal(f'{error}; pip install "droq-exp[workspace]" brings wandb-workspaces') from error
+        raise RefusedError(f'{error}; pip install "droq-exp[workspace]" brings wandb-workspaces') from error
     if json_file is not None:
         try:
             write_atomically(json_file, json.dumps(specification(view), indent=2) + "\n")
         except OSError as error:
-            raise Refusal(f"--json: {json_file}: {error.strerror}") from error
+            raise RefusedError(f"--json: {json_file}: {error.strerror}") from error
         print(json_file)
         return
     if not entity:
-        raise Refusal("--entity: must be given, the user or team that has the project")
+        raise RefusedError("--entity: must be given, the user or team that has the project")
     check_server()
     try:
         view.save()
     except Exception as error:  # wandb raises errors of several libraries of its own
-        raise Refusal(f"wandb did not save the workspace: {' '.join(str(error).split())}") from error
+        raise RefusedError(f"wandb did not save the workspace: {' '.join(str(error).split())}") from error
     print(view.url)

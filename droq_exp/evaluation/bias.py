@@ -61,7 +61,7 @@ def bias_statistics(prediction: np.ndarray, returns: np.ndarray) -> dict[str, fl
 
 def soft_bias(
     agent: EvaluatedAgent,
-    member: int,
+    seed_index: int,
     episodes: Iterator[Episode],
     at_once: int,
     gamma: float,
@@ -77,7 +77,7 @@ def soft_bias(
 
     Args:
         agent: whose critics are measured.
-        member: the seed.
+        seed_index: the seed.
         episodes: as many as it takes are drawn from here, ``at_once`` for each round; they share no environment then.
         at_once: how many are played side by side.
         gamma: the discount.
@@ -86,7 +86,7 @@ def soft_bias(
         temperature: the alpha of the returns; None: the agent's current one (the original's constant is 0.2).
         rng: draws the dropout masks.
     """
-    alpha = agent.temperature(member) if temperature is None else temperature
+    alpha = agent.temperature(seed_index) if temperature is None else temperature
     kept: list[Trajectory] = []
     returns: list[np.ndarray] = []
     while sum(map(len, returns)) < min_pairs:
@@ -94,25 +94,29 @@ def soft_bias(
             if sum(map(len, returns)) < min_pairs:
                 kept.append(trajectory)
                 returns.append(soft_returns(trajectory.reward, trajectory.log_prob, gamma, alpha)[:steps_per_episode])
-    prediction = _prediction(agent, member, kept, steps_per_episode, rng)
+    prediction = _prediction(agent, seed_index, kept, steps_per_episode, rng)
     return soft_bias_statistics(prediction, np.concatenate(returns))
 
 
 def bias_along(
-    agent: EvaluatedAgent, member: int, trajectories: Sequence[Trajectory], gamma: float, rng: np.random.Generator
+    agent: EvaluatedAgent, seed_index: int, trajectories: Sequence[Trajectory], gamma: float, rng: np.random.Generator
 ) -> dict[str, float]:
     """Measure the bias at every pair of whole episodes, the evaluation's, without entropy (code base ``ku``)."""
     returns = [discounted_returns(trajectory.reward, gamma) for trajectory in trajectories]
-    prediction = _prediction(agent, member, trajectories, None, rng)
+    prediction = _prediction(agent, seed_index, trajectories, None, rng)
     return bias_statistics(prediction, np.concatenate(returns))
 
 
 def _prediction(
-    agent: EvaluatedAgent, member: int, trajectories: Sequence[Trajectory], steps: int | None, rng: np.random.Generator
+    agent: EvaluatedAgent,
+    seed_index: int,
+    trajectories: Sequence[Trajectory],
+    steps: int | None,
+    rng: np.random.Generator,
 ) -> np.ndarray:
     obs = np.concatenate([trajectory.obs[:steps] for trajectory in trajectories])
     action = np.concatenate([trajectory.action[:steps] for trajectory in trajectories])
-    return np.asarray(agent.q_values(member, obs, action, rng), dtype=np.float64).mean(axis=0)
+    return np.asarray(agent.q_values(seed_index, obs, action, rng), dtype=np.float64).mean(axis=0)
 
 
 def _bias(prediction: np.ndarray, returns: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Whole episodes from seeded resets, those of all seeds of a pack side by side."""
+"""Whole episodes from seeded resets, those of all seeds side by side."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SIDE_BY_SIDE = 16
 
 
 class ActingAgent(Protocol):
-    """A pack of S seeds that act."""
+    """S seeds that act."""
 
     seeds: list[int]
 
@@ -59,41 +59,45 @@ class Trajectory:
 
 
 def play(agent: ActingAgent, episodes: Mapping[int, Sequence[Episode]]) -> dict[int, list[Trajectory] | Exception]:
-    """Play the episodes of some members of the pack, one call of the policy for a step of all that have not ended.
+    """Play the episodes of some seeds, one call of the policy for a step of all that have not ended.
 
     Args:
-        agent: whose members act.
-        episodes: by member, the index in the pack; at most ``SIDE_BY_SIDE`` each.
+        agent: whose seeds act.
+        episodes: by seed index; at most ``SIDE_BY_SIDE`` each.
 
     Returns:
         Each member's trajectories in the order of its episodes, or what one of its environments raised: the episodes of
-        that member are broken off then, the others go on.
+        that seed are broken off then, the others go on.
 
     """
     recordings: dict[int, list[_Recording]] = {}
     errors: dict[int, Exception] = {}
-    for member, asked in episodes.items():
+    for seed_index, asked in episodes.items():
         try:
-            recordings[member] = [_Recording(episode) for episode in asked]
+            recordings[seed_index] = [_Recording(episode) for episode in asked]
         except Exception as error:
-            errors[member] = error
-    running = [(member, slot, each) for member, several in recordings.items() for slot, each in enumerate(several)]
+            errors[seed_index] = error
+    running = [
+        (seed_index, slot, each) for seed_index, several in recordings.items() for slot, each in enumerate(several)
+    ]
     shape = (len(agent.seeds), SIDE_BY_SIDE)
     obs, noise = (np.zeros((*shape, size), dtype=np.float32) for size in (running[0][2].sizes if running else (0, 0)))
     while running:
-        for member, slot, recording in running:
-            recording.prepare(obs[member, slot], noise[member, slot])
+        for seed_index, slot, recording in running:
+            recording.prepare(obs[seed_index, slot], noise[seed_index, slot])
         action, log_prob = agent.act(obs, noise)
-        for member, slot, recording in running:
-            if member not in errors:
+        for seed_index, slot, recording in running:
+            if seed_index not in errors:
                 try:
-                    recording.step(action[member, slot], log_prob[member, slot])
+                    recording.step(action[seed_index, slot], log_prob[seed_index, slot])
                 except Exception as error:
-                    errors[member] = error
+                    errors[seed_index] = error
         running = [each for each in running if each[0] not in errors and not each[2].ended]
     return {
-        member: errors[member] if member in errors else [each.trajectory() for each in recordings[member]]
-        for member in episodes
+        seed_index: errors[seed_index]
+        if seed_index in errors
+        else [each.trajectory() for each in recordings[seed_index]]
+        for seed_index in episodes
     }
 
 

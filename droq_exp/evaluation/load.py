@@ -34,14 +34,14 @@ HERE = Hardware(device="cpu", backend=EAGER)
 
 
 @dataclass(frozen=True)
-class TrainedRun:
+class LoadedPolicy:
     """One seed's agent as its last evaluation left it.
 
     Args:
         directory: the run's.
         config: the run's, but for hardware and loggers.
         step: environment step of the weights.
-        agent: a pack of this one seed, on the CPU, never compiled.
+        agent: of this one seed, on the CPU, never compiled.
     """
 
     directory: Path
@@ -81,7 +81,7 @@ class TrainedRun:
         return Episode(env, derived_seed(seed, Stream.PLAY_ENV, number), rng)
 
 
-def load(directory: Path, trust: Iterable[str] = ()) -> TrainedRun:
+def load(directory: Path, trust: Iterable[str] = ()) -> LoadedPolicy:
     """Read the run in ``directory``; nothing is written, and nothing that the files hold is executed.
 
     Args:
@@ -101,12 +101,12 @@ def load(directory: Path, trust: Iterable[str] = ()) -> TrainedRun:
     path = directory / "checkpoint" / WEIGHTS
     step, tensors = read_weights(path)
     tensors = with_alpha(tensors)
-    expected = agent.state.member(0)
+    expected = agent.state.tensors_of(0)
     wrong = [name for name in expected if name not in tensors or tensors[name].shape != expected[name].shape]
     if wrong:
         raise CheckpointError(f"{path} does not fit the run's config.yaml: {', '.join(wrong)}")
-    agent.state.load_member(0, {name: tensors[name] for name in expected})
-    return TrainedRun(directory, config, step, agent)
+    agent.state.load_tensors_of(0, {name: tensors[name] for name in expected})
+    return LoadedPolicy(directory, config, step, agent)
 
 
 def read_config(directory: Path) -> Config:

@@ -37,7 +37,7 @@ OPEN_DISPLAY = """
 """
 
 
-class NoRendering(Exception):  # noqa: N818  (the machine lacks something; the program is fine)
+class RenderingError(Exception):
     """Nothing can be drawn here; ``str`` of it is one line that says why and what helps."""
 
 
@@ -47,7 +47,7 @@ def use_offscreen() -> None:
     To be called before MuJoCo draws for the first time in this process; sets ``MUJOCO_GL``.
 
     Raises:
-        NoRendering: none of them works.
+        RenderingError: none of them works.
     """
     asked = os.environ.get(VARIABLE)
     problems = []
@@ -58,20 +58,20 @@ def use_offscreen() -> None:
             return
         problems.append(f"{backend}: {problem}")
     hint = f"unset {VARIABLE} to have the others tried" if asked else PACKAGES
-    raise NoRendering(f"MuJoCo cannot draw here ({'; '.join(problems)}); {hint}")
+    raise RenderingError(f"MuJoCo cannot draw here ({'; '.join(problems)}); {hint}")
 
 
 def use_window() -> None:
     """Make MuJoCo draw into a window.
 
     Raises:
-        NoRendering: there is no display.
+        RenderingError: there is no display.
     """
     if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-        raise NoRendering("a window needs a display, and neither DISPLAY nor WAYLAND_DISPLAY is set")
+        raise RenderingError("a window needs a display, and neither DISPLAY nor WAYLAND_DISPLAY is set")
     problem = _failure(OPEN_DISPLAY, "glfw")
     if problem is not None:
-        raise NoRendering(f"a window needs a display, and none can be opened ({problem})")
+        raise RenderingError(f"a window needs a display, and none can be opened ({problem})")
     os.environ[VARIABLE] = "glfw"  # the only one that has windows
 
 

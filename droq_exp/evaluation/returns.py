@@ -20,17 +20,17 @@ EnvPool = Callable[[int], Sequence["gymnasium.Env"]]  # lends a measurement so m
 
 
 class EvaluatedAgent(ActingAgent, Protocol):
-    """What evaluation and the bias estimates ask of an agent; ``member`` is the index in its pack of seeds."""
+    """What evaluation and the bias estimates ask of an agent; ``seed_index`` counts the seeds trained together."""
 
-    def q_values(self, member: int, obs: np.ndarray, action: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def q_values(self, seed_index: int, obs: np.ndarray, action: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Give all N critics' values [N, n] of obs [n, obs_dim], action [n, act_dim], with fresh dropout masks."""
 
-    def temperature(self, member: int) -> float:
+    def temperature(self, seed_index: int) -> float:
         """Give the current temperature alpha."""
 
 
 def measure(agent: ActingAgent, measurements: Mapping[int, Measurement[Result]]) -> dict[int, Result | Exception]:
-    """Carry out measurements of some members of the pack, by member, their episodes side by side.
+    """Carry out measurements of some seeds, by seed index, their episodes side by side.
 
     Returns:
         What each returned, or the exception that it or one of its environments raised: the others go on.
@@ -39,24 +39,26 @@ def measure(agent: ActingAgent, measurements: Mapping[int, Measurement[Result]])
     results: dict[int, Result | Exception] = {}
     asked: dict[int, list[Episode]] = {}
 
-    def go_on(member: int, played: list[Trajectory] | None) -> None:
+    def go_on(seed_index: int, played: list[Trajectory] | None) -> None:
         try:
-            asked[member] = next(measurements[member]) if played is None else measurements[member].send(played)
+            asked[seed_index] = (
+                next(measurements[seed_index]) if played is None else measurements[seed_index].send(played)
+            )
         except StopIteration as end:
-            results[member] = end.value
+            results[seed_index] = end.value
         except Exception as error:
-            results[member] = error
+            results[seed_index] = error
 
-    for member in measurements:
-        go_on(member, None)
+    for seed_index in measurements:
+        go_on(seed_index, None)
     while asked:
         outcomes = play(agent, asked)
         asked.clear()
-        for member, outcome in outcomes.items():
+        for seed_index, outcome in outcomes.items():
             if isinstance(outcome, Exception):
-                results[member] = outcome
+                results[seed_index] = outcome
             else:
-                go_on(member, outcome)
+                go_on(seed_index, outcome)
     return results
 
 

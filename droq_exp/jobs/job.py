@@ -1,4 +1,4 @@
-"""What runs as a job: one pack of seeds, from its overrides alone, so that a later start of it does the same."""
+"""What runs as a job: one or more seeds, from its overrides alone, so that a later start of it does the same."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from droq_exp.config import compose
 from droq_exp.config.errors import OtherRunError
 from droq_exp.config.schema import HardwareConfig, ParallelHardwareConfig, SlurmHardwareConfig
 from droq_exp.cpu import usable_cores
-from droq_exp.jobs.queue import Queue, QueueUnreachable
+from droq_exp.jobs.queue import Queue, QueueUnreachableError
 from droq_exp.jobs.state import held
 from droq_exp.learner.native import early_build
 from droq_exp.runs.files import write_atomically
@@ -33,7 +33,7 @@ class Job:
     """A callable that submitit can pickle, and start again after a time limit or a preemption.
 
     Args:
-        overrides: of the pack, absolute paths only.
+        overrides: of the job, absolute paths only.
         directories: its runs', as the head process computed them.
         total_steps: that they are to reach.
     """
@@ -115,7 +115,7 @@ def _tell_failure(directory: Path, error: Exception, started: str, total_steps: 
 def _held_by_other(directory: Path) -> bool:
     try:
         return held(directory, Queue())
-    except QueueUnreachable:
+    except QueueUnreachableError:
         return True  # then its files are not for us to change
 
 

@@ -16,12 +16,12 @@ from typing import NoReturn
 
 from droq_exp.config import ConfigError
 from droq_exp.jobs import pool, slurm
-from droq_exp.jobs.plan import PlannedRun, pack, plan_runs, to_submit
-from droq_exp.jobs.queue import Queue, QueueUnreachable
+from droq_exp.jobs.plan import PlannedRun, group_into_jobs, plan_runs, to_submit
+from droq_exp.jobs.queue import Queue, QueueUnreachableError
 from droq_exp.jobs.record import JobRecord
-from droq_exp.jobs.slurm import SubmissionFailed
+from droq_exp.jobs.slurm import SubmissionError
 from droq_exp.jobs.state import LIVE, STATES, State
-from droq_exp.runs.lock import Held
+from droq_exp.runs.lock import HeldError
 from droq_exp.runs.status import read_status
 from droq_exp.runs.takeover import check_directory, set_aside
 
@@ -49,12 +49,12 @@ def launch(points: Sequence[Sequence[str]]) -> list[int]:
     except ConfigError as error:  # told here: Hydra, through which we are called, would show a traceback
         _say(f"error: {error}", problem=True)
         sys.exit(2)
-    except (Held, QueueUnreachable, SubmissionFailed) as error:
+    except (HeldError, QueueUnreachableError, SubmissionError) as error:
         _say(f"error: {error}", problem=True)
         sys.exit(1)
     except KeyboardInterrupt:
         _leave()
-    hardware = pack(runs[:1])[0].hardware
+    hardware = group_into_jobs(runs[:1])[0].hardware
     if not hardware.wait:
         return [0] * len(points)
     try:
@@ -81,7 +81,7 @@ def _submit(runs: Sequence[PlannedRun]) -> list[PlannedRun]:
     for run in submitted:
         if run.config.training.restart and (aside := set_aside(run.directory)) is not None:
             _say(f"kept aside: {aside}")
-    jobs = pack(submitted)
+    jobs = group_into_jobs(submitted)
     if jobs:
         (slurm.submit if jobs[0].hardware.launcher == "slurm" else pool.submit)(jobs)
         _say(f"{len(jobs)} {'job' if len(jobs) == 1 else 'jobs'} submitted")
@@ -106,7 +106,7 @@ def _watch(runs: Sequence[PlannedRun], done: Sequence[PlannedRun], seconds: floa
                 if agreed[run] == LOOKS:
                     _tell_end(run, state)
             silent = False
-        except QueueUnreachable as error:
+        except QueueUnreachableError as error:
             if not silent:
                 _say(f"the queue does not answer, asking again: {error}", problem=True)
             silent = True

@@ -84,7 +84,7 @@ def plan_runs(points: Sequence[Sequence[str]]) -> list[PlannedRun]:
     return runs
 
 
-def pack(runs: Sequence[PlannedRun]) -> list[PlannedJob]:
+def group_into_jobs(runs: Sequence[PlannedRun]) -> list[PlannedJob]:
     """Share ``runs`` out among jobs of ``hardware.seeds_per_job`` seeds, in their order."""
     groups: dict[str, list[PlannedRun]] = {}
     for run in runs:

@@ -19,7 +19,7 @@ QUEUED, RUNNING = "QUEUED", "RUNNING"
 PATIENCE = 60  # seconds that squeue may take: a busy controller answers late
 
 
-class QueueUnreachable(RuntimeError):  # noqa: N818  (as one says it)
+class QueueUnreachableError(RuntimeError):
     """The queue could not be asked, so nothing is known about any job: none of them may be taken for gone."""
 
 
@@ -70,7 +70,7 @@ class Queue:
         """``QUEUED`` or ``RUNNING``; None for a job that is gone.
 
         Raises:
-            QueueUnreachable: SLURM does not answer.
+            QueueUnreachableError: SLURM does not answer.
         """
         if record.backend == SLURM:
             return self.slurm(record.job_id)
@@ -98,7 +98,7 @@ def slurm_states(job_ids: Collection[str]) -> dict[str, str]:
     One call of squeue for all of the user's jobs.
 
     Raises:
-        QueueUnreachable: squeue is not there, fails or does not answer.
+        QueueUnreachableError: squeue is not there, fails or does not answer.
     """
     states = _squeue() if job_ids else {}
     return {job_id: states[job_id] for job_id in job_ids if job_id in states}
@@ -110,11 +110,11 @@ def _squeue() -> dict[str, str]:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
     except FileNotFoundError:
-        raise QueueUnreachable("squeue is not installed here, so SLURM cannot be asked") from None
+        raise QueueUnreachableError("squeue is not installed here, so SLURM cannot be asked") from None
     except subprocess.TimeoutExpired:
-        raise QueueUnreachable(f"squeue has not answered for {PATIENCE} s") from None
+        raise QueueUnreachableError(f"squeue has not answered for {PATIENCE} s") from None
     if done.returncode != 0:
-        raise QueueUnreachable(" ".join(done.stderr.split()) or f"squeue ended with code {done.returncode}")
+        raise QueueUnreachableError(" ".join(done.stderr.split()) or f"squeue ended with code {done.returncode}")
     states = dict(line.split(maxsplit=1) for line in done.stdout.splitlines() if line.strip())
     fates = {job_id: fate(state) for job_id, state in states.items()}
     return {job_id: RUNNING if what == "on a node" else QUEUED for job_id, what in fates.items() if what != "over"}

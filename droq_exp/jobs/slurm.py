@@ -26,7 +26,7 @@ FOLDER = ".submitit"
 ARRAY_SIZE = 1000  # SLURM's default limit is 1001
 
 
-class SubmissionFailed(RuntimeError):  # noqa: N818  (as one says it)
+class SubmissionError(RuntimeError):
     """Jobs could not be handed over; ``str`` is one line."""
 
 
@@ -34,10 +34,10 @@ def submit(jobs: Sequence[PlannedJob]) -> None:
     """Submit ``jobs``, as one array for each experiment and each resource request, and write their records.
 
     Raises:
-        SubmissionFailed: SLURM's commands are not here, or sbatch refuses; arrays submitted before stay.
+        SubmissionError: SLURM's commands are not here, or sbatch refuses; arrays submitted before stay.
     """
     if shutil.which("sbatch") is None or shutil.which("srun") is None:
-        raise SubmissionFailed("SLURM is not installed here: there is no sbatch")
+        raise SubmissionError("SLURM is not installed here: there is no sbatch")
     arrays: dict[str, list[PlannedJob]] = {}
     for job in jobs:
         arrays.setdefault(f"{job.experiment_directory} {json.dumps(asdict(job.hardware))}", []).append(job)
@@ -57,7 +57,7 @@ def _submit_array(jobs: Sequence[PlannedJob]) -> None:
         with redirect_stderr(io.StringIO()), executor.batch():
             handles = [executor.submit(job.job) for job in jobs]
     except (FailedJobError, FailedSubmissionError) as error:
-        raise SubmissionFailed(" ".join(str(error).split())) from error
+        raise SubmissionError(" ".join(str(error).split())) from error
     for job, handle in zip(jobs, handles, strict=True):
         job.record(SLURM, handle.job_id, submitted, Path(handle.paths.stdout))
 

@@ -26,7 +26,7 @@ def point_state(directory: Path, total_steps: int, queue: Queue) -> State:
     "missing": nothing was ever tried.
 
     Raises:
-        QueueUnreachable: the answer depends on SLURM's queue, and SLURM does not answer.
+        QueueUnreachableError: the answer depends on SLURM's queue, and SLURM does not answer.
     """
     try:
         status = _status(directory)
@@ -39,7 +39,7 @@ def point_state(directory: Path, total_steps: int, queue: Queue) -> State:
     if job == QUEUED:
         return "queued"
     if job is not None:
-        # Other seeds of the pack may still train when this one has failed.
+        # Other seeds of the job may still train when this one has failed.
         return "failed" if status is not None and status["state"] == "failed" and _by(record, status) else "running"
     if held(directory, queue):
         return "running"

@@ -19,7 +19,7 @@ import torch
 from droq_exp.config.errors import ConfigError
 from droq_exp.learner import definitions, updates
 from droq_exp.learner.compiler import missing_for_compile
-from droq_exp.learner.native.actor import OBJECTIVES, PolicyUpdate, Prepare
+from droq_exp.learner.native.actor import OBJECTIVES, PolicyUpdate, TargetInputs
 from droq_exp.learner.native.build import BuildError
 from droq_exp.learner.native.critic_updates import TARGET_MODES, CriticUpdates
 from droq_exp.learner.native.geometry import known_shapes
@@ -52,7 +52,7 @@ COMPILED = Backend("compile", compiled=True)
 class Functions(NamedTuple):
     """The three steps with the spec fixed, as ``updates.py`` defines them."""
 
-    prepare: Callable[..., Any]
+    target_inputs: Callable[..., Any]
     critic_updates: Callable[..., Any]
     policy_update: Callable[..., Any]
     at_once: int  # critic updates that a call makes at most
@@ -156,18 +156,18 @@ def functions(spec: LearnerSpec, backend: Backend, device: torch.device) -> Func
 
     """
     if backend.name == "native":
-        return Functions(Prepare(spec), CriticUpdates(spec), PolicyUpdate(spec), spec.utd_ratio)
+        return Functions(TargetInputs(spec), CriticUpdates(spec), PolicyUpdate(spec), spec.utd_ratio)
     steps = _steps(spec)
     if backend.compiled:
         steps = _compiled(steps, device)
-    prepare, critic_updates, policy_update = steps
+    target_inputs, critic_updates, policy_update = steps
     at_once = 1 if backend.name == "graphs" else _updates_per_graph(spec)
-    return Functions(prepare, critic_updates, policy_update, at_once)
+    return Functions(target_inputs, critic_updates, policy_update, at_once)
 
 
 def _steps(spec: LearnerSpec) -> list[Callable[..., Any]]:
-    def prepare(*tensors: Any) -> Any:
-        return updates.prepare(spec, *tensors)
+    def target_inputs(*tensors: Any) -> Any:
+        return updates.target_inputs(spec, *tensors)
 
     def critic_updates(*tensors: Any) -> None:
         updates.critic_updates(spec, *tensors)
@@ -175,7 +175,7 @@ def _steps(spec: LearnerSpec) -> list[Callable[..., Any]]:
     def policy_update(*tensors: Any) -> None:
         updates.policy_update(spec, *tensors)
 
-    return [prepare, critic_updates, policy_update]
+    return [target_inputs, critic_updates, policy_update]
 
 
 def _compiled(steps: list[Any], device: torch.device) -> list[Any]:

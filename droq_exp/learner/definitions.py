@@ -30,8 +30,8 @@ UNKNOWN = "no source"
 
 def of_updates() -> dict[str, str]:
     """Digests of all that the C++ reimplements, by full name."""
-    roots = [updates.prepare, updates.critic_updates, updates.policy_update]
-    return _digests([*roots, dropout.KeepMask, draws.DrawSampler._draw_masks, LearnerSpec])
+    roots = [updates.target_inputs, updates.critic_updates, updates.policy_update]
+    return _digests([*roots, dropout.DropoutMask, draws.DrawSampler._draw_masks, LearnerSpec])
 
 
 def of_acting() -> dict[str, str]:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from droq_exp.learner.dropout import KeepMask, KeyedMasks, draw_keys
+from droq_exp.learner.dropout import DropoutMask, KeyedMasks, draw_keys
 from droq_exp.learner.spec import LearnerSpec
 from droq_exp.random_streams import Stream, generator, generator_state, set_generator_state
 
@@ -18,22 +18,22 @@ from droq_exp.random_streams import Stream, generator, generator_state, set_gene
 class Draws:
     """What the ``G`` critic updates and ``P`` policy updates of one environment step draw.
 
-    The masks lie flat, one after the other as ``LearnerSpec.keep_shapes`` lists them, and are None without dropout. On
-    CPU they are views of the sampler's memory, valid until its next draw, or keys where the updates draw them.
+    The masks lie flat, one after the other as ``LearnerSpec.dropout_shapes`` lists them, and are None without dropout.
+    On CPU they are views of the sampler's memory, valid until its next draw, or keys where the updates draw them.
     """
 
     indices: Tensor  # [S, rows] positions in the replay buffer, one minibatch after the other
     next_noise: Tensor  # [S, G, B, act] standard normal
     policy_noise: Tensor  # [S, P, B, act] standard normal
-    critic_keep: Tensor | KeyedMasks | None  # [S, G, target masks, then online masks] uint8
-    policy_keep: Tensor | KeyedMasks | None  # [S, P, masks] uint8
+    critic_dropout_masks: Tensor | KeyedMasks | None  # [S, G, target masks, then online masks] uint8
+    policy_dropout_masks: Tensor | KeyedMasks | None  # [S, P, masks] uint8
     subset: Tensor | None  # [S, G, num_min rounded up] critics that the target looks at
-    valid: Tensor | None  # [S, G, T] booleans: which of them count, for a fractional num_min
-    mixture: Tensor | None  # [S, G, N, B] weights that sum to 1 over N, for target mode rem
+    in_subset: Tensor | None  # [S, G, T] booleans: which of them count, for a fractional num_min
+    rem_weights: Tensor | None  # [S, G, N, B] weights that sum to 1 over N, for target mode rem
 
 
 class DrawSampler:
-    """Draws :class:`Draws` for S seeds, each seed from its own generators, whatever the pack."""
+    """Draws :class:`Draws` for S seeds, each seed from its own generators, whatever other seeds train beside it."""
 
     def __init__(
         self,
@@ -54,35 +54,35 @@ class DrawSampler:
         self._rows = minibatches * spec.batch_size
         self._policy_updates = policy_updates
         self._device = device
-        critic, policy = spec.critic_keep_size, spec.policy_keep_size
+        critic, policy = spec.critic_mask_size, spec.policy_mask_size
         self._keep_sizes = critic, policy  # elements an update
         elements = 0 if keyed else spec.utd_ratio * critic + policy_updates * policy
         self._keep = np.ones((len(seeds), elements), dtype=np.uint8)
-        self._masks = [KeepMask(row, spec.dropout_rate) for row in self._keep] if elements else []
+        self._masks = [DropoutMask(row, spec.dropout_rate) for row in self._keep] if elements else []
 
     def draw(self, replay_size: int) -> Draws:
         """Draw for one environment step, minibatches uniform with replacement over ``replay_size`` transitions."""
         spec, updates = self._spec, self._spec.utd_ratio
         action = (spec.batch_size, spec.act_dim)
-        critic_keep, policy_keep = self._draw_masks() if spec.dropout_rate else (None, None)
-        subset, valid, mixture = self._target_draws()
+        critic_dropout_masks, policy_dropout_masks = self._draw_masks() if spec.dropout_rate else (None, None)
+        subset, in_subset, rem_weights = self._target_draws()
         return Draws(
             indices=self._stack([rngs[Stream.MINIBATCH].integers(0, replay_size, self._rows) for rngs in self._rngs]),
             next_noise=self._normal(Stream.NEXT_ACTION, (updates, *action)),
             policy_noise=self._normal(Stream.POLICY_ACTION, (self._policy_updates, *action)),
-            critic_keep=critic_keep,
-            policy_keep=policy_keep,
+            critic_dropout_masks=critic_dropout_masks,
+            policy_dropout_masks=policy_dropout_masks,
             subset=subset,
-            valid=valid,
-            mixture=mixture,
+            in_subset=in_subset,
+            rem_weights=rem_weights,
         )
 
-    def member_state(self, index: int) -> dict[str, Any]:
+    def seed_state(self, index: int) -> dict[str, Any]:
         """Return where the generators of one seed are, by stream."""
         return {stream.name: generator_state(rng) for stream, rng in self._rngs[index].items()}
 
-    def load_member_state(self, index: int, state: dict[str, Any]) -> None:
-        """Put the generators of one seed where :meth:`member_state` found them."""
+    def load_seed_state(self, index: int, state: dict[str, Any]) -> None:
+        """Put the generators of one seed where :meth:`seed_state` found them."""
         for name, where in state.items():
             set_generator_state(self._rngs[index][Stream[name]], where)
 
@@ -96,16 +96,16 @@ class DrawSampler:
             return KeyedMasks(keys, 0, critic), KeyedMasks(keys, first, policy)
         for mask, rng in zip(self._masks, rngs, strict=True):
             mask.redraw(rng)
-        keep = torch.from_numpy(self._keep).to(self._device)
+        dropout_masks = torch.from_numpy(self._keep).to(self._device)
         return (
-            keep[:, :first].unflatten(1, (self._spec.utd_ratio, critic)),
-            keep[:, first:].unflatten(1, (self._policy_updates, policy)),
+            dropout_masks[:, :first].unflatten(1, (self._spec.utd_ratio, critic)),
+            dropout_masks[:, first:].unflatten(1, (self._policy_updates, policy)),
         )
 
     def _target_draws(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         spec, updates = self._spec, self._spec.utd_ratio
         rngs = [rngs[Stream.TARGET_SUBSET] for rngs in self._rngs]
-        subset = valid = mixture = None
+        subset = in_subset = rem_weights = None
         if spec.draws_subset:
             orders = [np.argsort(rng.random((updates, spec.num_critics)), -1) for rng in rngs]
             subset = self._stack([order[:, : spec.subset_size] for order in orders])
@@ -113,11 +113,11 @@ class DrawSampler:
             whole = int(spec.num_min)
             counts = [whole + (rng.random(updates) < spec.num_min - whole) for rng in rngs]
             ranks = np.arange(spec.subset_size).repeat(spec.target_passes)
-            valid = self._stack([ranks < count[:, None] for count in counts])
+            in_subset = self._stack([ranks < count[:, None] for count in counts])
         if spec.target_mode == "rem":
             weights = [rng.random((updates, spec.num_critics, spec.batch_size)) for rng in rngs]
-            mixture = self._stack([w / w.sum(1, keepdims=True) for w in weights]).to(spec.dtype)
-        return subset, valid, mixture
+            rem_weights = self._stack([w / w.sum(1, keepdims=True) for w in weights]).to(spec.dtype)
+        return subset, in_subset, rem_weights
 
     def _normal(self, stream: Stream, shape: tuple[int, ...]) -> Tensor:
         drawn = [rngs[stream].standard_normal(shape, dtype=np.float32) for rngs in self._rngs]

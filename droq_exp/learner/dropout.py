@@ -21,7 +21,7 @@ def draw_keys(rng: np.random.Generator) -> np.ndarray:
 
 @dataclass(frozen=True)
 class KeyedMasks:
-    """Masks of consecutive updates, for the C++, which draws the same as :class:`KeepMask` where they are used."""
+    """Masks of consecutive updates, for the C++, which draws the same as :class:`DropoutMask` where they are used."""
 
     keys: Tensor  # [S, 2] int64, the bits of each seed's keys
     first: int  # element of its stream at which a seed's masks begin
@@ -32,7 +32,7 @@ class KeyedMasks:
         return replace(self, first=self.first + update * self.size)
 
 
-class KeepMask:
+class DropoutMask:
     """A 0/1 mask of ``size`` elements, each 0 with probability ``rate``, redrawn in place.
 
     An element has 16 random bits, which are compared with ``rate * 2**16``. Where they equal its whole part, one time

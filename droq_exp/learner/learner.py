@@ -42,7 +42,7 @@ class Learner:
             [spec.actor_learning_rate, spec.temperature_learning_rate], spec.dtype, device
         )
         self.draws_masks = backend.name == "native"  # from their keys, in the thread that needs them
-        self._prepare, self._critic_updates, self._policy_update, at_once = functions(spec, backend, device)
+        self._target_inputs, self._critic_updates, self._policy_update, at_once = functions(spec, backend, device)
         self._updates_at_once = updates_at_once or at_once
 
     def critic_updates(self, rows: Tensor, draws: Draws, start: int, stop: int) -> None:
@@ -52,7 +52,7 @@ class Learner:
         critics as they were before the last of these updates.
         """
         state, count = self.state, stop - start
-        bulk = self._prepare(
+        bulk = self._target_inputs(
             state.actor, state.alpha, rows[:, start:stop], draws.next_noise[:, start:stop], self.action_map
         )
         coefficients = self._critic_coefficients(start, count)
@@ -63,7 +63,10 @@ class Learner:
             self._critic_chunk(
                 *(tensor[:, part] for tensor in bulk),
                 coefficients[part],
-                *(_part(tensor, drawn) for tensor in (draws.critic_keep, draws.subset, draws.valid, draws.mixture)),
+                *(
+                    _part(tensor, drawn)
+                    for tensor in (draws.critic_dropout_masks, draws.subset, draws.in_subset, draws.rem_weights)
+                ),
             )
 
     def _critic_chunk(self, *tensors: Tensor | KeyedMasks | None) -> None:
@@ -96,7 +99,7 @@ class Learner:
             draws.policy_noise[:, update],
             self.action_map,
             self._policy_coefficients(update),
-            _at(draws.policy_keep, update),
+            _at(draws.policy_dropout_masks, update),
         )
 
     def _critic_coefficients(self, start: int, count: int) -> Tensor:

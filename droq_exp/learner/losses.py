@@ -7,7 +7,7 @@ The target of a critic update, whole:
 for a transition (s, a, r, s', d) of the minibatch, with a' sampled anew from the policy of the moment, d = 1 where the
 task itself ended the episode (a time limit does not), and V the target critics' value: the minimum over a random subset
 of them, or over all, or a mean (:func:`target_value`). :func:`soft_reward` is the part of y that stands still while the
-policy does, r - gamma (1 - d) alpha log pi, so ``updates.prepare`` computes it in bulk; :func:`td_target` is y.
+policy does, r - gamma (1 - d) alpha log pi, so ``updates.target_inputs`` computes it in bulk; :func:`td_target` is y.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ def td_target(soft_reward: Tensor, discount: Tensor, next_value: Tensor) -> Tens
 def target_value(
     target: Tensor,
     next_inputs: Tensor,
-    keep: list[Tensor] | None,
+    dropout_masks: list[Tensor] | None,
     subset: Tensor | None,
-    valid: Tensor | None,
-    mixture: Tensor | None,
+    in_subset: Tensor | None,
+    rem_weights: Tensor | None,
     spec: LearnerSpec,
 ) -> Tensor:
     """Combine the target critics at the next state and action.
@@ -46,10 +46,10 @@ def target_value(
     Args:
         target: target parameters, ``[S, n]``.
         next_inputs: ``[S, B, obs + act]``.
-        keep: dropout masks of the T target passes, ``[S, T, B, width]`` a hidden layer.
+        dropout_masks: dropout masks of the T target passes, ``[S, T, B, width]`` a hidden layer.
         subset: indices of the critics looked at, ``[S, num_min]`` (REDQ, algorithm 1), or None for all in order.
-        valid: which of them count this time, ``[S, T]`` booleans, for a fractional ``num_min``; else None.
-        mixture: weights ``[S, N, B]`` that sum to 1 over N, for target mode ``rem``; else None.
+        in_subset: which of them count this time, ``[S, T]`` booleans, for a fractional ``num_min``; else None.
+        rem_weights: weights ``[S, N, B]`` that sum to 1 over N, for target mode ``rem``; else None.
         spec: the learner's numbers.
 
     Returns:
@@ -62,19 +62,19 @@ def target_value(
         params = {name: value[rows, subset] for name, value in params.items()}
     if spec.target_passes > 1:
         params = {name: value.repeat_interleave(spec.target_passes, 1) for name, value in params.items()}
-    values = critic_values(params, next_inputs, keep, spec)
+    values = critic_values(params, next_inputs, dropout_masks, spec)
     if spec.target_mode == "ave":
         return values.mean(1)
-    if mixture is not None:
+    if rem_weights is not None:
         passes = values.unflatten(1, (spec.num_critics, spec.target_passes)).mean(2)
-        return (mixture * passes).sum(1)
-    if valid is not None:
-        values = values.masked_fill(~valid[..., None], torch.inf)
+        return (rem_weights * passes).sum(1)
+    if in_subset is not None:
+        values = values.masked_fill(~in_subset[..., None], torch.inf)
     return values.amin(1)
 
 
 def critic_loss(
-    critic: Tensor, inputs: Tensor, td_target: Tensor, keep: list[Tensor] | None, spec: LearnerSpec
+    critic: Tensor, inputs: Tensor, td_target: Tensor, dropout_masks: list[Tensor] | None, spec: LearnerSpec
 ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
     """``sum_i mean_B (Q_i - y)^2``.
 
@@ -82,7 +82,7 @@ def critic_loss(
         The loss summed over seeds, and ``[S]`` each: the loss, the mean Q.
 
     """
-    values = critic_values(named(critic, critic_shapes(spec)), inputs, keep, spec)
+    values = critic_values(named(critic, critic_shapes(spec)), inputs, dropout_masks, spec)
     losses = ((values - td_target[:, None]) ** 2).mean(-1).sum(-1)
     return losses.sum(), (losses, values.mean((1, 2)))
 
@@ -94,7 +94,7 @@ def policy_loss(
     obs: Tensor,
     noise: Tensor,
     action_map: Tensor,
-    keep: list[Tensor] | None,
+    dropout_masks: list[Tensor] | None,
     spec: LearnerSpec,
 ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
     """``mean_B(alpha log pi - Q)``, Q the mean or the minimum over all N critics as the code base has it.
@@ -106,7 +106,7 @@ def policy_loss(
         obs: ``[S, B, obs]``.
         noise: standard normal, ``[S, B, act]``.
         action_map: ``[2, act]``, scale and offset from [-1, 1] to what critics and environment see.
-        keep: dropout masks ``[S, N, B, width]`` of the critics' pass.
+        dropout_masks: dropout masks ``[S, N, B, width]`` of the critics' pass.
         spec: the learner's numbers.
 
     Returns:
@@ -115,7 +115,7 @@ def policy_loss(
     """
     action, log_prob = sample_action(named(actor, actor_shapes(spec)), obs, noise)
     inputs = torch.cat([obs, action * action_map[0] + action_map[1]], -1)
-    values = critic_values(named(critic, critic_shapes(spec)), inputs, keep, spec)
+    values = critic_values(named(critic, critic_shapes(spec)), inputs, dropout_masks, spec)
     value = values.amin(1) if spec.policy_objective == "min" else values.mean(1)
     losses = (alpha * log_prob - value).mean(-1)
     return losses.sum(), (losses, log_prob.mean(-1))

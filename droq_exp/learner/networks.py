@@ -80,7 +80,9 @@ def initial_parameters(shapes: Shapes, heads: int, rng: np.random.Generator) -> 
     return np.concatenate(parts)
 
 
-def critic_values(params: dict[str, Tensor], inputs: Tensor, keep: list[Tensor] | None, spec: LearnerSpec) -> Tensor:
+def critic_values(
+    params: dict[str, Tensor], inputs: Tensor, dropout_masks: list[Tensor] | None, spec: LearnerSpec
+) -> Tensor:
     """Evaluate Q of K critics on the same inputs.
 
     Hidden layer: Linear, dropout, layer norm, ReLU, in this order (DroQ, section 3).
@@ -88,7 +90,7 @@ def critic_values(params: dict[str, Tensor], inputs: Tensor, keep: list[Tensor] 
     Args:
         params: views ``[S, K, ...]``.
         inputs: ``[S, B, obs + act]``.
-        keep: a 0/1 mask ``[S, K, B, width]`` for each hidden layer, or None without dropout.
+        dropout_masks: a 0/1 mask ``[S, K, B, width]`` for each hidden layer, or None without dropout.
         spec: the learner's numbers.
 
     Returns:
@@ -99,8 +101,8 @@ def critic_values(params: dict[str, Tensor], inputs: Tensor, keep: list[Tensor] 
     hidden = inputs.unsqueeze(1).expand(-1, copies, -1, -1)
     for i in range(len(spec.hidden_sizes)):
         hidden = _linear(hidden, params[f"weight{i}"]) + params[f"bias{i}"]
-        if keep:
-            hidden = hidden * (keep[i].to(hidden.dtype) * (1 / (1 - spec.dropout_rate)))
+        if dropout_masks:
+            hidden = hidden * (dropout_masks[i].to(hidden.dtype) * (1 / (1 - spec.dropout_rate)))
         if spec.layer_norm:
             hidden = _normalise(hidden) * params[f"norm_scale{i}"] + params[f"norm_shift{i}"]
         hidden = torch.relu(hidden)

@@ -97,19 +97,19 @@ class LearnerSpec:
         """Numbers in one transition: obs, action, reward, next_obs, terminated."""
         return 2 * self.obs_dim + self.act_dim + 2
 
-    def keep_shapes(self, forwards: int) -> list[tuple[int, int, int]]:
+    def dropout_shapes(self, forwards: int) -> list[tuple[int, int, int]]:
         """Shapes of the dropout masks of ``forwards`` critic passes over one minibatch, a mask a hidden layer."""
         return [(forwards, self.batch_size, width) for width in self.hidden_sizes] if self.dropout_rate else []
 
     @property
-    def policy_keep_size(self) -> int:
+    def policy_mask_size(self) -> int:
         """Elements of the masks of one policy update."""
-        return sum(math.prod(shape) for shape in self.keep_shapes(self.num_critics))
+        return sum(math.prod(shape) for shape in self.dropout_shapes(self.num_critics))
 
     @property
-    def critic_keep_size(self) -> int:
+    def critic_mask_size(self) -> int:
         """Elements of the masks of one critic update: those of the target passes, then of the critics' own."""
-        return sum(math.prod(shape) for shape in self.keep_shapes(self.target_forwards)) + self.policy_keep_size
+        return sum(math.prod(shape) for shape in self.dropout_shapes(self.target_forwards)) + self.policy_mask_size
 
 
 def _learned_from_the_default(algo: AlgoConfig) -> bool:

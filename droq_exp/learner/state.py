@@ -73,11 +73,11 @@ class LearnerState:
             policy_sums=zeros(len(POLICY_METRICS) + 1),
         )
 
-    def member(self, index: int) -> dict[str, Tensor]:
+    def tensors_of(self, index: int) -> dict[str, Tensor]:
         """Return copies on the CPU of one seed's parameters and moments: what evaluation and playing need."""
-        return {name: value for name, value in self.full_member(index).items() if "sums" not in name}
+        return {name: value for name, value in self.all_tensors_of(index).items() if "sums" not in name}
 
-    def full_member(self, index: int) -> dict[str, Tensor]:
+    def all_tensors_of(self, index: int) -> dict[str, Tensor]:
         """Return copies on the CPU of all of one seed's tensors."""
         return {name: value[index].detach().cpu().clone() for name, value in self.tensors().items()}
 
@@ -85,8 +85,8 @@ class LearnerState:
         """Return all tensors themselves, by field."""
         return {f.name: value for f in fields(self) if isinstance(value := getattr(self, f.name), Tensor)}
 
-    def load_member(self, index: int, tensors: dict[str, Tensor]) -> None:
-        """Overwrite one seed's tensors, in place, by those of :meth:`full_member`."""
+    def load_tensors_of(self, index: int, tensors: dict[str, Tensor]) -> None:
+        """Overwrite one seed's tensors, in place, by those of :meth:`all_tensors_of`."""
         for name, value in with_alpha(tensors).items():
             getattr(self, name)[index].copy_(value)
 

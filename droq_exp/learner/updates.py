@@ -1,6 +1,6 @@
 """The learner's three steps as functions of tensors that compile to one graph each.
 
-``prepare`` computes in bulk what does not change during a run of critic updates; ``critic_updates`` and
+``target_inputs`` computes in bulk what does not change during a run of critic updates; ``critic_updates`` and
 ``policy_update`` change parameters, moments and logging sums in place. Code bases (``droq_exp/codebases``) call them in
 their own order.
 """
@@ -23,7 +23,7 @@ from droq_exp.learner.optimiser import adam_, polyak_
 from droq_exp.learner.spec import LearnerSpec
 
 
-def prepare(
+def target_inputs(
     spec: LearnerSpec, actor: Tensor, alpha: Tensor, rows: Tensor, noise: Tensor, action_map: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Compute the inputs of several critic updates while policy and temperature stand still.
@@ -68,27 +68,27 @@ def critic_updates(
     reward: Tensor,
     discount: Tensor,
     coefficients: Tensor,
-    keep: Tensor | None,
+    dropout_masks: Tensor | None,
     subset: Tensor | None,
-    valid: Tensor | None,
-    mixture: Tensor | None,
+    in_subset: Tensor | None,
+    rem_weights: Tensor | None,
 ) -> None:
     """Run U critic updates one after the other, in place on the first six tensors.
 
     ``critic_before_last`` receives the critics as they are before the last update. The others are those of
-    :func:`prepare` and :class:`~droq_exp.learner.draws.Draws`, ``[S, U, ...]``; ``coefficients`` is ``[U, 2]``.
+    :func:`target_inputs` and :class:`~droq_exp.learner.draws.Draws`, ``[S, U, ...]``; ``coefficients`` is ``[U, 2]``.
     """
     count = inputs.shape[1]
     for u in range(count):
         if u == count - 1:
             critic_before_last.copy_(critic)
-        target_keep, online_keep = critic_masks(_at(keep, u), spec)
+        target_masks, online_masks = critic_masks(_at(dropout_masks, u), spec)
         next_value = target_value(
-            target, next_inputs[:, u], target_keep, _at(subset, u), _at(valid, u), _at(mixture, u), spec
+            target, next_inputs[:, u], target_masks, _at(subset, u), _at(in_subset, u), _at(rem_weights, u), spec
         )
         y = td_target(reward[:, u], discount[:, u], next_value)
         gradient, (_, (losses, q_mean)) = torch.func.grad_and_value(critic_loss, has_aux=True)(
-            critic, inputs[:, u], y, online_keep, spec
+            critic, inputs[:, u], y, online_masks, spec
         )
         adam_(critic, gradient, moment1, moment2, coefficients[u])
         polyak_(target, critic, spec.tau)
@@ -110,14 +110,14 @@ def policy_update(
     noise: Tensor,
     action_map: Tensor,
     coefficients: Tensor,
-    keep: Tensor | None,
+    dropout_masks: Tensor | None,
 ) -> None:
     """One policy and temperature step at the given critics, in place on the first eight tensors.
 
     The temperature's gradient uses this sample's log-density, and both use the temperature as it was before.
     ``coefficients`` is ``[2, 2]``: those of the actor, those of the temperature.
     """
-    masks = policy_masks(keep, spec)
+    masks = policy_masks(dropout_masks, spec)
     gradient, (_, (losses, log_prob)) = torch.func.grad_and_value(policy_loss, has_aux=True)(
         actor, critic, alpha, obs, noise, action_map, masks, spec
     )
@@ -134,15 +134,15 @@ def _at(tensor: Tensor | None, update: int) -> Tensor | None:
     return None if tensor is None else tensor[:, update]
 
 
-def policy_masks(keep: Tensor | None, spec: LearnerSpec) -> list[Tensor] | None:
+def policy_masks(dropout_masks: Tensor | None, spec: LearnerSpec) -> list[Tensor] | None:
     """Unflatten the masks of one policy update, those of the N critics' passes."""
-    return unflatten(keep, spec.keep_shapes(spec.num_critics)) if keep is not None else None
+    return unflatten(dropout_masks, spec.dropout_shapes(spec.num_critics)) if dropout_masks is not None else None
 
 
-def critic_masks(keep: Tensor | None, spec: LearnerSpec) -> tuple[list[Tensor] | None, list[Tensor] | None]:
+def critic_masks(dropout_masks: Tensor | None, spec: LearnerSpec) -> tuple[list[Tensor] | None, list[Tensor] | None]:
     """Unflatten the masks of one critic update: those of the T target passes, those of the N online passes."""
-    if keep is None:
+    if dropout_masks is None:
         return None, None
-    shapes = spec.keep_shapes(spec.target_forwards)
-    masks = unflatten(keep, shapes + spec.keep_shapes(spec.num_critics))
+    shapes = spec.dropout_shapes(spec.target_forwards)
+    masks = unflatten(dropout_masks, shapes + spec.dropout_shapes(spec.num_critics))
     return masks[: len(shapes)], masks[len(shapes) :]

@@ -17,7 +17,7 @@ BLOCK = 32768  # LevelDB's log format: a record is cut where a block ends
 WHOLE, LAST = 1, 4  # kinds of a record's parts; the others go on
 
 
-class Damaged(Exception):  # noqa: N818  (said of a file)
+class DamagedFileError(Exception):
     """A file is no run file of wandb, or its beginning is lost; ``str`` of it is one line."""
 
 
@@ -66,7 +66,7 @@ def read(path: Path) -> OfflineRun:
     """Read one run file; what a killed process left half written at its end is left out.
 
     Raises:
-        Damaged: it is no run file, or its first records are lost.
+        DamagedFileError: it is no run file, or its first records are lost.
     """
     from wandb.proto import wandb_internal_pb2
 
@@ -83,7 +83,7 @@ def read(path: Path) -> OfflineRun:
         elif kind == "exit":
             exit_code = record.exit.exit_code
     if run is None:
-        raise Damaged(f"{path} does not say which run it is of")
+        raise DamagedFileError(f"{path} does not say which run it is of")
     synced = synced_marker(path).exists()
     return OfflineRun(path, run.run_id, run.project, run.entity, rows, last_step, exit_code, synced)
 
@@ -97,14 +97,14 @@ def records(path: Path) -> Iterator[bytes]:
     """The records of a run file, each a serialised ``wandb_internal_pb2.Record``, up to the first that is not whole.
 
     Raises:
-        Damaged: the file cannot be read, or does not begin as wandb's do.
+        DamagedFileError: the file cannot be read, or does not begin as wandb's do.
     """
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise Damaged(f"{path}: {error.strerror}") from error
+        raise DamagedFileError(f"{path}: {error.strerror}") from error
     if data[: len(HEADER)] != HEADER:
-        raise Damaged(f"{path} is no run file of wandb")
+        raise DamagedFileError(f"{path} is no run file of wandb")
     position, parts = HEADER_BYTES, b""
     while position + 7 <= len(data):
         if (room := BLOCK - position % BLOCK) < 7:  # a part's header never crosses a block; the rest is padding

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from droq_exp.agent.agent import Agent
-from droq_exp.agent.device_step import DeviceStep
+from droq_exp.agent.cuda_graphs import CudaGraphs
 from droq_exp.config import Config, compose
 from droq_exp.learner.cuda.graph import Captured
 from droq_exp.learner.draws import Draws
@@ -25,12 +25,12 @@ from droq_exp.profiling.scratch import NEVER, AfterStep, train_timed
 from droq_exp.profiling.timing import timed
 from droq_exp.training import hardware
 from droq_exp.training.loop import TrainingLoop
-from droq_exp.training.train import Pack
+from droq_exp.training.train import SeedsTogether
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What one algorithm costs on one environment; times are medians, for all seeds of the pack together.
+    """What one algorithm costs on one environment; times are medians, for all seeds together.
 
     Args:
         algo: name of the algorithm.
@@ -74,9 +74,9 @@ def measure(config: Config, recipe: Config, steps: int) -> Cost:
     machine = hardware.set_up(config)
     q_updates: list[float] = []  # seconds of each environment step's critic updates, made once more
 
-    def watch(pack: Pack, _: TrainingLoop) -> AfterStep:
-        update_critics = _critic_updates(pack.agent)
-        return lambda _: q_updates.append(timed(lambda: update_critics(*pack.agent.sample(pack.replay))))
+    def watch(together: SeedsTogether, _: TrainingLoop) -> AfterStep:
+        update_critics = _critic_updates(together.agent)
+        return lambda _: q_updates.append(timed(lambda: update_critics(*together.agent.sample(together.replay))))
 
     unbroken = replace(
         config,
@@ -111,11 +111,11 @@ def _critic_updates(agent: Agent) -> Callable[[Tensor, Draws], None]:
     def update(rows: Tensor, draws: Draws) -> None:
         start = 0
         for last in agent.codebase.policy_updates(agent.spec.utd_ratio):
-            agent.environment_step.learner.critic_updates(rows, draws, start, last + 1)
+            agent.execution.learner.critic_updates(rows, draws, start, last + 1)
             start = last + 1
 
-    if isinstance(agent.environment_step, DeviceStep):
-        return Captured(update, agent.device, agent.environment_step.learner.changed_tensors)
+    if isinstance(agent.execution, CudaGraphs):
+        return Captured(update, agent.device, agent.execution.learner.changed_tensors)
     return update
 
 

@@ -12,13 +12,13 @@ from dataclasses import replace
 from droq_exp.agent.agent import Agent
 from droq_exp.config import Config
 from droq_exp.profiling.timing import WARM_UP_STEPS, synchronise
-from droq_exp.runs.directory import Run, run_directory
+from droq_exp.runs.directory import RunDirectory, run_directory
 from droq_exp.runs.lock import RunLock
 from droq_exp.training import hardware
 from droq_exp.training.loop import TrainingLoop
 from droq_exp.training.progress import Progress
 from droq_exp.training.stopping import StopSignal
-from droq_exp.training.train import Pack, open_pack
+from droq_exp.training.train import SeedsTogether, open_training
 
 NEVER = 10**9  # steps
 AfterStep = Callable[[bool], object]  # is told after each environment step that learns: whether it was evaluated
@@ -29,7 +29,7 @@ def train_timed(
     recipe: Config,
     machine: hardware.Hardware,
     steps: int,
-    watch: Callable[[Pack, TrainingLoop], AfterStep],
+    watch: Callable[[SeedsTogether, TrainingLoop], AfterStep],
 ) -> tuple[list[float], Agent]:
     """Train as ``config`` says until ``steps`` environment steps that learn have been made after warming up.
 
@@ -51,22 +51,27 @@ def train_timed(
     """
     config = replace(config, training=replace(config.training, total_steps=NEVER))
     stop = StopSignal()
-    with scratch_runs(config, recipe, machine) as (config, runs), open_pack(config, runs, 0, machine, stop) as pack:
+    with (
+        scratch_runs(config, recipe, machine) as (config, runs),
+        open_training(config, runs, 0, machine, stop) as together,
+    ):
         clock = _Clock(1 + WARM_UP_STEPS + steps, stop)
-        loop = TrainingLoop(pack.agent, pack.replay, pack.members, config, clock, {})
-        clock.after_step = watch(pack, loop)
+        loop = TrainingLoop(together.agent, together.replay, together.seed_runs, config, clock, {})
+        clock.after_step = watch(together, loop)
         loop.begin()
         loop.run(stop)
         for run in runs:
             if run.ended:
                 raise RuntimeError(f"the run {run.state} at step {run.step} while it was timed")
-        for member in pack.members:
-            member.interrupt(loop.step, "the end of the measurement")
-    return clock.seconds, pack.agent
+        for seed_run in together.seed_runs:
+            seed_run.interrupt(loop.step, "the end of the measurement")
+    return clock.seconds, together.agent
 
 
 @contextmanager
-def scratch_runs(config: Config, recipe: Config, machine: hardware.Hardware) -> Iterator[tuple[Config, list[Run]]]:
+def scratch_runs(
+    config: Config, recipe: Config, machine: hardware.Hardware
+) -> Iterator[tuple[Config, list[RunDirectory]]]:
     """Open the run of each seed in a directory that is removed in the end; the configuration returned names it."""
     with ExitStack() as closing:
         config = replace(config, output_dir=closing.enter_context(tempfile.TemporaryDirectory()))
@@ -75,7 +80,7 @@ def scratch_runs(config: Config, recipe: Config, machine: hardware.Hardware) -> 
             place = run_directory(config, recipe, seed)
             place.mkdir(parents=True)
             lock = closing.enter_context(RunLock.acquire(place))
-            runs.append(Run.open(config, recipe, seed, lock, device=machine.description, overrides=[]))
+            runs.append(RunDirectory.open(config, recipe, seed, lock, device=machine.description, overrides=[]))
         yield config, runs
 
 

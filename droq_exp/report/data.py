@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from droq_exp.cli.errors import Refusal
+from droq_exp.cli.errors import RefusedError
 from droq_exp.cli.runs import survey
 from droq_exp.report.run_data import RunData, read_run
 
@@ -89,7 +89,7 @@ def load(directories: Sequence[Path], compared: bool = False) -> Sweep:
     """Read all runs at or below ``directories``; files that are damaged or missing are told in ``RunData.problems``.
 
     Raises:
-        Refusal: a directory does not exist, holds no run, or lies in another one.
+        RefusedError: a directory does not exist, holds no run, or lies in another one.
     """
     _check_apart(directories)
     sources = _labels(directories)
@@ -108,7 +108,7 @@ def _check_apart(directories: Sequence[Path]) -> None:
         for j, outer in enumerate(resolved):
             if i != j and inner.is_relative_to(outer):
                 told = "is given twice" if inner == outer else f"lies in {directories[j]}, which is given too"
-                raise Refusal(f"{directories[i]} {told}")
+                raise RefusedError(f"{directories[i]} {told}")
 
 
 def _labels(directories: Sequence[Path]) -> dict[str, Path]:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from droq_exp.cli.runs import RunView
+from droq_exp.cli.runs import ListedRun
 from droq_exp.report.log_file import read_log
 from droq_exp.runs.identity import NOT_CONFIGURATION, folder_of_id, short_hash
 from droq_exp.runs.status import read_status
@@ -78,7 +78,7 @@ class RunData:
         return self.eval["return_mean"].to_numpy()
 
 
-def read_run(view: RunView, source: str) -> RunData:
+def read_run(view: ListedRun, source: str) -> RunData:
     """Read the run of ``view``; files that are damaged or missing are told in its ``problems``."""
     config, problems = _config(view.directory)
     names = _names(view.directory, config)

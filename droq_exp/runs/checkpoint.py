@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from droq_exp.runs.files import discard, write_atomically
-from droq_exp.runs.replay_file import Journal
+from droq_exp.runs.replay_file import ReplayFile
 
 WEIGHTS = "weights.pt"
 STATE = "state_{step:09d}.pt"
-JOURNAL = "replay.bin"
+REPLAY_FILE = "replay.bin"
 KEPT = 2  # a damaged checkpoint leaves the one before
 
 
@@ -32,7 +32,7 @@ def save_weights(directory: Path, tensors: dict[str, Tensor], step: int) -> None
 
 
 class Checkpoints:
-    """The full states of one run, by environment step; they share one journal of transitions.
+    """The full states of one run, by environment step; they share one replay file.
 
     A state is a dictionary of tensors, numbers, texts, lists and dictionaries (what ``torch.load`` with
     ``weights_only`` reads back), its SHA-256 in front.
@@ -48,9 +48,9 @@ class Checkpoints:
             (int(path.stem.removeprefix("state_")) for path in self._directory.glob("state_*.pt")), reverse=True
         )
 
-    def journal(self, row_size: int) -> Journal:
-        """Return the journal of transitions, taken as empty."""
-        return Journal(self._directory / JOURNAL, row_size)
+    def replay_file(self, row_size: int) -> ReplayFile:
+        """Return the replay file, taken as empty."""
+        return ReplayFile(self._directory / REPLAY_FILE, row_size)
 
     def save(self, step: int, state: dict[str, Any]) -> None:
         """Write the state of ``step`` and drop all but the newest two."""
@@ -87,10 +87,10 @@ class Checkpoints:
                 discard(self._path(later))
 
     def drop(self) -> None:
-        """Drop the states and the journal; the weights stay."""
+        """Drop the states and the replay file; the weights stay."""
         for step in self.steps():
             discard(self._path(step))
-        discard(self._directory / JOURNAL)
+        discard(self._directory / REPLAY_FILE)
 
     def _path(self, step: int) -> Path:
         return self._directory / STATE.format(step=step)

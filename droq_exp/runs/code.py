@@ -17,7 +17,7 @@ PACKAGE = Path(droq_exp.__file__).parent
 FILES = (
     *(f"learner/{name}.py" for name in ("spec", "state", "networks", "losses", "updates", "optimiser")),
     *(f"learner/{name}.py" for name in ("draws", "dropout", "learner")),
-    *(f"agent/{name}.py" for name in ("agent", "policy", "replay", "host_step")),
+    *(f"agent/{name}.py" for name in ("agent", "policy", "replay", "host")),
     "random_streams.py",
 )
 

@@ -26,14 +26,14 @@ from droq_exp.runs.lock import RunLock
 from droq_exp.runs.status import now, read_status
 from droq_exp.runs.takeover import FORMAT, other_code, records_code
 
-__all__ = ["Run", "differences", "identity", "read_status", "run_directory"]
+__all__ = ["RunDirectory", "differences", "identity", "read_status", "run_directory"]
 
 LOCK_LOST = 75  # exit code, "try again later" in sysexits.h
 # What a run that starts from step 0 replaces; train.log stays and is continued.
 OUTPUTS = ("train.csv", "eval.csv", "checkpoint", "tensorboard", "wandb")
 
 
-class Run:
+class RunDirectory:
     """The directory of one seed, from start to end.
 
     Its end is told by ``finish``, ``interrupt`` or ``fail``; the first of them stands, later ones do nothing.
@@ -41,7 +41,7 @@ class Run:
     """
 
     def __init__(self, info: RunInfo, status: dict[str, Any], lock: RunLock) -> None:
-        """Use ``Run.open``."""
+        """Use ``RunDirectory.open``."""
         self.directory = info.directory
         self.seed = info.seed
         self.info = info
@@ -53,7 +53,7 @@ class Run:
     @classmethod
     def open(
         cls, config: Config, recipe: Config, seed: int, lock: RunLock, *, device: str, overrides: Sequence[str]
-    ) -> Run:
+    ) -> RunDirectory:
         """Make (or take over) the directory of ``seed`` and say there that it is running; ``begin`` comes next.
 
         Args:

@@ -76,7 +76,7 @@ class Owner:
         return f"{who}{since}, last heartbeat {self.heartbeat_age:.0f} s ago"
 
 
-class Held(Exception):  # noqa: N818  (it is no error of the program)
+class HeldError(Exception):
     """Another process has the lock; ``str`` is one line that says which, and what to do if it is gone."""
 
     def __init__(self, directory: Path, owner: Owner, stale_after: float) -> None:
@@ -118,7 +118,7 @@ class RunLock:
             stale_after: age of the heartbeat, in seconds, from which on a holder of whom nothing else is known is gone.
 
         Raises:
-            Held: another process (or this one) has it.
+            HeldError: another process (or this one) has it.
             OSError: the directory cannot be written, or the lock's files cannot be read.
 
         """
@@ -128,7 +128,7 @@ class RunLock:
             with _draft(directory, token) as draft:
                 chain = _chain(directory, draft.stat().st_mtime)
                 if chain and chain[-1].alive(slurm_says_gone, stale_after=stale_after):
-                    raise Held(directory, chain[-1], stale_after)
+                    raise HeldError(directory, chain[-1], stale_after)
                 # The holder's start-up may remove drafts and claims as the leftovers that they look like; try again.
                 with suppress(FileNotFoundError):
                     taken = _succeed(directory, draft, token, chain) if chain else _create(draft, directory / LOCK)

@@ -14,11 +14,11 @@ Blocks = list[tuple[int, int]]  # rows and CRC-32 of each piece, in the order wr
 READ_BYTES = 1 << 24
 
 
-class JournalError(Exception):
+class ReplayFileError(Exception):
     """The file does not hold what its checkpoint says it holds."""
 
 
-class Journal:
+class ReplayFile:
     """Rows of float32, all of one size, appended in blocks.
 
     ``blocks`` describes the part of the file that counts: a checkpoint stores it, and whatever a killed process wrote
@@ -26,7 +26,7 @@ class Journal:
     """
 
     def __init__(self, path: Path, row_size: int) -> None:
-        """Start an empty journal at ``path``; the file appears with the first rows."""
+        """Start an empty file of transitions at ``path``; the file appears with the first rows."""
         self._path = path
         self._row_size = row_size
         self.blocks: Blocks = []
@@ -53,16 +53,16 @@ class Journal:
         """Check that the file begins with ``blocks``.
 
         Raises:
-            JournalError: the file is too short, or a block's checksum differs.
+            ReplayFileError: the file is too short, or a block's checksum differs.
 
         """
         try:
             with open(self._path, "rb") as file:
                 for number, (count, checksum) in enumerate(blocks, start=1):
                     if _checksum(file, self._bytes(count)) != checksum:
-                        raise JournalError(f"{self._path}: block {number} of {len(blocks)} is damaged")
+                        raise ReplayFileError(f"{self._path}: block {number} of {len(blocks)} is damaged")
         except FileNotFoundError as error:
-            raise JournalError(f"{self._path} is missing") from error
+            raise ReplayFileError(f"{self._path} is missing") from error
 
     def restore(self, blocks: Blocks) -> None:
         """Go on at the end of ``blocks``, which have been verified; what lies behind them is cut off."""

@@ -55,7 +55,7 @@ def set_aside(directory: Path) -> Path | None:
     """Move ``directory``, if it is there, to a name of its own beside it; return that.
 
     Raises:
-        Held: a process trains there.
+        HeldError: a process trains there.
 
     """
     if not directory.is_dir():

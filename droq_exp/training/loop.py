@@ -16,37 +16,37 @@ from droq_exp.config.schema import Config
 from droq_exp.evaluation.returns import Measurement, measure
 from droq_exp.runs.checkpoint import save_weights
 from droq_exp.training.progress import Progress
-from droq_exp.training.seed_run import Member
+from droq_exp.training.seed_run import SeedRun
 from droq_exp.training.stopping import StopSignal
 from droq_exp.training.stopwatch import Stopwatch
 
 
 class TrainingLoop:
-    """Trains the members of a pack in lockstep: one environment step of each, then one update of all."""
+    """Trains several seeds in lockstep: one environment step of each, then one update of all."""
 
     def __init__(
         self,
         agent: Agent,
         replay: Replay,
-        members: Sequence[Member],
+        seed_runs: Sequence[SeedRun],
         config: Config,
         progress: Progress,
         conditions: dict[str, Any],
     ) -> None:
-        """``members`` are in the order of the agent's seeds; then ``begin`` or ``resume``, then ``run``.
+        """``seed_runs`` are in the order of the agent's seeds; then ``begin`` or ``resume``, then ``run``.
 
         ``conditions`` is stored in checkpoints: what else equal numbers depend on.
         """
         self.step = 0
         self._measured = 0  # the last step that was measured
-        self._stored = 0  # transitions that the journals hold
+        self._stored = 0  # transitions that the replay files hold
         self._agent = agent
         self._replay = replay
-        self._members = members
+        self._seed_runs = seed_runs
         self._config = config
         self._progress = progress
         self._conditions = conditions
-        self._journals = [member.run.checkpoints.journal(agent.spec.row_size) for member in members]
+        self._replay_files = [seed_run.run.checkpoints.replay_file(agent.spec.row_size) for seed_run in seed_runs]
         self._started = time.monotonic()
         self._evaluating = 0.0  # seconds spent in measurements, which updates per second leave out
         self._stopwatch = Stopwatch("env", "sample", "update")  # since the last measurement
@@ -59,11 +59,11 @@ class TrainingLoop:
 
     def begin(self) -> None:
         """Start from step 0."""
-        for member in self._members:
-            member.begin()
+        for seed_run in self._seed_runs:
+            seed_run.begin()
 
     def resume(self, states: Sequence[dict[str, Any]]) -> None:
-        """Go on from checkpoints of one step, one for each member, as :meth:`save` wrote them."""
+        """Go on from checkpoints of one step, one for each seed, as :meth:`save` wrote them."""
         self.step, loop = states[0]["step"], states[0]["loop"]
         self._stored = self.step
         self._measured = loop["measured"]
@@ -71,44 +71,46 @@ class TrainingLoop:
         self._evaluating = loop["evaluating_seconds"]
         self._stopwatch.resume(loop["stopwatch"])
         self._last_measure = (loop["last_measure"][0], loop["last_measure"][1])
-        for index, (member, journal, state) in enumerate(zip(self._members, self._journals, states, strict=True)):
-            journal.restore(state["journal"])
+        for index, (seed_run, replay_file, state) in enumerate(
+            zip(self._seed_runs, self._replay_files, states, strict=True)
+        ):
+            replay_file.restore(state["journal"])
             held = min(self.step, self._replay.capacity)
-            self._replay.restore(index, self.step, journal.read(self.step - held, self.step))
-            self._agent.load_member_state(index, state["agent"])
+            self._replay.restore(index, self.step, replay_file.read(self.step - held, self.step))
+            self._agent.load_seed_state(index, state["agent"])
             try:
-                member.resume(state["member"], journal.read(self.step - state["member"]["length"], self.step))
+                seed_run.resume(state["member"], replay_file.read(self.step - state["member"]["length"], self.step))
             except Exception as error:  # the other seeds go on
-                member.fail(self.step, error)
+                seed_run.fail(self.step, error)
 
     def save(self) -> None:
-        """Write a checkpoint of every active member; one whose disk refuses fails, the others go on."""
+        """Write a checkpoint of every active seed; one whose disk refuses fails, the others go on."""
         self._fail_non_finite()
         self._store_transitions()
-        for index, member in enumerate(self._members):
-            if member.active:
+        for index, seed_run in enumerate(self._seed_runs):
+            if seed_run.active:
                 try:
-                    member.run.checkpoints.save(self.step, self._state(index))
+                    seed_run.run.checkpoints.save(self.step, self._state(index))
                 except Exception as error:
-                    member.fail(self.step, error)
+                    seed_run.fail(self.step, error)
 
     def _store_transitions(self) -> None:
-        for index, (member, journal) in enumerate(zip(self._members, self._journals, strict=True)):
-            if member.active:
+        for index, (seed_run, replay_file) in enumerate(zip(self._seed_runs, self._replay_files, strict=True)):
+            if seed_run.active:
                 try:
-                    member.run.check_lock()
-                    journal.append(self._replay.since(index, self._stored))
+                    seed_run.run.check_lock()
+                    replay_file.append(self._replay.since(index, self._stored))
                 except Exception as error:
-                    member.fail(self.step, error)
+                    seed_run.fail(self.step, error)
         self._stored = self._replay.added
 
     def _state(self, index: int) -> dict[str, Any]:
         return {
             "step": self.step,
             "row_size": self._agent.spec.row_size,
-            "journal": self._journals[index].blocks,
-            "agent": self._agent.member_state(index),
-            "member": self._members[index].state(),
+            "journal": self._replay_files[index].blocks,
+            "agent": self._agent.seed_state(index),
+            "member": self._seed_runs[index].state(),
             "loop": {
                 "measured": self._measured,
                 "wall_seconds": time.monotonic() - self._started,
@@ -120,11 +122,11 @@ class TrainingLoop:
         }
 
     def run(self, stop: StopSignal) -> None:
-        """Train until the last step, until every member has failed, or until a signal arrives."""
+        """Train until the last step, until every seed has failed, or until a signal arrives."""
         total, start = self._config.training.total_steps, self._config.training.start_steps
         random_steps = self._agent.codebase.random_steps(start)
         first_update = self._agent.codebase.first_update_step(start, self._agent.spec.batch_size)
-        while self.step < total and stop.received is None and any(member.active for member in self._members):
+        while self.step < total and stop.received is None and any(seed_run.active for seed_run in self._seed_runs):
             self.step += 1
             with self._stopwatch("env"):
                 self._act(self.step <= random_steps)
@@ -141,15 +143,15 @@ class TrainingLoop:
 
     def _act(self, random: bool) -> None:
         """Step every active member's environment once and store the transitions."""
-        obs = np.stack([member.obs for member in self._members])
+        obs = np.stack([seed_run.obs for seed_run in self._seed_runs])
         actions = self._agent.random_action() if random else self._agent.explore(obs)
-        rows = np.zeros((len(self._members), self._agent.spec.row_size), dtype=np.float32)
-        for row, member, action in zip(rows, self._members, actions, strict=True):
-            if member.active:
+        rows = np.zeros((len(self._seed_runs), self._agent.spec.row_size), dtype=np.float32)
+        for row, seed_run, action in zip(rows, self._seed_runs, actions, strict=True):
+            if seed_run.active:
                 try:
-                    row[:] = member.step(action)
+                    row[:] = seed_run.step(action)
                 except Exception as error:  # one seed's environment broke: the others go on
-                    member.fail(self.step, error)
+                    seed_run.fail(self.step, error)
         if self._replay.added - self._stored == self._replay.capacity:
             self._store_transitions()  # before the oldest of them is overwritten
         self._replay.add(torch.from_numpy(rows))
@@ -168,15 +170,15 @@ class TrainingLoop:
         measured = measure(
             self._agent,
             {
-                index: self._measurement(index, member, metrics)
-                for index, (member, metrics) in enumerate(zip(self._members, training, strict=True))
-                if member.active
+                index: self._measurement(index, seed_run, metrics)
+                for index, (seed_run, metrics) in enumerate(zip(self._seed_runs, training, strict=True))
+                if seed_run.active
             },
         )
-        returns = [math.nan] * len(self._members)
+        returns = [math.nan] * len(self._seed_runs)
         for index, result in measured.items():
             if isinstance(result, Exception):  # one seed's measurement broke: the others went on
-                self._members[index].fail(self.step, result)
+                self._seed_runs[index].fail(self.step, result)
             else:
                 returns[index] = result
         self._evaluating += time.monotonic() - started
@@ -195,29 +197,29 @@ class TrainingLoop:
         }
         return [metrics | common for metrics in self._agent.take_metrics()]
 
-    def _measurement(self, index: int, member: Member, training: dict[str, float]) -> Measurement[float]:
+    def _measurement(self, index: int, seed_run: SeedRun, training: dict[str, float]) -> Measurement[float]:
         """Keep a member's weights, evaluate it and log everything. Its result is the mean return."""
         config, started = self._config, time.monotonic()
-        save_weights(member.run.directory / "checkpoint", self._agent.state.member(index), self.step)
+        save_weights(seed_run.run.directory / "checkpoint", self._agent.state.tensors_of(index), self.step)
         measured = yield from self._agent.codebase.measure(
             self._agent,
             index,
-            member.eval_envs,
-            member.run.seed,
+            seed_run.eval_envs,
+            seed_run.run.seed,
             self.step,
             config.eval.episodes,
             config.bias,
             self._agent.spec.gamma,
         )
-        metrics = {f"train/{name}": value for name, value in (training | member.take_episodes()).items()}
+        metrics = {f"train/{name}": value for name, value in (training | seed_run.take_episodes()).items()}
         metrics |= {f"eval/{name}": value for name, value in measured.items()}
         metrics["eval/evaluate_seconds"] = time.monotonic() - started
         metrics["eval/wall_seconds"] = time.monotonic() - self._started
-        member.log(self.step, metrics)
-        member.run.update(self.step)
+        seed_run.log(self.step, metrics)
+        seed_run.run.update(self.step)
         return measured["return_mean"]
 
     def _fail_non_finite(self) -> None:
-        for index, member in enumerate(self._members):
-            if member.active and (bad := self._agent.non_finite(index)):
-                member.fail(self.step, f"not finite at step {self.step}: {', '.join(bad)}")
+        for index, seed_run in enumerate(self._seed_runs):
+            if seed_run.active and (bad := self._agent.non_finite(index)):
+                seed_run.fail(self.step, f"not finite at step {self.step}: {', '.join(bad)}")

@@ -1,4 +1,4 @@
-"""From which checkpoints the runs of a pack go on, and what is said where conditions have changed since."""
+"""From which checkpoints the runs of a group go on, and what is said where conditions have changed since."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ import torch
 
 from droq_exp.runs import provenance
 from droq_exp.runs.checkpoint import CheckpointError
-from droq_exp.runs.directory import Run
-from droq_exp.runs.replay_file import JournalError
+from droq_exp.runs.directory import RunDirectory
+from droq_exp.runs.replay_file import ReplayFileError
 from droq_exp.training.hardware import Hardware
 
 State = dict[str, Any]
 
 
-def start_points(runs: Sequence[Run], total_steps: int) -> list[tuple[list[Run], list[State]]]:
-    """Divide ``runs`` into packs that can go on side by side, each with the states that it goes on from.
+def start_points(runs: Sequence[RunDirectory], total_steps: int) -> list[tuple[list[RunDirectory], list[State]]]:
+    """Divide ``runs`` into groups that can go on side by side, each with the states that it goes on from.
 
     All go on from the newest step that each of them has a whole checkpoint of. Where there is no such step, those that
-    share their newest make a pack; without states a pack starts from step 0.
+    share their newest make a group; without states a group starts from step 0.
     """
     usable = [_usable(run, total_steps) for run in runs]
     common = set.intersection(*(set(states) for states in usable))
     if common:
         step = max(common)
         return [(list(runs), [states[step] for states in usable])]
-    packs: dict[int, tuple[list[Run], list[State]]] = {}
+    groups: dict[int, tuple[list[RunDirectory], list[State]]] = {}
     for run, states in zip(runs, usable, strict=True):
         newest = max(states, default=0)
-        members, chosen = packs.setdefault(newest, ([], []))
-        members.append(run)
+        seed_runs, chosen = groups.setdefault(newest, ([], []))
+        seed_runs.append(run)
         if newest:
             chosen.append(states[newest])
-    return [packs[step] for step in sorted(packs)]
+    return [groups[step] for step in sorted(groups)]
 
 
 def conditions(seeds: Sequence[int], machine: Hardware) -> dict[str, Any]:
@@ -52,7 +52,7 @@ def conditions(seeds: Sequence[int], machine: Hardware) -> dict[str, Any]:
     }
 
 
-def report_changes(run: Run, state: State, now: dict[str, Any]) -> None:
+def report_changes(run: RunDirectory, state: State, now: dict[str, Any]) -> None:
     """Warn of conditions that differ from those of the checkpoint."""
     stored = state["conditions"]
     changed = [f"{key}: {stored.get(key)} before, {now[key]} now" for key in now if stored.get(key) != now[key]]
@@ -62,14 +62,14 @@ def report_changes(run: Run, state: State, now: dict[str, Any]) -> None:
         )
 
 
-def _usable(run: Run, total_steps: int) -> dict[int, State]:
+def _usable(run: RunDirectory, total_steps: int) -> dict[int, State]:
     """The whole checkpoints of ``run`` by step; a damaged one is told and passed over."""
     states: dict[int, State] = {}
     for step in run.checkpoints.steps():
         try:
             state = run.checkpoints.load(step)
-            run.checkpoints.journal(state["row_size"]).verify(state["journal"])
-        except (CheckpointError, JournalError) as error:
+            run.checkpoints.replay_file(state["row_size"]).verify(state["journal"])
+        except (CheckpointError, ReplayFileError) as error:
             run.log.warning("passing over the checkpoint of step %s: %s", step, error)
             continue
         if step < total_steps or state["loop"]["measured"] == step == total_steps:

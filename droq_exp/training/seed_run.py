@@ -1,4 +1,4 @@
-"""One seed of a pack during training: its environments, its run directory, its loggers."""
+"""One seed during training: its environments, its run directory, its loggers."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import numpy as np
 from droq_exp.evaluation.episodes import SIDE_BY_SIDE
 from droq_exp.loggers import Loggers
 from droq_exp.random_streams import Stream, derived_seed
-from droq_exp.runs.directory import Run
+from droq_exp.runs.directory import RunDirectory
 
 
-class Member:
+class SeedRun:
     """Steps the training environment of one seed and tells the outside how the seed is doing.
 
-    A member that has ended (failed, say) keeps its place in the pack and does nothing more.
+    A seed that has ended (failed, say) keeps its place among the others and does nothing more.
 
     An episode is made anew by re-stepping its actions from its reset, which is made anew by its seed or by the state of
     the environment's generator before it. MuJoCo's state vector alone would not do: rewards of some tasks look at
@@ -26,7 +26,7 @@ class Member:
     """
 
     def __init__(
-        self, run: Run, loggers: Loggers, env: gymnasium.Env, make_eval_env: Callable[[], gymnasium.Env]
+        self, run: RunDirectory, loggers: Loggers, env: gymnasium.Env, make_eval_env: Callable[[], gymnasium.Env]
     ) -> None:
         """Take the loggers and the training environment; then ``begin`` or ``resume``.
 

@@ -15,7 +15,7 @@ from droq_exp.agent.replay import Replay
 from droq_exp.config.schema import Config
 from droq_exp.envs.make import action_bounds
 from droq_exp.loggers import Loggers
-from droq_exp.runs.directory import Run, run_directory
+from droq_exp.runs.directory import RunDirectory, run_directory
 from droq_exp.runs.identity import ONCE
 from droq_exp.runs.lock import RunLock
 from droq_exp.runs.takeover import check_directory, set_aside
@@ -23,7 +23,7 @@ from droq_exp.training import hardware
 from droq_exp.training.loop import TrainingLoop
 from droq_exp.training.progress import Progress
 from droq_exp.training.resume import State, conditions, report_changes, start_points
-from droq_exp.training.seed_run import Member
+from droq_exp.training.seed_run import SeedRun
 from droq_exp.training.stopping import StopSignal
 
 
@@ -40,7 +40,7 @@ def train(config: Config, recipe: Config, overrides: Sequence[str] = ()) -> int:
 
     Raises:
         OtherRunError: a directory holds a run of another identity.
-        Held: another process trains in one of the directories.
+        HeldError: another process trains in one of the directories.
 
     """
     seeds = config.seeds
@@ -67,8 +67,8 @@ def train(config: Config, recipe: Config, overrides: Sequence[str] = ()) -> int:
 def _train_seeds(
     config: Config, recipe: Config, locks: dict[int, RunLock], machine: hardware.Hardware, overrides: Sequence[str]
 ) -> int:
-    """Train the seeds whose directories are locked, in as many packs as their checkpoints make of them."""
-    runs: list[Run] = []
+    """Train the seeds whose directories are locked, in as many groups as their checkpoints make of them."""
+    runs: list[RunDirectory] = []
     code = 0
     with StopSignal() as stop:
         try:
@@ -77,13 +77,13 @@ def _train_seeds(
                 lines = [line for line in overrides if line.partition("=")[0].lstrip("+") not in once] + [
                     f"seed={seed}"
                 ]
-                runs.append(Run.open(config, recipe, seed, lock, device=machine.description, overrides=lines))
+                runs.append(RunDirectory.open(config, recipe, seed, lock, device=machine.description, overrides=lines))
                 print(runs[-1].directory, flush=True)
-            for pack, states in start_points(runs, config.training.total_steps):
+            for group, states in start_points(runs, config.training.total_steps):
                 if stop.received is None:
-                    code = max(code, _train_pack(config, pack, states, machine, stop))
+                    code = max(code, _train_together(config, group, states, machine, stop))
             for run in runs:
-                if not run.ended:  # a signal came before its pack's turn
+                if not run.ended:  # a signal came before its turn
                     run.interrupt(run.step, stop.name)
         except BaseException as error:
             # Whatever happens, no run stays behind as "running". An interrupted compiler raises errors of its own.
@@ -101,26 +101,26 @@ def _train_seeds(
 
 def _already_finished(config: Config, recipe: Config, seed: int) -> bool:
     directory = run_directory(config, recipe, seed)
-    steps = Run.finished_steps(directory)
+    steps = RunDirectory.finished_steps(directory)
     finished = steps is not None and steps >= config.training.total_steps
     if finished:
         print(f"already finished at step {steps:,}: {directory}", flush=True)
     return finished
 
 
-class Pack(NamedTuple):
+class SeedsTogether(NamedTuple):
     """What trains side by side, built but not begun; all but ``agent`` and ``replay`` in the order of the seeds."""
 
     agent: Agent
     replay: Replay
     envs: list[gymnasium.Env]
-    members: list[Member]
+    seed_runs: list[SeedRun]
 
 
 @contextmanager
-def open_pack(
-    config: Config, runs: Sequence[Run], step: int, machine: hardware.Hardware, stop: StopSignal
-) -> Iterator[Pack]:
+def open_training(
+    config: Config, runs: Sequence[RunDirectory], step: int, machine: hardware.Hardware, stop: StopSignal
+) -> Iterator[SeedsTogether]:
     """Build what trains ``runs`` from ``step`` on; environments and loggers are closed in the end."""
     envs = make_environments(config, len(runs))
     agent = build_agent(config, [run.seed for run in runs], envs[0], machine)
@@ -128,28 +128,28 @@ def open_pack(
     for run in runs:
         run.begin(step)
     with ExitStack() as closing:
-        members: list[Member] = []
+        seed_runs: list[SeedRun] = []
         for run, env in zip(runs, envs, strict=True):
-            member = Member(run, Loggers(config.logger, run.info), env, environment_maker(config))
-            closing.callback(_close, member, stop)  # whatever happens next, a second Ctrl-C too
-            members.append(member)
-        yield Pack(agent, replay, envs, members)
+            seed_run = SeedRun(run, Loggers(config.logger, run.info), env, environment_maker(config))
+            closing.callback(_close, seed_run, stop)  # whatever happens next, a second Ctrl-C too
+            seed_runs.append(seed_run)
+        yield SeedsTogether(agent, replay, envs, seed_runs)
 
 
-def _train_pack(
-    config: Config, runs: list[Run], states: list[State], machine: hardware.Hardware, stop: StopSignal
+def _train_together(
+    config: Config, runs: list[RunDirectory], states: list[State], machine: hardware.Hardware, stop: StopSignal
 ) -> int:
     step = states[0]["step"] if states else 0
     label = f"{config.algo.name} {config.env.id}"
     seeds = [run.seed for run in runs]
     now = conditions(seeds, machine)
     with (
-        open_pack(config, runs, step, machine, stop) as (agent, replay, _, members),
+        open_training(config, runs, step, machine, stop) as (agent, replay, _, seed_runs),
         Progress(label, config.training.total_steps, seeds) as progress,
     ):
         for run, state in zip(runs, states, strict=False):  # without states: from step 0
             report_changes(run, state, now)
-        loop = TrainingLoop(agent, replay, members, config, progress, now)
+        loop = TrainingLoop(agent, replay, seed_runs, config, progress, now)
         try:
             if states:
                 loop.resume(states)
@@ -159,18 +159,18 @@ def _train_pack(
             if loop.step and (not loop.done or config.checkpoint.keep_replay):
                 loop.save()
         except Exception as error:
-            for member in members:
-                if member.active and stop.received is None:
-                    member.fail(loop.step, error)
-                elif member.active:
-                    member.run.log.info("after %s: %r", stop.name, error)
-        for member in members:
-            if member.active and (stop.received is None or loop.done):
-                member.finish(loop.step)
-                if member.run.state == "finished" and not config.checkpoint.keep_replay:
-                    member.run.checkpoints.drop()
-            elif member.active:
-                member.interrupt(loop.step, stop.name)
+            for seed_run in seed_runs:
+                if seed_run.active and stop.received is None:
+                    seed_run.fail(loop.step, error)
+                elif seed_run.active:
+                    seed_run.run.log.info("after %s: %r", stop.name, error)
+        for seed_run in seed_runs:
+            if seed_run.active and (stop.received is None or loop.done):
+                seed_run.finish(loop.step)
+                if seed_run.run.state == "finished" and not config.checkpoint.keep_replay:
+                    seed_run.run.checkpoints.drop()
+            elif seed_run.active:
+                seed_run.interrupt(loop.step, stop.name)
     if stop.received is not None:
         return stop.exit_code
     return int(any(run.state != "finished" for run in runs))
@@ -188,7 +188,7 @@ def environment_maker(config: Config) -> Callable[[], gymnasium.Env]:
 
 
 def build_agent(config: Config, seeds: list[int], env: gymnasium.Env, machine: hardware.Hardware) -> Agent:
-    """Build the agent of a pack of seeds for the task of ``env``."""
+    """Build the agent of the seeds for the task of ``env``."""
     low, high = action_bounds(env)
     agent: Agent = get_class(config.algo._target_)(
         replace(hardware.learner_spec(config), seeds=len(seeds)),
@@ -203,8 +203,8 @@ def build_agent(config: Config, seeds: list[int], env: gymnasium.Env, machine: h
     return agent
 
 
-def _close(member: Member, stop: StopSignal) -> None:
-    member.close("failed" if stop.received is None else "interrupted")
+def _close(seed_run: SeedRun, stop: StopSignal) -> None:
+    seed_run.close("failed" if stop.received is None else "interrupted")
 
 
 def _builder(block: Any) -> Callable[..., Any]:

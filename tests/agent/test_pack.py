@@ -50,15 +50,15 @@ def test_a_seed_learns_the_same_alone_and_in_a_pack(algorithm: str, codebase: Co
     pack = trained(PACK, algorithm, codebase, native=native)
     assert pack.state.critic_updates == 200
     for member in (0, 2):
-        expected = trained([PACK[member]], algorithm, codebase, native=native).state.member(0)
-        for name, value in pack.state.member(member).items():
+        expected = trained([PACK[member]], algorithm, codebase, native=native).state.tensors_of(0)
+        for name, value in pack.state.tensors_of(member).items():
             torch.testing.assert_close(value, expected[name], rtol=RELATIVE, atol=ABSOLUTE)
 
 
 @pytest.mark.parametrize("algorithm", ["droq", "redq"])
 @pytest.mark.parametrize("native", [False, True])
 def test_the_same_seed_twice_is_the_same_to_the_bit(algorithm: str, native: bool) -> None:
-    first, second = (trained([7], algorithm, RedqCodebase(), native=native).state.member(0) for _ in range(2))
+    first, second = (trained([7], algorithm, RedqCodebase(), native=native).state.tensors_of(0) for _ in range(2))
     for name, value in first.items():
         assert torch.equal(value, second[name]), name
 
@@ -71,8 +71,8 @@ def test_seeds_differ() -> None:
 
 def test_initial_parameters_depend_on_the_seed_alone() -> None:
     pack, alone = agent_of(PACK, "droq", RedqCodebase()), agent_of([PACK[1]], "droq", RedqCodebase())
-    for name, value in alone.state.member(0).items():
-        assert torch.equal(pack.state.member(1)[name], value), name
+    for name, value in alone.state.tensors_of(0).items():
+        assert torch.equal(pack.state.tensors_of(1)[name], value), name
 
 
 @pytest.mark.parametrize("changes", ALGORITHMS.values(), ids=ALGORITHMS)

@@ -11,10 +11,10 @@ from droq_exp.runs.provenance import child_environment
 
 CHOOSE = """
 import os
-from droq_exp.evaluation.rendering import NoRendering, use_offscreen
+from droq_exp.evaluation.rendering import RenderingError, use_offscreen
 try:
     use_offscreen()
-except NoRendering as error:
+except RenderingError as error:
     print(error)
 else:
     print(os.environ["MUJOCO_GL"])

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from droq_exp.runs.lock import Held, RunLock
+from droq_exp.runs.lock import HeldError, RunLock
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -34,7 +34,7 @@ def main() -> None:
         with RunLock.acquire(Path(sys.argv[1])):
             print("held", flush=True)
             sys.stdin.read()
-    except Held as error:
+    except HeldError as error:
         print(error, flush=True)
 
 

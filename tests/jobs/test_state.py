@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from droq_exp.jobs.queue import LocalJob, Queue, QueueUnreachable, slurm_states
+from droq_exp.jobs.queue import LocalJob, Queue, QueueUnreachableError, slurm_states
 from droq_exp.jobs.record import JobRecord, withdraw
 from droq_exp.jobs.state import point_state
 from droq_exp.runs.lock import RunLock
@@ -112,9 +112,9 @@ def test_a_silent_queue_says_nothing_of_a_job(tmp_path: Path, monkeypatch: pytes
     squeue.chmod(0o755)
     for path, message in ((f"{tmp_path}:{os.environ['PATH']}", "Unable to contact"), ("/nowhere", "not installed")):
         monkeypatch.setenv("PATH", path)
-        with pytest.raises(QueueUnreachable, match=message):
+        with pytest.raises(QueueUnreachableError, match=message):
             point_state(tmp_path, 100, Queue())
-        with pytest.raises(QueueUnreachable, match=message):
+        with pytest.raises(QueueUnreachableError, match=message):
             slurm_states(["1"])
     assert slurm_states([]) == {}
     assert _state(tmp_path, "finished", step=100) == "finished"  # whatever the queue would say

@@ -16,7 +16,7 @@ from droq_exp.agent.policy import NumpyPolicy, TorchPolicy, acting_policy
 from droq_exp.config import ConfigError
 from droq_exp.learner import backend, definitions, losses, networks, optimiser, updates
 from droq_exp.learner.backend import backend_for, why_not_native
-from droq_exp.learner.dropout import KeepMask
+from droq_exp.learner.dropout import DropoutMask
 from droq_exp.learner.native import handshake
 from droq_exp.learner.spec import LearnerSpec
 from droq_exp.learner.state import LearnerState
@@ -93,14 +93,14 @@ def test_the_digests_are_those_of_what_is_here() -> None:
 
 
 PATCHES: list[tuple[Any, str, Any]] = [
-    (updates, "prepare", lambda *given: None),
+    (updates, "target_inputs", lambda *given: None),
     (updates, "critic_loss", lambda *given: losses.critic_loss(*given)),
     (losses, "critic_values", lambda *given: networks.critic_values(*given)),
     (networks, "LAYER_NORM_EPS", 1e-3),
     (networks, "HALF_LOG_TWO_PI", 1.0),
     (updates, "adam_", lambda *given: None),
     (optimiser, "BETA2", 0.99),
-    (KeepMask, "redraw", lambda self, rng: None),
+    (DropoutMask, "redraw", lambda self, rng: None),
     (LearnerSpec, "subset_size", property(lambda self: 1)),
 ]
 

@@ -87,8 +87,8 @@ def test_what_happens_has_its_probability_exactly(rate: float) -> None:
 @pytest.mark.parametrize("rate", RATES)
 def test_masks_drop_at_the_rate_and_independently(rate: float) -> None:
     drawn = draws_of([0, 1], list(range(12)), dropout_rate=rate)
-    updates = [1 - torch.stack([d.critic_keep for d in drawn]).flatten(0, 2).long()]  # type: ignore[misc]
-    updates += [1 - torch.stack([d.policy_keep for d in drawn]).flatten(0, 2).long()]  # type: ignore[misc]
+    updates = [1 - torch.stack([d.critic_dropout_masks for d in drawn]).flatten(0, 2).long()]  # type: ignore[misc]
+    updates += [1 - torch.stack([d.policy_dropout_masks for d in drawn]).flatten(0, 2).long()]  # type: ignore[misc]
     for dropped in updates:
         count, size = dropped.shape
         assert_binomial(dropped.sum(1), size, rate)
@@ -104,7 +104,7 @@ def test_masks_have_the_shapes_of_the_host() -> None:
     spec = LearnerSpec(seeds=2, obs_dim=3, act_dim=1, hidden_sizes=(8, 6), dropout_rate=0.3, utd_ratio=3, batch_size=4)
     host = DrawSampler(spec, [0, 1], 3, 2, CPU).draw(10)
     drawn = DeviceDraws(spec, [0, 1], 3, 2, CPU, compile_draws=False).draw(torch.tensor(10), torch.tensor(0))
-    for name in ("critic_keep", "policy_keep"):
+    for name in ("critic_dropout_masks", "policy_dropout_masks"):
         ours, theirs = getattr(drawn, name), getattr(host, name)
         assert (ours.shape, ours.dtype) == (theirs.shape, theirs.dtype)
 
@@ -150,19 +150,19 @@ def test_subsets_are_drawn_without_replacement_each_as_often() -> None:
 
 def test_a_fractional_size_takes_one_more_as_often_as_it_says() -> None:
     drawn = draws_of([0, 1], list(range(400)), num_critics=4, num_min=1.3, target_passes=2)
-    valid = torch.stack([d.valid for d in drawn]).reshape(-1, 4)  # type: ignore[misc]
-    assert valid[:, :2].all()
-    assert torch.equal(valid[:, 2], valid[:, 3])
-    assert_binomial(valid[:, 2].sum(), len(valid), 0.3)
+    in_subset = torch.stack([d.in_subset for d in drawn]).reshape(-1, 4)  # type: ignore[misc]
+    assert in_subset[:, :2].all()
+    assert torch.equal(in_subset[:, 2], in_subset[:, 3])
+    assert_binomial(in_subset[:, 2].sum(), len(in_subset), 0.3)
 
 
 def test_mixtures_sum_to_one() -> None:
     (drawn,) = draws_of([0], [3], num_critics=3, target_mode="rem")
-    assert drawn.mixture is not None
-    assert drawn.mixture.shape == (1, 4, 3, 32)
-    assert drawn.mixture.min() > 0
-    torch.testing.assert_close(drawn.mixture.sum(2), torch.ones(1, 4, 32))
-    expected = torch.stack([d.mixture for d in draws_of([0], list(range(100)), num_critics=3, target_mode="rem")])  # type: ignore[misc]
+    assert drawn.rem_weights is not None
+    assert drawn.rem_weights.shape == (1, 4, 3, 32)
+    assert drawn.rem_weights.min() > 0
+    torch.testing.assert_close(drawn.rem_weights.sum(2), torch.ones(1, 4, 32))
+    expected = torch.stack([d.rem_weights for d in draws_of([0], list(range(100)), num_critics=3, target_mode="rem")])  # type: ignore[misc]
     assert abs(expected.mean((0, 1, 2, 4)) - 1 / 3).max() < 0.01
 
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from droq_exp.learner.draws import Draws, DrawSampler
-from droq_exp.learner.dropout import KeepMask
+from droq_exp.learner.dropout import DropoutMask
 from droq_exp.learner.spec import LearnerSpec
 
 RATES = [1e-4, 0.005, 0.01, 0.1, 0.5]
@@ -30,9 +30,9 @@ def assert_binomial(count: int | np.ndarray, trials: int, probability: float | n
 
 
 def masks_of(rate: float, size: int, redraws: int, seed: int = 0) -> Iterator[np.ndarray]:
-    """Consecutive masks of one :class:`KeepMask`; the array is reused."""
+    """Consecutive masks of one :class:`DropoutMask`; the array is reused."""
     out = np.empty(size, dtype=np.uint8)
-    mask, rng = KeepMask(out, rate), np.random.default_rng(seed)
+    mask, rng = DropoutMask(out, rate), np.random.default_rng(seed)
     assert out.all()
     for _ in range(redraws):
         mask.redraw(rng)
@@ -111,7 +111,7 @@ def test_rate_is_exact_by_construction(rate: float) -> None:
     """No feasible sample tells 0.1 from 0.100006 (it takes 6e10 elements), so look at what decides each element."""
     size, keys = 200_001, (2**64 - 3, 77)
     out = np.empty(size, dtype=np.uint8)
-    KeepMask(out, rate).redraw(Keys(*keys))  # type: ignore[arg-type]
+    DropoutMask(out, rate).redraw(Keys(*keys))  # type: ignore[arg-type]
     ties = 0
     for i in range(size):
         bits = splitmix64(keys[0], i // 4) >> 16 * (i % 4) & 0xFFFF
@@ -143,8 +143,12 @@ def draw(seeds: list[int], steps: int = 1, **changes: Any) -> list[Draws]:
     result = []
     for _ in range(steps):
         draws = sampler.draw(1000)
-        draws.critic_keep = draws.critic_keep.clone() if draws.critic_keep is not None else None
-        draws.policy_keep = draws.policy_keep.clone() if draws.policy_keep is not None else None
+        draws.critic_dropout_masks = (
+            draws.critic_dropout_masks.clone() if draws.critic_dropout_masks is not None else None
+        )
+        draws.policy_dropout_masks = (
+            draws.policy_dropout_masks.clone() if draws.policy_dropout_masks is not None else None
+        )
         result.append(draws)
     return result
 
@@ -152,7 +156,7 @@ def draw(seeds: list[int], steps: int = 1, **changes: Any) -> list[Draws]:
 def segments(draws: Draws) -> np.ndarray:
     """Every (seed, update, layer, forward pass) as a row of the first 32 * 48 elements of its mask: 1 where dropped."""
     rows = []
-    for keep, passes in ((draws.critic_keep, (2, 2)), (draws.policy_keep, (2,))):
+    for keep, passes in ((draws.critic_dropout_masks, (2, 2)), (draws.policy_dropout_masks, (2,))):
         assert keep is not None
         shapes = [(forwards, 32, width) for forwards in passes for width in (64, 48)]
         for flat in keep.flatten(0, 1):
@@ -182,7 +186,7 @@ def test_masks_of_consecutive_environment_steps_are_independent() -> None:
 def test_masks_depend_on_the_seed_alone() -> None:
     pack, alone, again = draw([2, 7, 5, 11], steps=3), draw([5], steps=3), draw([5], steps=3)
     for in_pack, single, repeated in zip(pack, alone, again, strict=True):
-        for name in ("critic_keep", "policy_keep"):
+        for name in ("critic_dropout_masks", "policy_dropout_masks"):
             expected = getattr(single, name)[0]
             assert torch.equal(getattr(in_pack, name)[2], expected)
             assert torch.equal(getattr(repeated, name)[0], expected)
@@ -191,5 +195,5 @@ def test_masks_depend_on_the_seed_alone() -> None:
 
 def test_no_masks_without_dropout() -> None:
     (draws,) = draw([0], dropout_rate=0.0)
-    assert draws.critic_keep is None
-    assert draws.policy_keep is None
+    assert draws.critic_dropout_masks is None
+    assert draws.policy_dropout_masks is None

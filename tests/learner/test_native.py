@@ -81,7 +81,7 @@ def arguments_of(spec: LearnerSpec, *, keyed: bool = True) -> list[torch.Tensor 
 
     coefficients = torch.as_tensor(adam_coefficients(3, UPDATES, 1e-3), dtype=spec.dtype)
     inputs = spec.obs_dim + spec.act_dim
-    drawn = [draws.critic_keep, draws.subset, draws.valid, draws.mixture]
+    drawn = [draws.critic_dropout_masks, draws.subset, draws.in_subset, draws.rem_weights]
     return [normal(inputs), normal(inputs), normal(), normal().abs(), coefficients, *drawn]
 
 

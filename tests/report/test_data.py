@@ -12,7 +12,7 @@ import pytest
 from made_up import write_run
 from reports import make_report, only, rows, written
 
-from droq_exp.cli.errors import Refusal
+from droq_exp.cli.errors import RefusedError
 from droq_exp.report.build import build
 from droq_exp.report.data import load
 from droq_exp.report.run_data import RunData
@@ -161,7 +161,7 @@ def test_directories_together_and_apart(tmp_path: Path) -> None:
 
 def test_directories_that_do_not_go_together(tmp_path: Path) -> None:
     write_run(tmp_path / "outputs")
-    with pytest.raises(Refusal, match="is given twice"):
+    with pytest.raises(RefusedError, match="is given twice"):
         load([tmp_path / "outputs", tmp_path / "outputs"])
-    with pytest.raises(Refusal, match="lies in"):
+    with pytest.raises(RefusedError, match="lies in"):
         load([tmp_path / "outputs", tmp_path / "outputs" / "runs"])

@@ -13,7 +13,7 @@ import yaml
 
 from droq_exp.config import schema
 from droq_exp.loggers import Loggers
-from droq_exp.runs.directory import Run, differences, identity, run_directory
+from droq_exp.runs.directory import RunDirectory, differences, identity, run_directory
 from droq_exp.runs.lock import RunLock
 
 
@@ -42,18 +42,18 @@ def make_config(output_dir: Path | str = "outputs", **changes: Any) -> schema.Co
     return config
 
 
-def open_run(directory: Path, seed: int = 0, **changes: Any) -> Run:
+def open_run(directory: Path, seed: int = 0, **changes: Any) -> RunDirectory:
     """As training does it, from step 0; but the lock is given back at once."""
     config, recipe = make_config(directory, **changes), make_config(directory)
     place = run_directory(config, recipe, seed)
     place.mkdir(parents=True, exist_ok=True)
     with RunLock.acquire(place) as lock:
-        run = Run.open(config, recipe, seed, lock, device="cpu", overrides=[f"seed={seed}"])
+        run = RunDirectory.open(config, recipe, seed, lock, device="cpu", overrides=[f"seed={seed}"])
         run.begin(0)
     return run
 
 
-def status_of(run: Run) -> dict[str, Any]:
+def status_of(run: RunDirectory) -> dict[str, Any]:
     return json.loads((run.directory / "status.json").read_text())
 
 
@@ -172,24 +172,24 @@ def test_status_of_a_run_from_start_to_end(tmp_path: Path) -> None:
     assert start["ended"] is None
     assert start["error"] is None
     assert start["started"].endswith("+00:00")
-    assert Run.finished_steps(run.directory) is None
+    assert RunDirectory.finished_steps(run.directory) is None
     run.update(50)
     assert status_of(run) == {**start, "step": 50}
     run.finish(100)
     end = status_of(run)
     assert (end["state"], end["step"], end["error"]) == ("finished", 100, None)
     assert end["ended"] >= end["started"]
-    assert Run.finished_steps(run.directory) == 100
+    assert RunDirectory.finished_steps(run.directory) == 100
 
 
 def test_nothing_finished_where_nothing_is(tmp_path: Path) -> None:
-    assert Run.finished_steps(tmp_path / "missing") is None
+    assert RunDirectory.finished_steps(tmp_path / "missing") is None
 
 
 def test_a_damaged_status_is_named(tmp_path: Path) -> None:
     (tmp_path / "status.json").write_text("{")
     with pytest.raises(ValueError, match=r"status\.json is damaged"):
-        Run.finished_steps(tmp_path)
+        RunDirectory.finished_steps(tmp_path)
 
 
 def test_an_interruption_names_its_signal(tmp_path: Path) -> None:
@@ -273,7 +273,7 @@ def test_a_finished_run_is_not_finished_while_its_results_are_replaced(
     with pytest.raises(KeyboardInterrupt):
         open_run(tmp_path, training__total_steps=200)
     assert (run.directory / "eval.csv").exists()
-    assert Run.finished_steps(run.directory) is None
+    assert RunDirectory.finished_steps(run.directory) is None
 
 
 def test_seeds_side_by_side_keep_their_logs_apart(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -303,5 +303,5 @@ def test_the_given_configuration_is_left_alone(tmp_path: Path) -> None:
     place = run_directory(config, make_config(tmp_path), 1)
     place.mkdir(parents=True)
     with RunLock.acquire(place) as lock:
-        Run.open(config, make_config(tmp_path), 1, lock, device="cpu", overrides=[]).finish(1)
+        RunDirectory.open(config, make_config(tmp_path), 1, lock, device="cpu", overrides=[]).finish(1)
     assert config == before

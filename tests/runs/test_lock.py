@@ -18,7 +18,7 @@ from typing import Any
 import holder
 import pytest
 
-from droq_exp.runs.lock import Held, RunLock, filesystem_time, owner
+from droq_exp.runs.lock import HeldError, RunLock, filesystem_time, owner
 from droq_exp.runs.process import Process
 
 RACERS, ROUNDS = 20, 5
@@ -96,7 +96,7 @@ def test_held_until_released_and_nothing_is_left(tmp_path: Path) -> None:
 def test_the_second_process_says_who_holds_it(tmp_path: Path, start: Callable[..., subprocess.Popen[str]]) -> None:
     first = start(tmp_path, **ON_SLURM)
     assert holder.answer(first) == "held"
-    with pytest.raises(Held) as refused:
+    with pytest.raises(HeldError) as refused:
         RunLock.acquire(tmp_path)
     text = str(refused.value)
     assert text.startswith(f"{tmp_path} is in use by process {first.pid} on {os.uname().nodename} (SLURM job 123_4) ")
@@ -118,12 +118,12 @@ def test_a_living_process_keeps_it_however_old_the_heartbeat(
     assert holder.answer(first) == "held"
     first.send_signal(signal.SIGSTOP)
     grow_old(tmp_path / "lock.json", 10_000)
-    with pytest.raises(Held, match="last heartbeat 10000 s ago"):
+    with pytest.raises(HeldError, match="last heartbeat 10000 s ago"):
         RunLock.acquire(tmp_path)
 
 
 def test_this_process_cannot_have_it_twice(tmp_path: Path) -> None:
-    with RunLock.acquire(tmp_path), pytest.raises(Held, match=f"process {os.getpid()} on"):
+    with RunLock.acquire(tmp_path), pytest.raises(HeldError, match=f"process {os.getpid()} on"):
         RunLock.acquire(tmp_path)
 
 
@@ -203,7 +203,7 @@ def test_pids_of_elsewhere_say_nothing(tmp_path: Path, key: str) -> None:
     here = Process.current()
     same = {"host": here.host, "boot_id": here.boot_id, "pid": ended_process()}
     leave_lock(tmp_path, 100, **same | {key: "another"})
-    with pytest.raises(Held):
+    with pytest.raises(HeldError):
         RunLock.acquire(tmp_path)
     with RunLock.acquire(tmp_path, stale_after=90):
         pass
@@ -211,7 +211,7 @@ def test_pids_of_elsewhere_say_nothing(tmp_path: Path, key: str) -> None:
 
 def test_an_old_heartbeat_of_another_host(tmp_path: Path) -> None:
     leave_lock(tmp_path, 110)
-    with pytest.raises(Held, match=r"process 4321 on elsewhere since .* last heartbeat 110 s ago"):
+    with pytest.raises(HeldError, match=r"process 4321 on elsewhere since .* last heartbeat 110 s ago"):
         RunLock.acquire(tmp_path)
     grow_old(tmp_path / "lock.json", 130)
     assert not owner(tmp_path).alive()  # type: ignore[union-attr]
@@ -224,7 +224,7 @@ def test_an_old_heartbeat_of_another_host(tmp_path: Path) -> None:
 )
 def test_a_damaged_lock_is_judged_by_its_age(tmp_path: Path, content: str) -> None:
     (tmp_path / "lock.json").write_text(content)
-    with pytest.raises(Held, match="an unknown process"):
+    with pytest.raises(HeldError, match="an unknown process"):
         RunLock.acquire(tmp_path)
     grow_old(tmp_path / "lock.json", 130)
     with RunLock.acquire(tmp_path):
@@ -243,7 +243,7 @@ def test_a_claimant_that_died_is_succeeded_too(tmp_path: Path) -> None:
         (tmp_path / "next").rmdir()
     assert sorted(os.listdir(tmp_path)) == sorted(names)
     os.utime(tmp_path / names[-1])
-    with pytest.raises(Held, match="last heartbeat 0 s ago"):  # the last one holds the lock
+    with pytest.raises(HeldError, match="last heartbeat 0 s ago"):  # the last one holds the lock
         RunLock.acquire(tmp_path)
     grow_old(tmp_path / names[-1], 130)
     with RunLock.acquire(tmp_path):
@@ -255,7 +255,7 @@ def test_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         raise OSError(errno.EPERM, "Operation not permitted")
 
     monkeypatch.setattr(os, "link", refuse)
-    with RunLock.acquire(tmp_path), pytest.raises(Held):
+    with RunLock.acquire(tmp_path), pytest.raises(HeldError):
         RunLock.acquire(tmp_path)
     assert os.listdir(tmp_path) == []
     leave_lock(tmp_path, 130)
@@ -270,13 +270,13 @@ def test_a_requeued_job_succeeds_itself(tmp_path: Path, monkeypatch: pytest.Monk
     for name, value in ON_SLURM.items():
         monkeypatch.setenv(name, value)
     leave_lock(tmp_path, 0)
-    with pytest.raises(Held, match=r"\(SLURM job 123_4\)"):  # the same start of the job, on another node
+    with pytest.raises(HeldError, match=r"\(SLURM job 123_4\)"):  # the same start of the job, on another node
         RunLock.acquire(tmp_path)
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     with RunLock.acquire(tmp_path):
         pass
     leave_lock(tmp_path, 0, job_id="123_5", restart_count=0)
-    with pytest.raises(Held):
+    with pytest.raises(HeldError):
         RunLock.acquire(tmp_path)
 
 
@@ -316,7 +316,7 @@ def test_the_queue_says_whether_the_job_runs(
         with RunLock.acquire(tmp_path):
             pass
     else:
-        with pytest.raises(Held):
+        with pytest.raises(HeldError):
             RunLock.acquire(tmp_path)
         grow_old(tmp_path / "lock.json", 130)
         with RunLock.acquire(tmp_path):
@@ -329,7 +329,7 @@ def test_the_queue_of_another_cluster_says_nothing(
 ) -> None:
     squeue("")
     leave_lock(tmp_path, 0, job_id="77_1", cluster=cluster)
-    with pytest.raises(Held):
+    with pytest.raises(HeldError):
         RunLock.acquire(tmp_path)
 
 
@@ -370,7 +370,7 @@ def race(directories: list[Path], barrier: Barrier, results: Queue[tuple[int, st
         barrier.wait()
         try:
             lock = RunLock.acquire(directory)
-        except Held as error:
+        except HeldError as error:
             results.put((number, str(error)))
             barrier.wait()
         else:

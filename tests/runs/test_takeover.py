@@ -16,7 +16,7 @@ from run_files import ENVIRONMENT, PROGRAM
 
 from droq_exp.config import ConfigError, compose
 from droq_exp.runs.identity import run_directory
-from droq_exp.runs.lock import Held, RunLock
+from droq_exp.runs.lock import HeldError, RunLock
 from droq_exp.runs.takeover import FORMAT, check_directory, set_aside
 
 FORMAT_1 = Path(__file__).with_name("format_1")  # made by the last version that had no formats: seed 1 interrupted
@@ -104,7 +104,7 @@ def test_a_directory_in_use_is_not_set_aside(tmp_path: Path) -> None:
     directory = tmp_path / "seed_0"
     assert set_aside(directory) is None
     directory.mkdir()
-    with RunLock.acquire(directory), pytest.raises(Held):
+    with RunLock.acquire(directory), pytest.raises(HeldError):
         set_aside(directory)
     assert directory.is_dir()
 

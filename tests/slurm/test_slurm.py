@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from sweep import GATED_STEPS, SECONDS, Done, Sweep, broken, job_end, job_field, kill, processes, slurm, until
 
-from droq_exp.jobs.queue import QUEUED, RUNNING, Queue, QueueUnreachable, slurm_states
+from droq_exp.jobs.queue import QUEUED, RUNNING, Queue, QueueUnreachableError, slurm_states
 from droq_exp.jobs.state import point_state
 
 
@@ -62,7 +62,7 @@ def test_jobs_go_on_without_the_head_and_are_found_again(
 
     with monkeypatch.context() as patch:  # a queue that does not answer is not an empty one
         patch.setenv("SLURM_CONF", str(_conf_of_a_controller_that_is_down(sweep)))
-        with pytest.raises(QueueUnreachable):
+        with pytest.raises(QueueUnreachableError):
             slurm_states(ids)
         done = sweep.launch(*command)
     assert (done.code, done.out) == (1, "")

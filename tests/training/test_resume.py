@@ -26,7 +26,7 @@ from real_runs import (
 )
 
 from droq_exp.config import ConfigError
-from droq_exp.runs.lock import Held, RunLock
+from droq_exp.runs.lock import HeldError, RunLock
 from droq_exp.training.loop import TrainingLoop
 
 HOPPER = ("env=hopper", LITTLE_BIAS, "checkpoint.interval=30", "training.total_steps=160")
@@ -126,11 +126,11 @@ def test_a_damaged_checkpoint_leaves_the_one_before(tmp_path: Path) -> None:
     assert_same(only_run(), whole)
 
 
-def test_a_truncated_journal_leaves_the_checkpoint_before(tmp_path: Path) -> None:
+def test_a_truncated_replay_file_leaves_the_checkpoint_before(tmp_path: Path) -> None:
     (whole,) = train_in(tmp_path / "whole", *HOPPER)
     broken_off(95, *HOPPER)
-    journal = only_run() / "checkpoint" / "replay.bin"
-    os.truncate(journal, journal.stat().st_size - 4)
+    replay_file = only_run() / "checkpoint" / "replay.bin"
+    os.truncate(replay_file, replay_file.stat().st_size - 4)
     assert train(*HOPPER) == 0
     assert "passing over the checkpoint of step 95" in log_text(only_run())
     assert_same(only_run(), whole)
@@ -228,7 +228,7 @@ def test_a_finished_run_of_another_identity_is_refused_too() -> None:
 
 def test_a_second_process_says_who_is_at_work() -> None:
     broken_off(70, *HOPPER)
-    with RunLock.acquire(only_run()), pytest.raises(Held, match=str(os.getpid())):
+    with RunLock.acquire(only_run()), pytest.raises(HeldError, match=str(os.getpid())):
         train(*HOPPER)
     assert status(only_run())["state"] == "interrupted"
     assert not (only_run() / "lock.json").exists()

@@ -29,7 +29,7 @@ FACTORS = [signed(int(factor)) for factor in dropout.FACTORS]
 class DeviceDraws:
     """Draws :class:`Draws` for S seeds: a function of (seed, stream, number of the environment step) alone.
 
-    So a seed's numbers depend on no other seed of the pack, and there is no state that a checkpoint must hold. Only
+    So a seed's numbers depend on no other seed, and there is no state that a checkpoint must hold. Only
     tensors of fixed shapes on the device are read and made; a CUDA graph can hold all of it.
     """
 
@@ -47,7 +47,7 @@ class DeviceDraws:
         self._spec = spec
         self._policy_updates = policy_updates
         updates, action = spec.utd_ratio, spec.batch_size * spec.act_dim
-        critic, policy = spec.critic_keep_size, spec.policy_keep_size
+        critic, policy = spec.critic_mask_size, spec.policy_mask_size
         self._critic_bits = updates * critic
         target = updates * (spec.num_critics * (spec.batch_size if spec.target_mode == "rem" else 1) + 1)
         counts = {
@@ -69,23 +69,23 @@ class DeviceDraws:
         """
         spec, updates = self._spec, self._spec.utd_ratio
         action = (spec.batch_size, spec.act_dim)
-        indices, next_noise, policy_noise, keep, subset, valid, mixture = self._draw(replay_size, step)
+        indices, next_noise, policy_noise, dropout_masks, subset, in_subset, rem_weights = self._draw(replay_size, step)
         assert indices is not None
         assert next_noise is not None
         assert policy_noise is not None
-        critic_keep = policy_keep = None
-        if keep is not None:
-            critic_keep = keep[:, : self._critic_bits].unflatten(1, (updates, -1))
-            policy_keep = keep[:, self._critic_bits :].unflatten(1, (self._policy_updates, -1))
+        critic_dropout_masks = policy_dropout_masks = None
+        if dropout_masks is not None:
+            critic_dropout_masks = dropout_masks[:, : self._critic_bits].unflatten(1, (updates, -1))
+            policy_dropout_masks = dropout_masks[:, self._critic_bits :].unflatten(1, (self._policy_updates, -1))
         return Draws(
             indices=indices,
             next_noise=next_noise.unflatten(1, (updates, *action)),
             policy_noise=policy_noise.unflatten(1, (self._policy_updates, *action)),
-            critic_keep=critic_keep,
-            policy_keep=policy_keep,
+            critic_dropout_masks=critic_dropout_masks,
+            policy_dropout_masks=policy_dropout_masks,
             subset=subset,
-            valid=valid,
-            mixture=mixture,
+            in_subset=in_subset,
+            rem_weights=rem_weights,
         )
 
     def draw_flat(self, replay_size: Tensor, step: Tensor) -> tuple[Tensor | None, ...]:
@@ -94,27 +94,27 @@ class DeviceDraws:
         indices = shifted(self._words[Stream.MINIBATCH](step), 1) % replay_size
         next_noise = normal(self._words[Stream.NEXT_ACTION](step)).to(spec.dtype)
         policy_noise = normal(self._words[Stream.POLICY_ACTION](step)).to(spec.dtype)
-        keep = None
+        dropout_masks = None
         if spec.dropout_rate:
-            keep = (~happens(self._words[Stream.DROPOUT](step), spec.dropout_rate)).to(torch.uint8)
-        return indices, next_noise, policy_noise, keep, *self._target_draws(step)
+            dropout_masks = (~happens(self._words[Stream.DROPOUT](step), spec.dropout_rate)).to(torch.uint8)
+        return indices, next_noise, policy_noise, dropout_masks, *self._target_draws(step)
 
     def _target_draws(self, step: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        """Draw subset, valid and mixture."""
+        """Draw ``subset``, ``in_subset`` and ``rem_weights``."""
         spec = self._spec
-        subset = valid = mixture = None
+        subset = in_subset = rem_weights = None
         words = self._words[Stream.TARGET_SUBSET](step).unflatten(1, (spec.utd_ratio, -1))
         if spec.draws_subset:
             subset = words[..., :-1].argsort(-1)[..., : spec.subset_size]
         if spec.fractional:
             whole = int(spec.num_min)
             one_more = happens(words[..., -1:], spec.num_min - whole)
-            valid = torch.cat([torch.ones_like(one_more).expand(-1, -1, whole), one_more], -1)
-            valid = valid.repeat_interleave(spec.target_passes, -1)
+            in_subset = torch.cat([torch.ones_like(one_more).expand(-1, -1, whole), one_more], -1)
+            in_subset = in_subset.repeat_interleave(spec.target_passes, -1)
         if spec.target_mode == "rem":
             weights = uniform(words[..., :-1]).unflatten(-1, (spec.num_critics, spec.batch_size))
-            mixture = (weights / weights.sum(2, keepdim=True)).to(spec.dtype)
-        return subset, valid, mixture
+            rem_weights = (weights / weights.sum(2, keepdim=True)).to(spec.dtype)
+        return subset, in_subset, rem_weights
 
 
 class Words:

@@ -1,4 +1,4 @@
-// The actor's part on CPU: what droq_exp/learner/updates.py's prepare and policy_update compute, the latter with the
+// The actor's part on CPU: what droq_exp/learner/updates.py's target_inputs and policy_update compute, the latter with the
 // gradient by hand. Rows are carried through all layers by one thread, as in critic_updates.h.
 
 #pragma once
@@ -22,7 +22,7 @@ float logf(float) noexcept;
 extern "C" {
 
 // Mirror the classes of actor.py, field by field.
-struct PrepareCall {
+struct TargetInputsCall {
   Geometry actor;
   int64_t seeds, updates, batch, obs_dim, act_dim;
   double gamma;
@@ -96,9 +96,9 @@ void output_layer(const Actor<T>& net, const void* params, int s, int rows, cons
 }
 
 template <class T>
-class Prepare {
+class TargetInputs {
  public:
-  explicit Prepare(const PrepareCall& call)
+  explicit TargetInputs(const TargetInputsCall& call)
       : c(call),
         net(call.actor),
         B(int(call.batch)),
@@ -114,7 +114,7 @@ class Prepare {
   }
 
  private:
-  const PrepareCall& c;
+  const TargetInputsCall& c;
   const Actor<T> net;
   const int B, parts;
   Workspace<T> free;
@@ -240,7 +240,7 @@ class PolicyUpdate {
       return [this, s, n, from, count](int i, uint8_t* keep) {
         const int64_t start = c.first_keep + (int64_t(N) * critics.before(i) + int64_t(n) * critics.width(i)) * B +
                               int64_t(from) * critics.width(i);
-        KeepMask(c.keep + 2 * s, c.critics.dropout_rate).draw(start, int64_t(count) * critics.width(i), keep);
+        DropoutMask(c.keep + 2 * s, c.critics.dropout_rate).draw(start, int64_t(count) * critics.width(i), keep);
       };
     };
     for (int n = 0; n < N; n++)

@@ -1,4 +1,4 @@
-"""Calls ``actor.h``: the same as :func:`droq_exp.learner.updates.prepare` and ``policy_update``, on CPU."""
+"""Calls ``actor.h``: the same as :func:`droq_exp.learner.updates.target_inputs` and ``policy_update``, on CPU."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _POLICY_COUNTS = ["seeds", "batch", "obs_dim", "act_dim", "objective", "learn_te
 _POLICY_STATE = ["params", "moment1", "moment2", "log_alpha", "log_alpha_moment1", "log_alpha_moment2", "alpha", "sums"]
 
 
-class PrepareCall(ctypes.Structure):
-    """What ``prepare`` needs; mirrors the structure in the source, field by field, as does the next."""
+class TargetInputsCall(ctypes.Structure):
+    """What ``target_inputs`` needs; mirrors the structure in the source, field by field, as does the next."""
 
     _fields_ = [
         ("actor", Geometry),
@@ -46,8 +46,8 @@ class PolicyCall(ctypes.Structure):
     ]
 
 
-class Prepare:
-    """``updates.prepare`` with the spec fixed."""
+class TargetInputs:
+    """``updates.target_inputs`` with the spec fixed."""
 
     def __init__(self, spec: LearnerSpec) -> None:
         """Compile and load the C++.
@@ -57,7 +57,7 @@ class Prepare:
 
         """
         self._geometry = geometry(actor_shapes(spec), spec)
-        call = PrepareCall(
+        call = TargetInputsCall(
             actor=self._geometry,
             seeds=spec.seeds,
             batch=spec.batch_size,
@@ -65,13 +65,13 @@ class Prepare:
             act_dim=spec.act_dim,
             gamma=spec.gamma,
         )
-        self._native = NativeCall(library(spec), "prepare", call, spec.dtype)
+        self._native = NativeCall(library(spec), "target_inputs", call, spec.dtype)
         self._input_dim = spec.obs_dim + spec.act_dim
 
     def __call__(
         self, actor: Tensor, alpha: Tensor, rows: Tensor, noise: Tensor, action_map: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return what ``updates.prepare`` does."""
+        """Return what ``updates.target_inputs`` does."""
         size = rows.shape[:3]
         inputs, next_inputs = (rows.new_empty(*size, self._input_dim) for _ in range(2))
         reward, discount = (rows.new_empty(size) for _ in range(2))
@@ -126,10 +126,10 @@ class PolicyUpdate:
         noise: Tensor,
         action_map: Tensor,
         coefficients: Tensor,
-        keep: KeyedMasks | None,
+        dropout_masks: KeyedMasks | None,
     ) -> None:
         """Run one update, in place on the first eight tensors, as ``updates.policy_update`` does."""
-        self._native.call.first_keep = keep.first if keep else 0
+        self._native.call.first_keep = dropout_masks.first if dropout_masks else 0
         state = [actor, moment1, moment2, log_alpha, log_alpha_moment1, log_alpha_moment2, alpha, sums]
         self._native.run(
             dict(zip(_POLICY_STATE, state, strict=True)),
@@ -138,6 +138,6 @@ class PolicyUpdate:
                 "critic": critic,
                 "action_map": action_map,
                 "coefficients": coefficients,
-                "keep": keep.keys if keep else None,
+                "keep": dropout_masks.keys if dropout_masks else None,
             },
         )

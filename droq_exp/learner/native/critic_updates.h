@@ -27,10 +27,10 @@ struct CriticCall {
   const void* coefficients;                                                   // [U, 2]
   const uint64_t* keep;                                                       // [S, 2], keys of the masks, or null
   const int64_t* subset;                                                      // [S, U, passes / target_passes], or null
-  const uint8_t* valid;                                                       // [S, U, T], or null
-  const void* mixture;                                                        // [S, U, N, B], or null
+  const uint8_t* in_subset;                                                       // [S, U, T], or null
+  const void* rem_weights;                                                        // [S, U, N, B], or null
   int64_t inputs_stride, next_inputs_stride, reward_stride, discount_stride;  // from seed to seed, in elements
-  int64_t subset_stride, valid_stride, mixture_stride;
+  int64_t subset_stride, in_subset_stride, rem_weights_stride;
   void* workspace;  // critic_updates_workspace() elements, aligned to 64 bytes
 };
 
@@ -121,7 +121,7 @@ class CriticUpdates {
     int64_t start = c.first_keep + u * c.keep_size;
     if (online) start += c.passes * B * net.columns;
     start += (online ? N : c.passes) * B * net.before(i) + (int64_t(index) * B + row) * net.width(i);
-    KeepMask(c.keep + 2 * s, c.network.dropout_rate).draw(start, int64_t(rows) * net.width(i), keep);
+    DropoutMask(c.keep + 2 * s, c.network.dropout_rate).draw(start, int64_t(rows) * net.width(i), keep);
   }
 
   // The results of a target pass, which the next update's leave alone: another thread may still read them then.
@@ -147,13 +147,13 @@ class CriticUpdates {
     for (int t = 0; t < c.passes; t++) {
       const T q = next_value(u, s * c.passes + t)[b];
       if (c.target_mode == 0) {
-        if (c.valid && !c.valid[s * c.valid_stride + u * c.passes + t]) continue;
+        if (c.in_subset && !c.in_subset[s * c.in_subset_stride + u * c.passes + t]) continue;
         if (q < value || q != q) value = q;  // NaN stays
       } else if (c.target_mode == 1) {
         value += q / T(c.passes);
       } else {
         const int64_t n = t / c.target_passes;
-        value += q / T(c.target_passes) * *at<T>(c.mixture, s * c.mixture_stride + (u * N + n) * B + b);
+        value += q / T(c.target_passes) * *at<T>(c.rem_weights, s * c.rem_weights_stride + (u * N + n) * B + b);
       }
     }
     return *at<T>(c.reward, s * c.reward_stride + int64_t(u) * B + b) +

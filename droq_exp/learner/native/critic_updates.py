@@ -19,7 +19,7 @@ TARGET_MODES = {"min": 0, "ave": 1, "rem": 2}
 _COUNTS = ["seeds", "passes", "target_passes", "updates", "batch", "target_mode", "keep_size", "first_keep"]
 _STATE = ["critic", "before_last", "target", "moment1", "moment2", "sums"]
 _BULK = ["inputs", "next_inputs", "reward", "discount"]
-_DRAWN = ["subset", "valid", "mixture"]
+_DRAWN = ["subset", "in_subset", "rem_weights"]
 
 
 class CriticCall(ctypes.Structure):
@@ -53,7 +53,7 @@ class CriticUpdates:
             target_passes=spec.target_passes,
             batch=spec.batch_size,
             target_mode=TARGET_MODES[spec.target_mode],
-            keep_size=spec.critic_keep_size,
+            keep_size=spec.critic_mask_size,
             tau=spec.tau,
         )
         self._native = NativeCall(library(spec), "critic_updates", call, spec.dtype)
@@ -71,10 +71,10 @@ class CriticUpdates:
         reward: Tensor,
         discount: Tensor,
         coefficients: Tensor,
-        keep: KeyedMasks | None,
+        dropout_masks: KeyedMasks | None,
         subset: Tensor | None,
-        valid: Tensor | None,
-        mixture: Tensor | None,
+        in_subset: Tensor | None,
+        rem_weights: Tensor | None,
     ) -> None:
         """Run the updates, in place on the first six tensors, as ``updates.critic_updates`` does.
 
@@ -82,9 +82,9 @@ class CriticUpdates:
         """
         call = self._native.call
         call.updates = inputs.shape[1]
-        call.first_keep = keep.first if keep else 0
+        call.first_keep = dropout_masks.first if dropout_masks else 0
         state = dict(zip(_STATE, [critic, critic_before_last, target, moment1, moment2, sums], strict=True))
-        read = [inputs, next_inputs, reward, discount, subset, valid, mixture]
+        read = [inputs, next_inputs, reward, discount, subset, in_subset, rem_weights]
         by_seed = dict(zip([*_BULK, *_DRAWN], read, strict=True))
         # Seeds do not depend on each other. Those that the threads have no use for wait their turn, because all updates
         # of a few seeds stay in the caches, and an update of many does not.
@@ -95,5 +95,5 @@ class CriticUpdates:
             self._native.run(
                 {name: tensor[seeds] for name, tensor in state.items()},
                 {name: None if tensor is None else tensor[seeds] for name, tensor in by_seed.items()},
-                {"coefficients": coefficients, "keep": keep.keys[seeds] if keep else None},
+                {"coefficients": coefficients, "keep": dropout_masks.keys[seeds] if dropout_masks else None},
             )

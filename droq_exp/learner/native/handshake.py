@@ -17,7 +17,7 @@ from torch import Tensor
 
 from droq_exp.learner import losses, updates
 from droq_exp.learner.draws import Draws, DrawSampler
-from droq_exp.learner.native.actor import PolicyUpdate, Prepare
+from droq_exp.learner.native.actor import PolicyUpdate, TargetInputs
 from droq_exp.learner.native.critic_updates import CriticUpdates
 from droq_exp.learner.networks import actor_shapes, named
 from droq_exp.learner.optimiser import BETA1, AdamSchedule, polyak_
@@ -57,9 +57,9 @@ def _pairs(spec: LearnerSpec) -> Iterator[tuple[str, Tensor, Tensor]]:
     rows, action_map, state = _rows(spec), _action_map(spec), _state(spec)
     keyed, masks = (_draws(spec, keyed=keyed) for keyed in (True, False))
     given = state.actor, state.alpha, rows, masks.next_noise * NOISE_SCALE, action_map
-    bulk = updates.prepare(spec, *given)
+    bulk = updates.target_inputs(spec, *given)
     names = ("inputs", "next inputs", "rewards", "discounts")
-    yield from zip(names, Prepare(spec)(*given), bulk, strict=True)
+    yield from zip(names, TargetInputs(spec)(*given), bulk, strict=True)
     schedule = AdamSchedule([spec.actor_learning_rate, spec.temperature_learning_rate], spec.dtype, rows.device)
     coefficients = schedule.coefficients(1, 1)[0]
     yield from _critic_pairs(spec, state, bulk, coefficients[:1], keyed, masks)
@@ -68,8 +68,8 @@ def _pairs(spec: LearnerSpec) -> Iterator[tuple[str, Tensor, Tensor]]:
     changed += _copies(state.log_alpha, state.log_alpha_moment1, state.log_alpha_moment2)
     changed += _copies(state.alpha, state.policy_sums)
     native: Any = PolicyUpdate(spec)
-    native(*changed, state.critic, obs, noise, action_map, coefficients, keyed.policy_keep)
-    kept = updates.policy_masks(_first(masks.policy_keep), spec)
+    native(*changed, state.critic, obs, noise, action_map, coefficients, keyed.policy_dropout_masks)
+    kept = updates.policy_masks(_first(masks.policy_dropout_masks), spec)
     gradient, loss, log_prob = _gradient(
         losses.policy_loss, state.actor, state.critic, state.alpha, obs, noise, action_map, kept, spec
     )
@@ -82,17 +82,19 @@ def _pairs(spec: LearnerSpec) -> Iterator[tuple[str, Tensor, Tensor]]:
 def _critic_pairs(
     spec: LearnerSpec, state: LearnerState, bulk: Sequence[Tensor], coefficients: Tensor, keyed: Draws, masks: Draws
 ) -> Iterator[tuple[str, Tensor, Tensor]]:
-    drawn = masks.subset, masks.valid, masks.mixture
+    drawn = masks.subset, masks.in_subset, masks.rem_weights
     changed = _copies(state.critic, state.critic, state.critic_target, state.critic_moment1, state.critic_moment2)
     changed.append(state.critic_sums.clone())
     native: Any = CriticUpdates(spec)
-    native(*changed, *bulk, coefficients, keyed.critic_keep, *drawn)
+    native(*changed, *bulk, coefficients, keyed.critic_dropout_masks, *drawn)
     inputs, next_inputs, reward, discount = (tensor[:, 0] for tensor in bulk)
-    target_keep, online_keep = updates.critic_masks(_first(masks.critic_keep), spec)
-    subset, valid, mixture = map(_first, drawn)
-    next_value = losses.target_value(state.critic_target, next_inputs, target_keep, subset, valid, mixture, spec)
+    target_masks, online_masks = updates.critic_masks(_first(masks.critic_dropout_masks), spec)
+    subset, in_subset, rem_weights = map(_first, drawn)
+    next_value = losses.target_value(
+        state.critic_target, next_inputs, target_masks, subset, in_subset, rem_weights, spec
+    )
     y = losses.td_target(reward, discount, next_value)
-    gradient, loss, _ = _gradient(losses.critic_loss, state.critic, inputs, y, online_keep, spec)
+    gradient, loss, _ = _gradient(losses.critic_loss, state.critic, inputs, y, online_masks, spec)
     yield "critic gradients", changed[3] / (1 - BETA1), gradient
     yield "critic losses", changed[5][:, 0], loss
     target = state.critic_target.clone()

@@ -23,12 +23,12 @@ inline uint64_t word(uint64_t key, uint64_t index) { return mix(key + (index + 1
 typedef uint16_t __attribute__((may_alias)) Sixteen;  // bits of a word
 
 // Draws any elements of the mask that two keys stand for.
-struct KeepMask {
+struct DropoutMask {
   uint64_t key, tie_key;
   uint16_t whole;  // of rate * 2^16
   double rest;
 
-  KeepMask(const uint64_t* keys, double rate)
+  DropoutMask(const uint64_t* keys, double rate)
       : key(keys[0]), tie_key(keys[1]), whole(uint16_t(rate * 65536)), rest(rate * 65536 - whole) {}
 
   // Elements `start` to `start + count` to `keep`.

@@ -7,8 +7,8 @@ extern "C" {
 
 int max_threads() { return omp_get_max_threads(); }
 
-int64_t prepare_workspace(const PrepareCall* call) { return Prepare<SCALAR>(*call).workspace(); }
-void prepare(const PrepareCall* call) { Prepare<SCALAR>(*call).run(); }
+int64_t target_inputs_workspace(const TargetInputsCall* call) { return TargetInputs<SCALAR>(*call).workspace(); }
+void target_inputs(const TargetInputsCall* call) { TargetInputs<SCALAR>(*call).run(); }
 int64_t policy_update_workspace(const PolicyCall* call) { return PolicyUpdate<SCALAR>(*call).workspace(); }
 void policy_update(const PolicyCall* call) { PolicyUpdate<SCALAR>(*call).run(); }
 int64_t critic_updates_workspace(const CriticCall* call) { return CriticUpdates<SCALAR>(*call).workspace(); }

@@ -208,9 +208,9 @@ def slow_draws(
     for g in range(UTD_RATIO):
         subset = draws.subset[member, g].tolist() if draws.subset is not None else range(algorithm.target_critics)
         target_critics = [critic for critic in subset for _ in range(algorithm.target_passes)]
-        masks = _masks(draws.critic_keep, member, g, [passes, online], settings.hidden)
-        if draws.valid is not None:
-            chosen = [j for j in range(passes) if draws.valid[member, g, j]]
+        masks = _masks(draws.critic_dropout_masks, member, g, [passes, online], settings.hidden)
+        if draws.in_subset is not None:
+            chosen = [j for j in range(passes) if draws.in_subset[member, g, j]]
             target_critics = [target_critics[j] for j in chosen]
             masks[0] = [masks[0][j] for j in chosen] if masks[0] else None
         critic_draws.append(
@@ -220,13 +220,13 @@ def slow_draws(
                 target_critics=target_critics,
                 target_masks=masks[0],
                 online_masks=masks[1],
-                rem_uniforms=draws.mixture[member, g].double() if draws.mixture is not None else None,
+                rem_uniforms=draws.rem_weights[member, g].double() if draws.rem_weights is not None else None,
             )
         )
     policy_draws = [
         PolicyDraws(
             noise=draws.policy_noise[member, p].double(),
-            masks=_masks(draws.policy_keep, member, p, [online], settings.hidden)[0],
+            masks=_masks(draws.policy_dropout_masks, member, p, [online], settings.hidden)[0],
             batch=batches[UTD_RATIO] if settings.codebase == "ku" else None,
         )
         for p in range(draws.policy_noise.shape[1])

@@ -22,7 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from droq_exp.agent.agent import Agent
-from droq_exp.agent.device_step import DeviceStep
+from droq_exp.agent.cuda_graphs import CudaGraphs
 from droq_exp.agent.replay import Replay
 from droq_exp.codebases import Codebase, KuCodebase, RedqCodebase
 from droq_exp.config.schema import AlgoConfig
@@ -135,8 +135,8 @@ def test_a_seed_learns_the_same_alone_and_in_a_pack(name: str) -> None:
     pack, alone = (agent_of(algorithm, CODEBASES["redq"], seeds) for seeds in ([4, 0, 9], [9]))
     for agent in (pack, alone):
         train(agent, replay_of(agent.seeds), 12)
-    for tensor, value in alone.state.member(0).items():
-        torch.testing.assert_close(pack.state.member(2)[tensor], value, rtol=1e-5, atol=1e-6)
+    for tensor, value in alone.state.tensors_of(0).items():
+        torch.testing.assert_close(pack.state.tensors_of(2)[tensor], value, rtol=1e-5, atol=1e-6)
 
 
 def test_it_goes_on_from_a_checkpoint_as_if_never_stopped() -> None:
@@ -145,7 +145,7 @@ def test_it_goes_on_from_a_checkpoint_as_if_never_stopped() -> None:
     train(whole, replay, 9)
     train(first, other_replay, 4)
     for member in range(len(SEEDS)):
-        second.load_member_state(member, first.member_state(member))
+        second.load_seed_state(member, first.seed_state(member))
     train(second, other_replay, 5)
     assert_same(second.state, whole.state)
 
@@ -158,7 +158,7 @@ def test_a_checkpoint_goes_from_one_kind_of_device_to_the_other(before: bool) ->
     replay = replay_of(SEEDS)
     train(first, replay, 2)
     for member in range(len(SEEDS)):
-        second.load_member_state(member, first.member_state(member))
+        second.load_seed_state(member, first.seed_state(member))
     assert_same(second.state, first.state)
     train(second, replay, 2)
     assert second.state.critic_updates == 16
@@ -167,11 +167,11 @@ def test_a_checkpoint_goes_from_one_kind_of_device_to_the_other(before: bool) ->
 
 def test_loading_a_state_reaches_a_graph_that_is_there() -> None:
     expected, agent = (agent_of(ALGORITHMS["redq"], CODEBASES["redq"]) for _ in range(2))
-    start = [expected.member_state(member) for member in range(len(SEEDS))]
+    start = [expected.seed_state(member) for member in range(len(SEEDS))]
     train(expected, replay_of(SEEDS), 3)
     train(agent, replay_of(SEEDS), 2)
     for member, state in enumerate(start):
-        agent.load_member_state(member, state)
+        agent.load_seed_state(member, state)
     train(agent, replay_of(SEEDS), 3)
     assert_same(agent.state, expected.state)
 
@@ -248,10 +248,10 @@ class CaptureRules(TorchDispatchMode):
 GPU = torch.device("meta")
 
 
-def step_on_gpu(algorithm: Algorithm, codebase: Codebase) -> tuple[DeviceStep, Replay]:
+def step_on_gpu(algorithm: Algorithm, codebase: Codebase) -> tuple[CudaGraphs, Replay]:
     agent = agent_of(algorithm, codebase, device="meta")
-    assert isinstance(agent.environment_step, DeviceStep)
-    return agent.environment_step, Replay(len(SEEDS), 60, 2 * OBS_DIM + ACT_DIM + 2, GPU)
+    assert isinstance(agent.execution, CudaGraphs)
+    return agent.execution, Replay(len(SEEDS), 60, 2 * OBS_DIM + ACT_DIM + 2, GPU)
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,8 @@ from droq_exp.learner.spec import LearnerSpec
 from droq_exp.learner.state import LearnerState
 
 
-class HostStep:
-    """The learner of one agent with the generators that feed it; :class:`DeviceStep` is the same as CUDA graphs."""
+class HostExecution:
+    """The learner of one agent with the generators that feed it; :class:`CudaGraphs` is the same as CUDA graphs."""
 
     def __init__(
         self,
@@ -56,10 +56,10 @@ class HostStep:
         """Return the policy's actions ``[S, act]`` for observations ``[S, obs]`` and standard normal ``[S, act]``."""
         return self._policy.sample(obs[:, None], noise[:, None])[:, 0]
 
-    def draws_state(self, member: int) -> dict[str, Any]:
-        """Return where the generators of seed ``member`` are, by stream."""
-        return self._sampler.member_state(member)
+    def draws_state(self, seed_index: int) -> dict[str, Any]:
+        """Return where the generators of seed ``seed_index`` are, by stream."""
+        return self._sampler.seed_state(seed_index)
 
-    def load_draws_state(self, member: int, state: dict[str, Any]) -> None:
-        """Put the generators of seed ``member`` where :meth:`draws_state` found them."""
-        self._sampler.load_member_state(member, state)
+    def load_draws_state(self, seed_index: int, state: dict[str, Any]) -> None:
+        """Put the generators of seed ``seed_index`` where :meth:`draws_state` found them."""
+        self._sampler.load_seed_state(seed_index, state)

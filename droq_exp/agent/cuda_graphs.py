@@ -24,7 +24,7 @@ from droq_exp.learner.state import LearnerState
 from droq_exp.learner.transfer import to_device
 
 
-class DeviceStep:
+class CudaGraphs:
     """The graphs of one agent; ``draw``, ``learn`` and ``act`` are what they capture."""
 
     def __init__(
@@ -73,11 +73,11 @@ class DeviceStep:
         self._act_inputs.copy_(to_device(inputs, self._act_inputs.device))
         return self._captured_act().cpu().numpy()
 
-    def draws_state(self, member: int) -> dict[str, Any]:
-        """Return nothing: what seed ``member`` draws follows from the seed and the number of updates."""
+    def draws_state(self, seed_index: int) -> dict[str, Any]:
+        """Return nothing: what seed ``seed_index`` draws follows from the seed and the number of updates."""
         return {}
 
-    def load_draws_state(self, member: int, state: dict[str, Any]) -> None:
+    def load_draws_state(self, seed_index: int, state: dict[str, Any]) -> None:
         """Take what :meth:`draws_state` returned, or a run's generators that it had on a CPU, which are not needed."""
 
     def draw(self, replay: Replay) -> tuple[Tensor, Draws]:
