@@ -207,7 +207,10 @@ def _hydra_main(arguments: list[str]) -> None:
     import hydra
 
     from droq_exp.config.composition import VERSION_BASE
+    from droq_exp.config.defaults import register
     from droq_exp.config.files import conf_directory
+
+    register()
 
     held, sys.argv = sys.argv, [sys.argv[0], *arguments]
     try:

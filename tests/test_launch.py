@@ -172,6 +172,8 @@ def test_help_lists_every_group_and_choice(capsys: pytest.CaptureFixture[str]) -
         assert set(choices(group)) <= set(line.replace(",", " ").split())
     for key in ("seed", "algo.num_min", "bias.enabled", "logger.wandb.mode", "hardware.updates", "eval.interval"):
         assert f"\n  {key} " in text
+    (line,) = [line for line in text.splitlines() if line.split()[:1] == ["algo.gamma"]]
+    assert line.split(maxsplit=1)[1] == "discount (SAC, table 1) [a number in [0, 1]]"
 
 
 def test_cfg_prints_what_would_run(trained: Trained, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from droq_exp.config import overrides as lines
+from droq_exp.config.defaults import register
 from droq_exp.config.errors import ConfigError, nearest
 from droq_exp.config.files import conf_directory
 from droq_exp.config.keys import OPTIONAL_LOGGERS, check_key
@@ -208,6 +209,7 @@ def _checked(composed: DictConfig) -> Config:
 @contextmanager
 def _hydra() -> Iterator[Any]:
     """Hydra on ``conf/``, whether or not we are inside hydra.main already; yields its configuration loader."""
+    register()
     held = GlobalHydra.instance().hydra
     GlobalHydra.instance().hydra = None
     try:

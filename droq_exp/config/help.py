@@ -1,35 +1,131 @@
-"""``--help``: the flags, every group with its choices, every key with what it may be; nothing is composed for it."""
+"""``--help`` and ``docs/configuration.md``: the flags, every group with its choices, every key as the schema has it.
+
+Nothing is composed for it.
+"""
 
 from __future__ import annotations
 
 import argparse
-import typing
+import json
+from functools import cache
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import MISSING, OmegaConf
 
 from droq_exp.config.files import GROUPS, choices, conf_directory
-from droq_exp.config.keys import CODEBASES, LAUNCHERS, hardware_with, known_keys
-from droq_exp.config.rules import RELATIONS, RULES
+from droq_exp.config.keys import CODEBASES, LAUNCHERS, Key, hardware_with, known_keys
 
 _EXAMPLES = """\
 Train SAC, REDQ, DroQ, DUVN and their relatives on continuous-control tasks.
 
   python launch.py algo=droq env=hopper                            one run
   python launch.py algo=redq env=ant codebase=ku seed=3 training.total_steps=20000
-  python launch.py algo=droq env=hopper "seed=[0,1,2,3]"           four seeds side by side in one process
+  python launch.py algo=droq env=hopper "seed=[0,1,2,3]"           four seeds together in one process
   python launch.py -m algo=sac,droq env=hopper,walker2d seed=0,1   a sweep: one run after the other
   python launch.py env=gym env.id=Pendulum-v1                      any registered task with continuous actions"""
+
+_DOCUMENT = """\
+# Configuration
+
+Every group and every key of a run. `python scripts/write_configuration.py` writes this page from
+`droq_exp/config/schema.py` and `conf/`; a key's type, default, rule and meaning stand there, once.
+
+`python launch.py <overrides> --cfg job` prints the values of a run. Precedence, from the weakest: the defaults
+below, the choices of the groups (`conf/<group>/<choice>.yaml`), an experiment, the command line.
+
+## Groups
+
+`<group>=<choice>` on the command line.
+
+{groups}
+
+## Keys
+
+`<key>=<value>` on the command line. Where choices of a group have values of their own, the default names them; a
+*table* value is that of the task's row in the code base's tables (`conf/codebase/`).
+{keys}"""
+
+# Of the command's blocks, in the order of the page; the top level is "".
+_BLOCKS = {
+    "": "The run",
+    "algo": "Algorithm",
+    "env": "Task",
+    "codebase": "Code base",
+    "training": "Training",
+    "eval": "Evaluation",
+    "bias": "Bias of the critics",
+    "checkpoint": "Checkpoints",
+    "hardware": "Hardware",
+    "logger": "Loggers",
+}
 
 
 def help_text(parser: argparse.ArgumentParser) -> str:
     """The whole text."""
+    keys = [(name, f"{key.meaning} [{key.allowed}]{_only(name)}") for name, key in _keys().items()]
     sections = {
         "Groups (group=choice)": [(group, _choices(group)) for group in GROUPS],
-        "Keys (key=value; --cfg job prints the values of a run)": list(_keys().items()),
+        "Keys (key=value; --cfg job prints the values of a run, docs/configuration.md all defaults)": keys,
         "Flags": [(", ".join(action.option_strings), str(action.help)) for action in _flags(parser)],
     }
     return "\n\n".join([_EXAMPLES, *(f"{title}:\n{_table(rows)}" for title, rows in sections.items())])
+
+
+def configuration_page() -> str:
+    """``docs/configuration.md``, whole."""
+    groups = [("Group", "Choices"), *((f"`{group}`", _choices(group)) for group in GROUPS)]
+    return _DOCUMENT.format(groups=_markdown(groups), keys="".join(map(_block_section, _BLOCKS)))
+
+
+def _block_section(block: str) -> str:
+    rows = [("Key", "Allowed", "Default", "Meaning")]
+    for name, key in _keys().items():
+        if name.rpartition(".")[0].partition(".")[0] == block:
+            rows.append((f"`{name}`", key.allowed, _shown_default(key), f"{key.meaning}{_only(name)}"))
+    return f"\n### {_BLOCKS[block]}\n\n{_markdown(rows)}\n"
+
+
+def _shown_default(key: Key) -> str:
+    choosers: dict[str, list[str]] = {}
+    for choice, content in _choice_contents():
+        if (value := _select(content, key.name)) not in (MISSING, key.default):
+            choosers.setdefault(_shown(value), []).append(choice)
+    if "config" in choosers.get("table", ()):
+        return "table"
+    own = [] if key.default == MISSING else [_shown(key.default)]
+    return "; ".join([*own, *(f"{', '.join(names)}: {shown}" for shown, names in choosers.items())])
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, str):
+        return "table" if value.startswith("${paper:") else f"`{value}`"
+    return f"`{json.dumps(value)}`"
+
+
+@cache
+def _choice_contents() -> list[tuple[str, Any]]:
+    """What the files of ``conf/`` say themselves, with the name of the choice; "config" is ``config.yaml``."""
+    contents: list[tuple[str, Any]] = [("config", OmegaConf.load(conf_directory() / "config.yaml"))]
+    for group in ("algo", "env", "codebase", "hardware", "logger"):
+        for choice in choices(group):
+            file = conf_directory() / group / f"{choice}.yaml"
+            content = OmegaConf.load(file)
+            is_global = "# @package _global_" in file.read_text(encoding="utf-8")
+            contents.append((choice, content if is_global else OmegaConf.create({group: content})))
+    return [(choice, OmegaConf.to_container(content, resolve=False)) for choice, content in contents]
+
+
+def _select(content: Any, key: str) -> Any:
+    for name in key.split("."):
+        if not isinstance(content, dict) or name not in content:
+            return MISSING
+        content = content[name]
+    return content
+
+
+def _markdown(rows: list[Any]) -> str:
+    head, *others = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *others))
 
 
 def _table(rows: list[tuple[str, str]]) -> str:
@@ -54,32 +150,20 @@ def _defaults() -> list[dict[str, Any]]:
     return [entry for entry in entries if isinstance(entry, dict)]
 
 
-def _keys() -> dict[str, str]:
-    keys: dict[str, str] = {}
-    for codebase in CODEBASES:
-        for key, annotation in known_keys(codebase).items():
-            if not key.endswith(("_target_", ".name", ".launcher")) and _is_value(annotation):
-                keys.setdefault(key, _allowed(key, annotation))
-    for key in keys:
-        if any(key not in known_keys(codebase) for codebase in CODEBASES):
-            keys[key] += f" ({', '.join(codebase for codebase in CODEBASES if key in known_keys(codebase))} only)"
-    for launcher in LAUNCHERS:
-        for key, annotation in known_keys("redq", launcher).items():
-            if hardware := hardware_with(key):
-                keys[key] = f"{_allowed(key, annotation)} (hardware={' or '.join(hardware)} only)"
+def _keys() -> dict[str, Key]:
+    """The keys that a user may set, under any code base and any hardware."""
+    kinds = [(codebase, "here") for codebase in CODEBASES] + [("redq", launcher) for launcher in LAUNCHERS]
+    keys: dict[str, Key] = {}
+    for kind in kinds:
+        for name, key in known_keys(*kind).items():
+            if key.settable:
+                keys.setdefault(name, key)
     return keys
 
 
-def _is_value(annotation: Any) -> bool:
-    parts = (annotation, *typing.get_args(annotation))
-    return not any(hasattr(part, "__dataclass_fields__") for part in parts)
-
-
-def _allowed(key: str, annotation: Any) -> str:
-    if key in RULES:
-        return RULES[key].allowed
-    for relation in RELATIONS:
-        if relation.key == key:
-            return relation.words
-    simple = {bool: "true or false", str: "a text", str | None: "a text, or null"}
-    return simple.get(annotation, "keyword arguments of the task: env.kwargs.<name>=<value>")
+def _only(name: str) -> str:
+    """What else must be chosen for a key to exist, in words."""
+    codebases = [codebase for codebase in CODEBASES if name in known_keys(codebase)]
+    if hardware := hardware_with(name):
+        return f" (hardware={' or '.join(hardware)} only)"
+    return "" if len(codebases) == len(CODEBASES) else f" (codebase={' or '.join(codebases)} only)"

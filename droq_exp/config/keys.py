@@ -1,14 +1,18 @@
-"""The keys that the schema knows, and how an unknown one is reported."""
+"""The keys that the schema declares, by their dotted names, and how an unknown one is reported."""
 
 from __future__ import annotations
 
 import dataclasses
 import typing
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 from droq_exp.config import schema
 from droq_exp.config.errors import ConfigError, nearest
+from droq_exp.config.rules import Relation, Rule
 
 CODEBASES: dict[str, tuple[type, type]] = {
     "redq": (schema.RedqCodebaseConfig, schema.RedqBiasConfig),
@@ -28,24 +32,70 @@ REPLACED = {  # keys of earlier versions, and what says the same now
 OPTIONAL_LOGGERS = ("tensorboard", "wandb")
 
 
+TYPES = {bool: "true or false", str: "a text", str | None: "a text, or null"}  # where no rule says more
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key, or a block of them, as ``droq_exp.config.schema`` declares it."""
+
+    name: str
+    annotation: Any
+    default: Any  # MISSING from OmegaConf where it must be given; a block's: None
+    meaning: str
+    rule: Rule | None
+    relation: Relation | None
+
+    @property
+    def is_block(self) -> bool:
+        """Whether keys stand below it."""
+        return bool(_blocks(self.annotation))
+
+    @property
+    def settable(self) -> bool:
+        """Whether it is a value that a user gives, not one that follows from a choice."""
+        return not self.is_block and self.name.rpartition(".")[2] not in ("_target_", "name", "launcher")
+
+    @property
+    def allowed(self) -> str:
+        """What its values may be, in words."""
+        if self.relation:
+            return self.relation.words
+        return self.rule.allowed if self.rule else TYPES.get(self.annotation, "a mapping")
+
+
 @lru_cache
-def known_keys(codebase: str, launcher: str = "here") -> dict[str, Any]:
-    """Every key under ``codebase`` and ``launcher`` in dotted form with its annotated type, blocks included."""
+def known_keys(codebase: str, launcher: str = "here") -> MappingProxyType[str, Key]:
+    """Every key under ``codebase`` and ``launcher`` by its dotted name, blocks included."""
     codebase_type, bias_type = CODEBASES[codebase]
-    keys: dict[str, Any] = {}
     types = {"codebase": codebase_type, "bias": bias_type, "hardware": LAUNCHERS[launcher]}
-    _collect(schema.Config, "", keys, types)
-    return keys
+    return MappingProxyType({each.name: each for each in _collect(schema.Config, "", types)})
 
 
-def _collect(block: type, prefix: str, keys: dict[str, Any], substitutes: dict[str, type]) -> None:
+def _collect(block: type, prefix: str, substitutes: dict[str, type]) -> Iterator[Key]:
     hints = typing.get_type_hints(block)
     for field in dataclasses.fields(block):
-        key = prefix + field.name
-        keys[key] = annotation = substitutes.get(key, hints[field.name])
-        for part in (annotation, *typing.get_args(annotation)):
-            if dataclasses.is_dataclass(part):
-                _collect(typing.cast(type, part), key + ".", keys, substitutes)
+        name = prefix + field.name
+        annotation, told = substitutes.get(name, hints[field.name]), field.metadata
+        blocks = _blocks(annotation)
+        default = None if blocks else _default(field)
+        yield Key(name, annotation, default, told.get("meaning", ""), told.get("rule"), told.get("relation"))
+        for part in blocks:
+            yield from _collect(part, name + ".", substitutes)
+
+
+def _blocks(annotation: Any) -> list[type]:
+    parts = (annotation, *typing.get_args(annotation))
+    return [typing.cast(type, part) for part in parts if dataclasses.is_dataclass(part)]
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+
+
+def defaults(block: type) -> dict[str, Any]:
+    """The defaults of a block of the schema; where its keys must be given, OmegaConf's MISSING."""
+    return {field.name: _default(field) for field in dataclasses.fields(block) if "meaning" in field.metadata}
 
 
 def is_free(key: str) -> bool:
@@ -84,7 +134,7 @@ def check_key(key: str, codebase: str, launcher: str, loggers: typing.Collection
         raise ConfigError(key, f"is set by the choice of {group}: give {group}=<choice> instead")
 
 
-def _unknown(key: str, keys: dict[str, Any], codebase: str) -> ConfigError:
+def _unknown(key: str, keys: typing.Mapping[str, Key], codebase: str) -> ConfigError:
     if key in REPLACED:
         return ConfigError(key, REPLACED[key])
     elsewhere = [other for other in CODEBASES if key in known_keys(other)]

@@ -1,182 +1,286 @@
-"""The typed shape of a run's configuration; ``conf/`` holds the values, ``validation`` the checks."""
+"""The typed shape of a run's configuration: each key's type, default, rule and meaning, in one place.
+
+``conf/`` holds the choices (algorithms, tasks, code bases, hardware) and starts from these defaults
+(``droq_exp.config.defaults``); the checks, ``--help`` and ``docs/configuration.md`` read the rest.
+
+SAC is Haarnoja et al. 2018b, arXiv:1812.05905; REDQ Chen et al. 2021, arXiv:2101.05982; DroQ Hiraoka et al. 2022,
+arXiv:2110.02034.
+"""
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field
 from typing import Any
 
 from omegaconf import MISSING
+
+from droq_exp.config.rules import (
+    DEVICE,
+    FINITE,
+    FOLDER,
+    FRACTION,
+    NOT_EMPTY,
+    NOT_NEGATIVE,
+    POSITIVE,
+    POSITIVE_FRACTION,
+    RATE,
+    SEEDS,
+    SHELL_LINES,
+    SIZES,
+    TASK,
+    THREADS,
+    Relation,
+    Rule,
+    at_least,
+    one_of,
+    or_null,
+)
+
+_UNKNOWN_BEFORE: Any = object()
+
+
+def key(
+    default: Any,
+    meaning: str,
+    rule: Rule | None = None,
+    *,
+    relation: Relation | None = None,
+    absent: Any = _UNKNOWN_BEFORE,
+) -> Any:
+    """Declare a key.
+
+    Args:
+        default: where neither ``conf/`` nor the user says more, or what makes it; MISSING: they must.
+        meaning: one line, with its unit and source.
+        rule: what the value alone may be; None: its type says all.
+        relation: what it may be beside other values.
+        absent: the value for which it stands where a run was made before the key existed.
+    """
+    metadata = {"meaning": meaning, "rule": rule, "relation": relation}
+    if absent is not _UNKNOWN_BEFORE:
+        metadata["absent"] = absent
+    if isinstance(default, list | dict):
+        return field(default_factory=lambda: copy.copy(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+NUM_MIN = Relation(
+    "a number from 1 to algo.num_critics",
+    lambda config: f"a number from 1 to algo.num_critics={config.algo.num_critics}",
+    lambda config: 1 <= config.algo.num_min <= config.algo.num_critics,
+)
+REPLAY_SIZE = Relation(
+    "an integer greater than training.start_steps",
+    lambda config: f"an integer greater than training.start_steps={config.training.start_steps}",
+    lambda config: (
+        config.training.replay_size > config.training.start_steps
+        or config.training.total_steps <= config.training.start_steps
+    ),
+)
+TARGET = "the class that is built; one of a user's own needs --trust"
 
 
 @dataclass
 class AlgoConfig:
     """One algorithm of the family: every one is a setting of the same learner."""
 
-    _target_: str = "droq_exp.agent.Agent"
-    name: str = MISSING
-    num_critics: int = MISSING  # N
-    num_min: float = MISSING  # size of the random target subset; fractional: 2.3 is 2 with probability 0.7, else 3
-    target_mode: str = "min"  # min | ave | rem
-    target_passes: int = 1  # dropout passes of each target critic (2 in droq_single)
-    dropout_rate: float = MISSING
-    layer_norm: bool = MISSING
-    hidden_sizes: list[int] = field(default_factory=lambda: [256, 256])
-    utd_ratio: int = 20  # G, critic updates per environment step
-    batch_size: int = 256
-    gamma: float = 0.99
-    tau: float = 0.005
-    critic_learning_rate: float = 3e-4
-    actor_learning_rate: float = 3e-4
-    temperature_learning_rate: float = 3e-4
-    target_entropy: float | None = None  # None: the table's, else -dim(A)
-    learn_temperature: bool = True
-    initial_temperature: float = 1.0
+    _target_: str = key("droq_exp.agent.Agent", TARGET)
+    name: str = key(MISSING, "that of its file")
+    num_critics: int = key(MISSING, "N, the critics of the ensemble", at_least(1))
+    num_min: float = key(
+        MISSING, "M, the critics in the target's random subset; 2.3 is 2 with probability 0.7, else 3", relation=NUM_MIN
+    )
+    target_mode: str = key(
+        "min", "how the target combines its critics; the papers' is min", one_of("min", "ave", "rem")
+    )
+    target_passes: int = key(1, "dropout passes of each target critic; 2 in droq_single", at_least(1))
+    dropout_rate: float = key(MISSING, "of the critics' hidden layers", RATE)
+    layer_norm: bool = key(MISSING, "layer normalisation in the critics' hidden layers")
+    hidden_sizes: list[int] = key([256, 256], "hidden layers of actor and critics (SAC, table 1)", SIZES)
+    utd_ratio: int = key(
+        20, "G, critic updates per environment step (REDQ, DroQ); for SAC too, to compare critics only", at_least(1)
+    )
+    batch_size: int = key(256, "transitions of a minibatch (SAC, table 1)", at_least(1))
+    gamma: float = key(0.99, "discount (SAC, table 1)", FRACTION)
+    tau: float = key(0.005, "step of the target critics towards the critics (SAC, table 1)", POSITIVE_FRACTION)
+    critic_learning_rate: float = key(3e-4, "of Adam (SAC, table 1)", POSITIVE)
+    actor_learning_rate: float = key(3e-4, "of Adam (SAC, table 1)", POSITIVE)
+    temperature_learning_rate: float = key(3e-4, "of Adam (both code bases)", POSITIVE)
+    target_entropy: float | None = key(None, "of the policy; null: -dim(A), as in SAC", or_null(FINITE))
+    learn_temperature: bool = key(True, "false: the temperature stays at initial_temperature")
+    initial_temperature: float = key(1.0, "alpha before its first update (log alpha is 0 in both code bases)", POSITIVE)
 
 
 @dataclass
 class EnvConfig:
-    """A Gymnasium task; ``kwargs`` go to ``gymnasium.make``."""
+    """A Gymnasium task."""
 
-    _target_: str = "droq_exp.envs.make_env"
-    name: str = MISSING
-    id: str = MISSING
-    kwargs: dict[str, Any] = field(default_factory=dict)
+    _target_: str = key("droq_exp.envs.make_env", TARGET)
+    name: str = key(MISSING, "that of its file")
+    id: str = key(MISSING, "with env=gym, the task: env.id=Pendulum-v1", TASK)
+    kwargs: dict[str, Any] = key({}, "arguments of the task, for gymnasium.make: env.kwargs.<name>=<value>")
 
 
 @dataclass
-class RedqCodebaseConfig:
+class CodebaseConfig:
+    """What all code bases have."""
+
+    first_alpha: float | None = key(
+        None,
+        "temperature up to and including the first policy update; null: the initial one. It gives way where that "
+        "is set by hand, or the temperature is not learned",
+        or_null(POSITIVE),
+        absent=None,
+    )
+
+
+@dataclass
+class RedqCodebaseConfig(CodebaseConfig):
     """REDQ's original code base."""
 
-    _target_: str = "droq_exp.codebases.redq.RedqCodebase"
-    name: str = "redq"
-    policy_update_delay: int = 20
-    first_alpha: float | None = field(default=0.2, metadata={"absent": None})  # see KuCodebaseConfig
+    _target_: str = key("droq_exp.codebases.redq.RedqCodebase", TARGET)
+    name: str = key("redq", "that of its file")
+    policy_update_delay: int = key(20, "critic updates per policy update (REDQ)", at_least(1))
 
 
 @dataclass
-class KuCodebaseConfig:
+class KuCodebaseConfig(CodebaseConfig):
     """The code base of ku2482's soft-actor-critic.pytorch."""
 
-    _target_: str = "droq_exp.codebases.ku.KuCodebase"
-    name: str = "ku"
-    # The temperature up to and including the first policy update; None: the initial one. It gives way where that is set
-    # by hand, or the temperature is not learned. Absent from what older versions stored: they had none.
-    first_alpha: float | None = field(default=None, metadata={"absent": None})
+    _target_: str = key("droq_exp.codebases.ku.KuCodebase", TARGET)
+    name: str = key("ku", "that of its file")
 
 
 @dataclass
 class TrainingConfig:
     """How long a run is and what it remembers, in environment steps."""
 
-    total_steps: int = MISSING
-    start_steps: int = 5000
-    replay_size: int = 1_000_000
-    restart: bool = False  # start over from step 0; what there was is kept aside, as seed_0.before-1 say
-    accept_code: bool = False  # go on with, or count as finished, what other code of the learner has made
+    total_steps: int = key(MISSING, "environment steps in all; more of them extend a finished run", at_least(1))
+    start_steps: int = key(
+        5000, "environment steps with random actions before the first updates (both code bases)", at_least(0)
+    )
+    replay_size: int = key(1_000_000, "transitions held for replay (SAC, table 1)", at_least(1), relation=REPLAY_SIZE)
+    restart: bool = key(False, "start over from step 0; what there was is kept aside, as seed_0.before-1")
+    accept_code: bool = key(False, "continue, or count as finished, what other code of the learner has made")
 
 
 @dataclass
 class EvalConfig:
     """Evaluation with the deterministic policy."""
 
-    interval: int = 1000  # environment steps
-    episodes: int = MISSING
+    interval: int = key(1000, "environment steps between evaluations (both code bases)", at_least(1))
+    episodes: int = key(MISSING, "episodes of an evaluation", at_least(1))
 
 
 @dataclass
 class RedqBiasConfig:
     """Q-bias from rollouts of the stochastic policy (codebase redq)."""
 
-    enabled: bool = True
-    min_pairs: int = 1000
-    steps_per_episode: int = 350
-    temperature: float | None = None  # None: the current one; 0.2: the original's constant
+    enabled: bool = key(True, "estimate the critics' bias at every evaluation")
+    min_pairs: int = key(1000, "(s, a) pairs collected, at least", at_least(1))
+    steps_per_episode: int = key(350, "first steps of each episode that are kept", at_least(1))
+    temperature: float | None = key(
+        None, "that of the returns; null: the current one; 0.2: the original's constant", or_null(NOT_NEGATIVE)
+    )
 
 
 @dataclass
 class KuBiasConfig:
     """Q-bias along the evaluation episodes (codebase ku)."""
 
-    enabled: bool = True
+    enabled: bool = key(True, "estimate the critics' bias at every evaluation")
 
 
 @dataclass
 class CheckpointConfig:
-    """What is stored to go on from after a crash; no part of what a run is."""
+    """What is stored to continue from after a crash; no part of what a run is."""
 
-    interval: int = 5000  # environment steps
-    keep_replay: bool = False  # keep what it takes to go on after the run has finished, too
+    interval: int = key(5000, "environment steps between checkpoints", at_least(1))
+    keep_replay: bool = key(False, "keep what it takes to continue after the run has finished, too")
 
 
 @dataclass
 class HardwareConfig:
     """Where and how fast; no part of what a run is, ``precision`` excepted."""
 
-    device: str = "auto"  # auto | cpu | cuda | cuda:<index>
-    threads: int | None = None  # None: the physical cores that this process may use
-    updates: str = "auto"  # auto | native | graphs | compile | eager: who makes them; auto: the fastest that can
-    precision: str = "fp32"  # fp32 | tf32 (CUDA only) | bf16 (CPU only): of matrix multiplications
-    detect_anomaly: bool = False  # look for infinities and NaN after every environment step, not at evaluations only
-    launcher: str = "here"  # here | slurm | parallel: who starts the training; given by the choice of hardware
+    device: str = key("auto", "auto: a GPU where there is one, else the CPU", DEVICE)
+    threads: int | None = key(None, "of the CPU; null: the physical cores that this process may use", or_null(THREADS))
+    updates: str = key(
+        "auto",
+        "who makes the updates; auto: the fastest that can make these",
+        one_of("auto", "native", "graphs", "compile", "eager"),
+    )
+    precision: str = key(
+        "fp32", "of matrix multiplications; tf32 on CUDA only, bf16 on CPUs only", one_of("fp32", "tf32", "bf16")
+    )
+    detect_anomaly: bool = key(
+        False, "look for infinities and NaN after every environment step, not at evaluations only"
+    )
+    launcher: str = key("here", "who starts the training; set by the choice of hardware")
 
 
 @dataclass
 class JobsHardwareConfig(HardwareConfig):
     """What all hardware has on which runs are started as jobs."""
 
-    seeds_per_job: int = 1  # runs that differ in the seed alone, side by side in one process
-    wait: bool = True  # until all jobs have ended, and say how; false: submit them and return
-    poll_seconds: float = 10.0  # between two looks at the jobs
+    seeds_per_job: int = key(1, "runs that differ in the seed alone, trained together in one process", at_least(1))
+    wait: bool = key(True, "until all jobs have ended, and say how; false: submit them and return")
+    poll_seconds: float = key(10.0, "between two looks at the jobs", POSITIVE)
 
 
 @dataclass
 class SlurmHardwareConfig(JobsHardwareConfig):
     """``hardware=slurm_cpu`` and ``slurm_gpu``: what each job asks for; ``device`` is what training uses there."""
 
-    partition: str | None = None  # None: the cluster's default, here and for the next three
-    account: str | None = None
-    qos: str | None = None
-    constraint: str | None = None
-    gpus_per_node: int = 0
-    cpus: int = 1  # also the threads, where they are not given
-    memory_gb: float = 8.0
-    hours: float = 24.0
-    array_parallelism: int = 256  # jobs of one command that run at once
-    setup: list[str] = field(default_factory=list)  # shell lines before Python, such as "module load cuda"
-    signal_delay_seconds: int = 120  # how long before its time limit a job is told to save and be requeued
-    max_requeues: int = 20  # after time limits; preemption and lost nodes do not count
+    launcher: str = key("slurm", "who starts the training; set by the choice of hardware")
+    partition: str | None = key(None, "null: the cluster's default", or_null(NOT_EMPTY))
+    account: str | None = key(None, "null: the cluster's default", or_null(NOT_EMPTY))
+    qos: str | None = key(None, "null: the cluster's default", or_null(NOT_EMPTY))
+    constraint: str | None = key(None, "features that a node must have; null: none", or_null(NOT_EMPTY))
+    gpus_per_node: int = key(0, "of each job", at_least(0))
+    cpus: int = key(4, "of each job; also its threads, where they are not given", at_least(1))
+    memory_gb: float = key(8.0, "of each job", POSITIVE)
+    hours: float = key(24.0, "time limit of each job", POSITIVE)
+    array_parallelism: int = key(256, "jobs of one command that run at once", at_least(1))
+    setup: list[str] = key([], "lines before Python, such as 'module load cuda'", SHELL_LINES)
+    signal_delay_seconds: int = key(
+        120, "how long before its time limit a job is told to save and be requeued", at_least(1)
+    )
+    max_requeues: int = key(20, "after time limits; preemption and lost nodes do not count", at_least(0))
 
 
 @dataclass
 class ParallelHardwareConfig(JobsHardwareConfig):
     """``hardware=cpu_parallel``: several processes on this machine."""
 
-    jobs: int = 2  # processes at once; the others wait for their turn
+    launcher: str = key("parallel", "who starts the training; set by the choice of hardware")
+    jobs: int = key(2, "processes at once; the others wait for their turn", at_least(1))
 
 
 @dataclass
 class CsvConfig:
     """Always on."""
 
-    _target_: str = "droq_exp.loggers.csv.CsvLogger"
+    _target_: str = key("droq_exp.loggers.csv.CsvLogger", TARGET)
 
 
 @dataclass
 class TensorBoardConfig:
     """``logger=tensorboard``."""
 
-    _target_: str = "droq_exp.loggers.tensorboard.TensorBoardLogger"
+    _target_: str = key("droq_exp.loggers.tensorboard.TensorBoardLogger", TARGET)
 
 
 @dataclass
 class WandbConfig:
     """``logger=wandb``."""
 
-    _target_: str = "droq_exp.loggers.wandb.WandbLogger"
-    mode: str = "offline"  # offline | online
-    project: str = "droq_exp"
-    entity: str | None = None
-    init_timeout: float = 60.0  # seconds to wait for an answer when online, before going on offline
+    _target_: str = key("droq_exp.loggers.wandb.WandbLogger", TARGET)
+    mode: str = key("offline", "the network is used with online only", one_of("offline", "online"))
+    project: str = key("droq_exp", "of Weights & Biases", NOT_EMPTY)
+    entity: str | None = key(None, "user or team; null: the account's default")
+    init_timeout: float = key(60.0, "seconds to wait for an answer when online, before continuing offline", POSITIVE)
 
 
 @dataclass
@@ -201,13 +305,13 @@ class Config:
     hardware: HardwareConfig
     logger: LoggerConfig
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
-    seed: Any = 0  # an integer, or a list of different integers: trained side by side
-    experiment_name: str = "runs"  # first folder below output_dir; by default the chosen experiment
-    output_dir: str = "outputs"
+    seed: Any = key(0, "of all that is random; a list is trained together in one process: 'seed=[0,1,2,3]'", SEEDS)
+    experiment_name: str = key(None, "first folder below output_dir; null: the chosen experiment, or else runs", FOLDER)
+    output_dir: str = key("outputs", "the folder of all runs", NOT_EMPTY)
 
     @property
     def seeds(self) -> list[int]:
-        """The seeds that are trained side by side, one as much as several."""
+        """The seeds that are trained together, one as much as several."""
         return self.seed if isinstance(self.seed, list) else [self.seed]
 
     @property

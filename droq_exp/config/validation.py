@@ -7,15 +7,14 @@ import importlib
 import json
 import typing
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from droq_exp.config.errors import ConfigError, nearest
-from droq_exp.config.keys import CODEBASES, FREE, LAUNCHERS, check_key, is_block, known_keys
-from droq_exp.config.rules import RELATIONS, RULES
+from droq_exp.config.keys import CODEBASES, FREE, LAUNCHERS, Key, check_key, is_block, known_keys
 from droq_exp.config.schema import Config
 from droq_exp.config.targets import BUILT_IN, check_free, check_target
 from droq_exp.cpu import has_bf16
@@ -63,8 +62,9 @@ def to_config(composed: DictConfig) -> Config:
     if launcher not in LAUNCHERS:
         raise ConfigError("hardware.launcher", f"{launcher!r} is not one of {', '.join(LAUNCHERS)}")
     _check_names(values, "", codebase, launcher)
-    config = _build(Config, "", values, known_keys(codebase, launcher))
-    _check_values(config)
+    keys = known_keys(codebase, launcher)
+    config = _build(Config, "", values, keys)
+    _check_values(config, keys)
     _check_targets(values)
     _check_device(config)
     return config
@@ -92,7 +92,7 @@ def _check_names(values: dict[str, Any], prefix: str, codebase: str, launcher: s
             _check_names(value, key + ".", codebase, launcher)
 
 
-def _build(block: type, key: str, values: Any, annotations: dict[str, Any]) -> Any:
+def _build(block: type, key: str, values: Any, keys: Mapping[str, Key]) -> Any:
     """A dataclass ``block`` from the mapping ``values`` found at ``key``; strict about types, as Hydra is not."""
     if not isinstance(values, dict):
         raise ConfigError(key, f"{_shown(values)} is not a block of keys")
@@ -100,19 +100,19 @@ def _build(block: type, key: str, values: Any, annotations: dict[str, Any]) -> A
     for field in dataclasses.fields(block):
         name = f"{key}.{field.name}" if key else field.name
         if field.name in values:
-            fields[field.name] = _convert(name, annotations[name], values[field.name], annotations)
+            fields[field.name] = _convert(name, keys[name].annotation, values[field.name], keys)
         elif field.default is MISSING or field.default is field.default_factory is dataclasses.MISSING:
             raise ConfigError(name, "must be given")
     return block(**fields)
 
 
-def _convert(key: str, annotation: Any, value: Any, annotations: dict[str, Any]) -> Any:
+def _convert(key: str, annotation: Any, value: Any, keys: Mapping[str, Key]) -> Any:
     *_, kind = [part for part in (annotation, *typing.get_args(annotation)) if part is not type(None)]
     optional = type(None) in typing.get_args(annotation)
     if annotation is Any or (optional and value is None):
         return value
     if dataclasses.is_dataclass(kind):
-        return _build(typing.cast(type, kind), key, value, annotations)
+        return _build(typing.cast(type, kind), key, value, keys)
     form = _FORMS[next(form for form in (annotation, typing.get_origin(annotation), kind) if form in _FORMS)]
     if not form.accepts(value):
         nearest_integer = str(int(value)) if kind is int and isinstance(value, float) and value.is_integer() else None
@@ -120,23 +120,24 @@ def _convert(key: str, annotation: Any, value: Any, annotations: dict[str, Any])
     return form.convert(value)
 
 
-def _check_values(config: Config) -> None:
-    for key, rule in RULES.items():
-        found, value = _lookup(config, key)
-        if found and not rule.accepts(value):
+def _check_values(config: Config, keys: Mapping[str, Key]) -> None:
+    values = {name: _lookup(config, name) for name in keys}
+    for key, (found, value) in values.items():
+        rule = keys[key].rule
+        if found and rule and not rule.accepts(value):
             problem = f"{_shown(value)} is not allowed; it must be {rule.allowed}"
             raise ConfigError(key, problem, nearest(str(value), rule.names))
-    for relation in RELATIONS:
-        if not relation.holds(config):
-            shown = _shown(_lookup(config, relation.key)[1])
-            raise ConfigError(relation.key, f"{shown} is not allowed; it must be {relation.allowed(config)}")
+    for key, (_, value) in values.items():
+        relation = keys[key].relation
+        if relation and not relation.holds(config):
+            raise ConfigError(key, f"{_shown(value)} is not allowed; it must be {relation.allowed(config)}")
 
 
 def _lookup(config: Config, key: str) -> tuple[bool, Any]:
     node: Any = config
     for name in key.split("."):
         if not hasattr(node, name):
-            return False, None
+            return False, None  # of a logger that is not selected
         node = getattr(node, name)
     return True, node
 

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
-from omegaconf import OmegaConf
+import yaml
+from omegaconf import MISSING
 
 from droq_exp.config import ConfigError, compose
 from droq_exp.config.files import GROUPS, choices, conf_directory
-from droq_exp.config.keys import CODEBASES, known_keys
+from droq_exp.config.help import configuration_page
+from droq_exp.config.keys import CODEBASES, LAUNCHERS, known_keys
+from droq_exp.launch import main
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "configuration.md"
 
 EXPECTED_CHOICES = {
     "algo": {
@@ -66,25 +72,23 @@ def test_root_defaults() -> None:
     assert config == recipe
 
 
-@pytest.mark.parametrize("codebase", CODEBASES)
-def test_the_yaml_files_show_every_key_of_the_schema(codebase: str) -> None:
-    """Someone who reads conf/ sees every value: none is hidden in a dataclass's default."""
-    directory = conf_directory()
-    files = ["config", f"codebase/{codebase}", "algo/droq", "env/hopper", "hardware/auto", "logger/wandb"]
-    shown: set[str] = set()
-    for name in [*files, "logger/tensorboard"]:
-        group = name.partition("/")[0] if "/" in name and not name.startswith("codebase") else ""
-        _collect(OmegaConf.to_container(OmegaConf.load(directory / f"{name}.yaml")), group, shown)
-    assert set(known_keys(codebase)) <= shown
-
-
 @pytest.mark.parametrize(
-    ("choice", "launcher"), [("slurm_cpu", "slurm"), ("slurm_gpu", "slurm"), ("cpu_parallel", "parallel")]
+    ("codebase", "hardware", "launcher"),
+    [
+        ("redq", "auto", "here"),
+        ("ku", "slurm_cpu", "slurm"),
+        ("ku", "slurm_gpu", "slurm"),
+        ("ku", "cpu_parallel", "parallel"),
+    ],
 )
-def test_the_yaml_files_of_jobs_show_every_key_of_theirs(choice: str, launcher: str) -> None:
+def test_cfg_shows_every_key_of_the_schema(
+    codebase: str, hardware: str, launcher: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """None is hidden: what has a default in the schema alone is printed as much as what conf/ sets."""
+    main(["--cfg", "job", f"codebase={codebase}", f"hardware={hardware}", "logger=[tensorboard,wandb]"])
     shown: set[str] = set()
-    _collect(OmegaConf.to_container(OmegaConf.load(conf_directory() / f"hardware/{choice}.yaml")), "hardware", shown)
-    assert {key for key in known_keys("redq", launcher) if key.startswith("hardware")} == shown
+    _collect(yaml.safe_load(capsys.readouterr().out), "", shown)
+    assert set(known_keys(codebase, launcher)) <= shown
 
 
 def _collect(values: Any, prefix: str, found: set[str]) -> None:
@@ -192,3 +196,35 @@ def test_a_file_with_a_wrong_key_or_name_is_refused_too(tmp_path: Any) -> None:
     with pytest.raises(ConfigError) as refusal:
         compose([search, "algo=mine"])
     assert refusal.value.key == "algo.name"
+
+
+def test_the_page_of_all_keys_is_what_the_schema_says() -> None:
+    assert PAGE.read_text(encoding="utf-8") == configuration_page(), "run python scripts/write_configuration.py"
+
+
+def test_every_key_says_what_it_means() -> None:
+    for codebase, launcher in product(CODEBASES, LAUNCHERS):
+        for key in known_keys(codebase, launcher).values():
+            assert key.is_block or key.meaning, key.name
+
+
+def test_a_default_stands_once() -> None:
+    """No file of conf/ repeats what the schema says."""
+    declared = {
+        name: key.default
+        for codebase, launcher in product(CODEBASES, LAUNCHERS)
+        for name, key in known_keys(codebase, launcher).items()
+        if not key.is_block and key.settable and key.default != MISSING
+    }
+    for group in ("algo", "env", "codebase", "hardware", "logger"):
+        for file in (conf_directory() / group).glob("*.yaml"):
+            text = file.read_text(encoding="utf-8")
+            content = yaml.safe_load(text) or {}
+            blocks = content if "@package _global_" in text else {group: content}
+            for block, values in blocks.items():
+                if not isinstance(values, dict):
+                    continue  # the list of what it starts from
+                repeated = {
+                    f"{block}.{name}" for name in values if declared.get(f"{block}.{name}", ...) == values[name]
+                }
+                assert not repeated, f"{file.name}: {repeated}"

@@ -24,13 +24,14 @@ def make_config(output_dir: Path | str = "outputs", **changes: Any) -> schema.Co
             name="droq", num_critics=2, num_min=2, dropout_rate=0.01, layer_norm=True, target_entropy=-1.0
         ),
         env=schema.EnvConfig(name="hopper", id="Hopper-v5", kwargs={"healthy_reward": 1.0}),
-        codebase=schema.RedqCodebaseConfig(),
+        codebase=schema.RedqCodebaseConfig(first_alpha=0.2),
         bias=schema.RedqBiasConfig(),
         training=schema.TrainingConfig(total_steps=100),
         eval=schema.EvalConfig(episodes=1),
         hardware=schema.HardwareConfig(),
         logger=schema.LoggerConfig(),
         seed=[0, 1],
+        experiment_name="runs",
         output_dir=str(output_dir),
     )
     for name, value in changes.items():
