@@ -41,7 +41,7 @@ def start_points(runs: Sequence[RunDirectory], total_steps: int) -> list[tuple[l
 def conditions(seeds: Sequence[int], machine: Hardware) -> dict[str, Any]:
     """What the numbers of a run depend on beside its identity: with all of it equal, resuming changes no digit."""
     return {
-        "pack": ", ".join(map(str, seeds)),
+        "seeds": ", ".join(map(str, seeds)),
         "threads": torch.get_num_threads(),
         "cpu": _cpu(),
         "device": machine.device,
@@ -54,12 +54,21 @@ def conditions(seeds: Sequence[int], machine: Hardware) -> dict[str, Any]:
 
 def report_changes(run: RunDirectory, state: State, now: dict[str, Any]) -> None:
     """Warn of conditions that differ from those of the checkpoint."""
-    stored = state["conditions"]
+    stored = _as_now(state["conditions"])
     changed = [f"{key}: {stored.get(key)} before, {now[key]} now" for key in now if stored.get(key) != now[key]]
     if changed:
         run.log.warning(
             "resumed under other conditions, so digits may differ from a run in one go (%s)", "; ".join(changed)
         )
+
+
+def _as_now(stored: dict[str, Any]) -> dict[str, Any]:
+    """Conditions in today's names: before ``hardware.updates``, two of them said who made the updates."""
+    if "updates" in stored:
+        return stored
+    faster = "native" if stored["library"] else "compile" if stored["compiled"] else "eager"
+    updates = "graphs" if stored["device"].startswith("cuda") else faster
+    return stored | {"seeds": stored["pack"], "updates": updates}
 
 
 def _usable(run: RunDirectory, total_steps: int) -> dict[int, State]:

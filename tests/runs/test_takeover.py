@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -133,6 +134,8 @@ def test_a_run_of_format_1_goes_on(older: Path) -> None:
     assert (status(run)["state"], status(run)["step"], status(run)["attempts"]) == ("finished", 520, 2)
     assert "going on from the checkpoint of step 477" in log_text(run)
     assert "did not record its code" in log_text(run)
+    (line,) = [line for line in log_text(run).splitlines() if "other conditions" in line]
+    assert not {"updates:", "seeds:", "None before"} & set(re.findall(r"\w+:|None before", line))
     assert yaml.safe_load((run / "config.yaml").read_text())["format"] == FORMAT
 
 

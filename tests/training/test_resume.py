@@ -171,7 +171,7 @@ def test_other_conditions_are_told() -> None:
     broken_off(95, *HOPPER, "seed=[0,1]")
     assert train(*HOPPER, "seed=0") == 0
     (line,) = [line for line in log_text(runs()[0]).splitlines() if "WARNING" in line]
-    assert "pack: 0, 1 before, 0 now" in line
+    assert "seeds: 0, 1 before, 0 now" in line
     assert "threads" not in line
 
 
