@@ -26,7 +26,7 @@ app = typer.Typer(
 )
 Overrides = Annotated[list[str] | None, typer.Argument(help="as for launch.py", metavar="KEY=VALUE")]
 Sweep = Annotated[
-    list[str] | None, typer.Argument(help="as for launch.py; a,b,c: one after the other", metavar="KEY=VALUE")
+    list[str] | None, typer.Argument(help="as for launch.py; a,b,c: one after another", metavar="KEY=VALUE")
 ]
 Steps = Annotated[int, typer.Option(min=1, help="Timed environment steps.")]
 Markdown = Annotated[bool, typer.Option("--markdown", help="Print the tables as Markdown, and no JSON.")]
@@ -79,11 +79,13 @@ def loop(
 @app.command()
 def seeds(
     overrides: Sweep = None,
-    counts: Annotated[str, typer.Option("--seeds", help="Sizes of the groups.", metavar="N,...")] = "1,2,4,8",
+    counts: Annotated[
+        str, typer.Option("--seeds", help="Numbers of seeds to train together.", metavar="N,...")
+    ] = "1,2,4,8",
     steps: Steps = 20,
     markdown: Markdown = False,
 ) -> None:
-    """Time the updates of groups of seeds, in turn."""
+    """Time the updates of several seeds trained together, for each number of seeds in turn."""
     from benchmarks.seeds import benchmark_seeds
     from benchmarks.tables import seeds_tables
 

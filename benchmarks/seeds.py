@@ -1,4 +1,4 @@
-"""Packed seeds: how many updates a second several seeds make side by side."""
+"""Seeds trained together: how many updates a second several of them make."""
 
 from __future__ import annotations
 

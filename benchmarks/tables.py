@@ -53,7 +53,7 @@ def loop_tables(results: Sequence[Result]) -> list[Table]:
 
 
 def seeds_tables(results: Sequence[Result]) -> list[Table]:
-    """A table for each result of packed seeds."""
+    """A table for each result of seeds trained together."""
     columns = {
         "seeds": Column("seeds", 0),
         "ms_per_env_step": MS,
@@ -66,7 +66,7 @@ def seeds_tables(results: Sequence[Result]) -> list[Table]:
     tables = []
     for each in results:
         keys = [key for key in columns if key in each["rows"][0]]  # the last three on a GPU alone
-        title = f"Packed seeds, {each['algo']} {each['env']}"
+        title = f"Seeds trained together, {each['algo']} {each['env']}"
         tables.append(_table(title, tuple(columns[key] for key in keys), each["rows"], keys, [each]))
     return tables
 

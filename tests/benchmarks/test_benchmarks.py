@@ -216,7 +216,7 @@ def test_sbx_is_compared_with_three_algorithms() -> None:
 def test_tables_as_markdown(capsys: pytest.CaptureFixture[str]) -> None:
     assert benchmark("seeds", *TINY, "--seeds", "1", "--steps", "1", "--markdown") == 0
     title, empty, head, rule, row, *_, caption = capsys.readouterr().out.strip().splitlines()
-    assert (title, empty) == ("## Packed seeds, droq InvertedPendulum-v5", "")
+    assert (title, empty) == ("## Seeds trained together, droq InvertedPendulum-v5", "")
     assert head == "| seeds | ms per environment step | updates/s | ratio |"
     assert rule == "| ---: | ---: | ---: | ---: |"
     assert row.startswith("| 1 | ")
