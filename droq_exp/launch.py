@@ -62,11 +62,13 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="launch.py", add_help=False, allow_abbrev=False)
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="choices and values, as below")
-    parser.add_argument("-h", "--help", action="store_true", help="this text")
+    parser.add_argument("-h", "--help", action="store_true", help="show this text")
     parser.add_argument("-m", "--multirun", action="store_true", help="a sweep: one run for each value of a,b,c")
-    parser.add_argument("-c", "--cfg", choices=["job", "hydra", "all"], help="print the configuration, run nothing")
-    parser.add_argument("-p", "--package", help="with --cfg: this part only")
-    parser.add_argument("--resolve", action="store_true", help="with --cfg: as ever, --cfg job prints resolved values")
+    parser.add_argument("-c", "--cfg", choices=["job", "hydra", "all"], help="print the configuration and run nothing")
+    parser.add_argument("-p", "--package", help="with --cfg: print only this part")
+    parser.add_argument(
+        "--resolve", action="store_true", help="with --cfg hydra or all: resolve values (job always does)"
+    )
     parser.add_argument("-cd", "--config-dir", help="a directory with further choices (experiment/mine.yaml, ...)")
     parser.add_argument(
         "-i",
@@ -74,13 +76,19 @@ def _parser() -> argparse.ArgumentParser:
         nargs="?",
         const="all",
         choices=["all", "config", "defaults", "defaults-tree", "plugins", "searchpath"],
-        help="Hydra's account of how it composes",
+        help="show how Hydra composes the configuration",
     )
     parser.add_argument(
-        "--trust", action="append", default=[], metavar="PACKAGE", help="build what this package has (SECURITY.md)"
+        "--trust",
+        action="append",
+        default=[],
+        metavar="PACKAGE",
+        help="allow targets and tasks from this package (SECURITY.md)",
     )
-    parser.add_argument("--hydra-help", action="store_true", help="Hydra's own help")
-    parser.add_argument("--version", action="version", version=f"droq_exp {__version__}", help="this project's version")
+    parser.add_argument("--hydra-help", action="store_true", help="show Hydra's own help")
+    parser.add_argument(
+        "--version", action="version", version=f"droq_exp {__version__}", help="show this project's version"
+    )
     return parser
 
 
@@ -93,9 +101,9 @@ def _run(args: argparse.Namespace) -> None:
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # where a user's own tasks and targets are, however training is started
     if args.multirun and (args.cfg or args.info):
-        refuse("--multirun does not go with --cfg or --info; see --help")
+        refuse("--multirun cannot be combined with --cfg or --info; see --help")
     if (args.package or args.resolve) and not args.cfg:
-        refuse("--package and --resolve go with --cfg only; see --help")
+        refuse("--package and --resolve need --cfg; see --help")
     overrides = with_config_dir(args.overrides, args.config_dir)
     if args.hydra_help:
         _hydra_main(["--hydra-help"])
@@ -162,7 +170,7 @@ def _check_output_dirs(directories: set[str]) -> None:
         except OSError as error:  # a name that is too long, say
             raise ConfigError("output_dir", f"{name}: {error.strerror}") from error
         if not existing.is_dir():
-            raise ConfigError("output_dir", f"{name} cannot be made: {existing} is not a directory")
+            raise ConfigError("output_dir", f"{name} cannot be created: {existing} is not a directory")
         if not os.access(existing, os.W_OK | os.X_OK):
             raise ConfigError("output_dir", f"{name} cannot be written: no permission in {existing}")
 
@@ -173,10 +181,10 @@ def _check_launcher(launchers: set[str], overrides: Sequence[str]) -> None:
 
     if len(launchers) > 1:
         raise ConfigError(
-            "hardware", "a sweep is run here, or by SLURM, or in parallel; give each a command of its own"
+            "hardware", "one sweep cannot mix runs here, by SLURM and in parallel; give each its own command"
         )
     if launchers != {"here"} and any(line.startswith("hydra/launcher=") for line in overrides):
-        raise ConfigError("hydra/launcher", "the choice of hardware says how these runs are launched")
+        raise ConfigError("hydra/launcher", "the choice of hardware decides how these runs are launched")
 
 
 def _directory(path: str) -> Path:
@@ -191,7 +199,7 @@ def _print(config: Config, package: str | None) -> None:
     values = OmegaConf.create(dataclasses.asdict(config))
     part = values if package in (None, "_global_") else OmegaConf.select(values, str(package))
     if part is None:
-        refuse(f"--package: there is no {package} in this configuration")
+        refuse(f"--package: this configuration has no {package}")
     _show(OmegaConf.to_yaml(part).rstrip() if OmegaConf.is_config(part) else str(part))
 
 

@@ -65,7 +65,7 @@ def test_the_wheel_is_what_runs(site: Path, tmp_path: Path) -> None:
     planned = _run(
         [sys.executable, str(site / "bin" / "droq-exp"), "plan", "experiment=smoke_run"], tmp_path, site
     ).stdout
-    assert planned.splitlines()[-1] == "1 run would be trained here, one after the other"
+    assert planned.splitlines()[-1] == "1 run would be trained here, one after another"
     refused = _run([sys.executable, script, "-m", "algo=sac,drok"], tmp_path, site)
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
     assert os.listdir(tmp_path) == []

@@ -1,1 +1,1 @@
-"""The command ``droq-exp``: what a sweep would do, how far it is, what to do about what failed, and what came of it."""
+"""The command ``droq-exp``: plan, follow, retry, cancel and report sweeps; inspect trained runs."""

@@ -14,7 +14,7 @@ from droq_exp.cli.errors import RefusedError
 from droq_exp.launch import refuse, with_config_dir
 
 app = typer.Typer(
-    help="What a sweep would do, how far it is, what to do about what failed, and what came of it.",
+    help="Plan, follow, retry, cancel and report sweeps; inspect trained runs.",
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -27,13 +27,15 @@ Overrides = Annotated[
 ConfigDir = Annotated[
     str | None, typer.Option("--config-dir", "-cd", help="A directory with further choices, as for launch.py.")
 ]
-RunDirectory = Annotated[Path, typer.Argument(help="of one seed: outputs/.../seed_0", metavar="RUN_DIRECTORY")]
-PlaySeed = Annotated[int, typer.Option(min=0, help="Of the episodes' resets: equal seeds, equal episodes.")]
+RunDirectory = Annotated[
+    Path, typer.Argument(help="the directory of one seed: outputs/.../seed_0", metavar="RUN_DIRECTORY")
+]
+PlaySeed = Annotated[int, typer.Option(min=0, help="Seed of the resets; equal seeds give equal episodes.")]
 Trust = Annotated[
     list[str] | None,
-    typer.Option("--trust", help="Build and import what this package has.", metavar="PACKAGE"),
+    typer.Option("--trust", help="Allow targets and tasks from this package (SECURITY.md).", metavar="PACKAGE"),
 ]
-Stochastic = Annotated[bool, typer.Option("--stochastic", help="Sample the policy's actions, not their mode.")]
+Stochastic = Annotated[bool, typer.Option("--stochastic", help="Sample actions instead of taking tanh(mean).")]
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -88,7 +90,7 @@ def plan(
     overrides: Overrides = None,
     config_dir: ConfigDir = None,
 ) -> None:
-    """Show what launch.py -m would do with the same overrides; nothing is started or written."""
+    """Show what launch.py -m would do with these overrides; start and write nothing."""
     from droq_exp.cli.plan import plan as show_plan
 
     show_plan(with_config_dir(overrides or [], config_dir))
@@ -97,21 +99,21 @@ def plan(
 @app.command()
 def status(
     directory: Directory,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Again and again, until nothing is under way.")] = False,
-    interval: Annotated[float, typer.Option(min=1, help="Seconds between two looks, with --watch.")] = 10.0,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs: all fields of all runs.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Refresh until nothing is queued or running.")] = False,
+    interval: Annotated[float, typer.Option(min=1, help="Seconds between refreshes, with --watch.")] = 10.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all fields of all runs, for programs.")] = False,
 ) -> None:
-    """Show the runs below a directory: their state, step, last return, time left, and what went wrong."""
+    """Show the runs below a directory: state, step, last return, time left, and what went wrong."""
     from droq_exp.cli.status import show
 
     if watch and as_json:
-        refuse("--watch does not go with --json; see droq-exp --help")
+        refuse("--watch and --json cannot be combined; see droq-exp --help")
     show(directory, interval if watch else None, as_json)
 
 
 @app.command()
 def retry(directory: Directory, trust: Trust = None) -> None:
-    """Run again what failed, was interrupted or vanished below a directory, from its checkpoint, and nothing else."""
+    """Rerun, from its checkpoint, what failed, was interrupted or vanished below a directory, and nothing else."""
     from droq_exp.cli.retry import retry as retry_runs
     from droq_exp.config.targets import trust as trust_packages
 
@@ -123,7 +125,7 @@ def retry(directory: Directory, trust: Trust = None) -> None:
 def cancel(
     directory: Directory,
     whole_jobs: Annotated[
-        bool, typer.Option("--whole-jobs", help="Also where a job trains runs outside the directory too.")
+        bool, typer.Option("--whole-jobs", help="End jobs even if they also train runs outside the directory.")
     ] = False,
 ) -> None:
     """End the queued and running jobs of the runs below a directory; they can be retried later."""
@@ -136,10 +138,11 @@ def cancel(
 def report(
     directories: Annotated[list[Path], typer.Argument(help="outputs, or directories below it", metavar="DIRECTORY...")],
     compare: Annotated[
-        bool, typer.Option("--compare", help="Side by side, paired per environment, instead of all together.")
+        bool,
+        typer.Option("--compare", help="Compare the directories, paired per environment, instead of pooling them."),
     ] = False,
     output: Annotated[
-        Path | None, typer.Option("--output", help="Where to; report/ in the first directory otherwise.")
+        Path | None, typer.Option("--output", help="Where to write; default: report/ in the first directory.")
     ] = None,
 ) -> None:
     """Write a page, figures and tables of the runs below directories, and say what is missing."""
@@ -151,13 +154,13 @@ def report(
 @app.command()
 def evaluate(
     run_directory: RunDirectory,
-    episodes: Annotated[int, typer.Option(min=1, help="How many.")] = 100,
+    episodes: Annotated[int, typer.Option(min=1, help="Number of episodes.")] = 100,
     seed: PlaySeed = 0,
     stochastic: Stochastic = False,
-    output: Annotated[Path | None, typer.Option(help="Write the JSON there too.", metavar="FILE")] = None,
+    output: Annotated[Path | None, typer.Option(help="Also write the JSON to this file.", metavar="FILE")] = None,
     trust: Trust = None,
 ) -> None:
-    """Evaluate a run's stored weights anew, on fresh seeded episodes; prints JSON. The run is left as it is."""
+    """Evaluate a run's stored weights on fresh, seeded episodes and print JSON. The run is left unchanged."""
     from droq_exp.cli.evaluate import evaluate as evaluate_run
     from droq_exp.config.targets import trust as trust_packages
 
@@ -168,18 +171,18 @@ def evaluate(
 @app.command()
 def play(
     run_directory: RunDirectory,
-    episodes: Annotated[int, typer.Option(min=1, help="How many.")] = 1,
+    episodes: Annotated[int, typer.Option(min=1, help="Number of episodes.")] = 1,
     seed: PlaySeed = 0,
     stochastic: Stochastic = False,
-    video: Annotated[Path | None, typer.Option(help="Write this .mp4 or .gif.", metavar="FILE")] = None,
-    window: Annotated[bool, typer.Option("--window", help="Show it in a window.")] = False,
-    width: Annotated[int | None, typer.Option(min=16, max=4096, help="Pixels, of MuJoCo's pictures.")] = None,
-    height: Annotated[int | None, typer.Option(min=16, max=4096, help="Likewise.")] = None,
-    fps: Annotated[float | None, typer.Option(min=1, max=1000, help="Of the video; default: real time.")] = None,
-    camera: Annotated[str | None, typer.Option(help="Name or number of a camera, of MuJoCo's tasks.")] = None,
+    video: Annotated[Path | None, typer.Option(help="Write a video to this .mp4 or .gif file.", metavar="FILE")] = None,
+    window: Annotated[bool, typer.Option("--window", help="Show the episodes in a window.")] = False,
+    width: Annotated[int | None, typer.Option(min=16, max=4096, help="In pixels; MuJoCo tasks only.")] = None,
+    height: Annotated[int | None, typer.Option(min=16, max=4096, help="In pixels; MuJoCo tasks only.")] = None,
+    fps: Annotated[float | None, typer.Option(min=1, max=1000, help="Frames a second; default: real time.")] = None,
+    camera: Annotated[str | None, typer.Option(help="Camera by name or number; MuJoCo tasks only.")] = None,
     trust: Trust = None,
 ) -> None:
-    """Play a run's policy: return and length of each episode, as a video or in a window where asked."""
+    """Play a run's policy and print return and length of each episode; optionally write a video or open a window."""
     from droq_exp.cli.play import Picture
     from droq_exp.cli.play import play as play_run
     from droq_exp.config.targets import trust as trust_packages
@@ -193,11 +196,13 @@ def profile(
     overrides: Overrides = None,
     config_dir: ConfigDir = None,
     all_cells: Annotated[bool, typer.Option("--all", help="Every algorithm on every environment.")] = False,
-    steps: Annotated[int, typer.Option(min=1, help="Timed environment steps of each.")] = 20,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write it there as JSON.", metavar="FILE")] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Timed environment steps per cell.")] = 20,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Also write JSON to this file.", metavar="FILE")
+    ] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the table as Markdown.")] = False,
 ) -> None:
-    """Measure what training costs here: time per loop and per Q-function update, parameters, peak memory."""
+    """Measure what training costs on this machine: time per loop and per Q-function update, parameters, peak memory."""
     from droq_exp.cli.profile import profile as profile_cells
 
     profile_cells(with_config_dir(overrides or [], config_dir), all_cells, steps, json_file, markdown)
@@ -206,12 +211,12 @@ def profile(
 @app.command()
 def sync(
     directory: Directory,
-    project: Annotated[str | None, typer.Option(help="Upload there, whatever the run's configuration says.")] = None,
-    entity: Annotated[str | None, typer.Option(help="Likewise.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be uploaded.")] = False,
-    time_limit: Annotated[float, typer.Option(min=1, help="Seconds that the upload of one run may take.")] = 600.0,
+    project: Annotated[str | None, typer.Option(help="Upload to this project, not the configured one.")] = None,
+    entity: Annotated[str | None, typer.Option(help="Upload to this entity, not the configured one.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be uploaded.")] = False,
+    time_limit: Annotated[float, typer.Option(min=1, help="Maximum seconds for the upload of one run.")] = 600.0,
 ) -> None:
-    """Upload what wandb kept offline below a directory and is not uploaded yet."""
+    """Upload what wandb kept offline below a directory and has not been uploaded yet."""
     from droq_exp.cli.sync import sync as sync_runs
 
     sync_runs(directory, project, entity, dry_run, time_limit)
@@ -219,13 +224,13 @@ def sync(
 
 @app.command()
 def workspace(
-    project: Annotated[str, typer.Option(help="wandb's project, as in logger.wandb.project.")] = "droq_exp",
-    entity: Annotated[str, typer.Option(help="User or team that has the project.")] = "",
+    project: Annotated[str, typer.Option(help="The wandb project, as in logger.wandb.project.")] = "droq_exp",
+    entity: Annotated[str, typer.Option(help="The user or team that owns the project.")] = "",
     json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write the layout there; touches no network.", metavar="FILE")
+        Path | None, typer.Option("--json", help="Only write the layout to this file; use no network.", metavar="FILE")
     ] = None,
 ) -> None:
-    """Lay out a wandb project: return, bias, losses, throughput, one line for the seeds of a run."""
+    """Lay out a wandb project: return, bias, losses and throughput, with one line for all seeds of a run."""
     from droq_exp.cli.workspace import workspace as save_workspace
 
     save_workspace(entity, project, json_file)

@@ -82,7 +82,7 @@ def _end_local(runs: Sequence[ListedRun]) -> list[str]:
     for run in runs:
         job = _process(run)
         if job is None:
-            problems.append(f"{run.name}: its process is not known")
+            problems.append(f"{run.name}: its process is unknown")
         elif job.host != socket.gethostname():
             problems.append(f"{run.name}: runs on {job.host}; cancel it there")
         elif job.waiting:

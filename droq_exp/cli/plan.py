@@ -73,7 +73,7 @@ def _requests(jobs: Sequence[PlannedJob], waiting: int) -> list[str]:
     if not waiting:
         return ["nothing to do"]
     if not jobs:
-        return [f"{_number(waiting, 'run')} would be trained here, one after the other"]
+        return [f"{_number(waiting, 'run')} would be trained here, one after another"]
     kinds = Counter(f"{_request(job)}, {_number(len(job.runs), 'seed')}" for job in jobs)
     lines = [f"{count:,} x {kind}" for kind, count in kinds.items()]
     total = f"{_number(len(jobs), 'job')} would be submitted"

@@ -47,16 +47,16 @@ class Picture:
         if self.video is None:
             given = [name for name in ("width", "height", "fps", "camera") if getattr(self, name) is not None]
             if given and not (self.window and given != ["fps"]):
-                raise RefusedError(f"--{given[0]} goes with --video FILE")
+                raise RefusedError(f"--{given[0]} needs --video FILE")
             return
         if self.window:
-            raise RefusedError("--video does not go with --window; give one of them")
+            raise RefusedError("--video and --window cannot be combined")
         if self.video.suffix.lower() not in SUFFIXES:
-            raise RefusedError(f"--video: {self.video.name} is no file that ends in {' or '.join(SUFFIXES)}")
+            raise RefusedError(f"--video: {self.video.name} does not end in {' or '.join(SUFFIXES)}")
         check_place("--video", self.video)
         odd = [name for name in ("width", "height") if (getattr(self, name) or 0) % 2]
         if odd and self.video.suffix.lower() == ".mp4":
-            raise RefusedError(f"--{odd[0]}: {getattr(self, odd[0])} is odd; MP4 has even sizes only")
+            raise RefusedError(f"--{odd[0]}: {getattr(self, odd[0])} is odd; MP4 needs even sizes")
 
 
 def play(directory: Path, episodes: int, seed: int, stochastic: bool, picture: Picture) -> None:
@@ -142,7 +142,7 @@ def _mujoco_arguments(picture: Picture, model: Any, task: str) -> dict[str, Any]
     if model is None:
         if asked or picture.camera is not None:
             raise RefusedError(
-                f"--{next(iter(asked), 'camera')}: {task} has a picture of its own; only MuJoCo's can be set"
+                f"--{next(iter(asked), 'camera')}: {task} draws its own picture; only MuJoCo tasks take this option"
             )
         return {}
     names = [model.camera(number).name for number in range(model.ncam)]

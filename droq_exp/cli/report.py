@@ -29,11 +29,11 @@ def report(directories: Sequence[Path], compared: bool, output: Path | None) -> 
         RefusedError: there is no run, the directories do not go together, or the output cannot be written.
     """
     if compared and len(directories) < 2:
-        raise RefusedError("--compare needs two directories or more; see droq-exp --help")
+        raise RefusedError("--compare needs at least two directories; see droq-exp --help")
     place = output if output is not None else directories[0] / "report"
     given = output is not None or directories[0].is_dir()  # else what is given is wrong, not what follows from it
     if given and any(path.exists() and not path.is_dir() for path in (place, *place.parents)):
-        raise RefusedError(f"{place} cannot be made a directory: there is a file; give another --output")
+        raise RefusedError(f"{place} cannot be created: a file is in the way; give another --output")
     with _without_collector():
         sweep = load(directories, compared)
         made = build(sweep)
@@ -68,7 +68,7 @@ def _print(sweep: Sweep, made: Report, place: Path, written: Sequence[Path]) -> 
     for line in made.missing[:SHOWN]:
         print(f"missing: {line}")
     if len(made.missing) > SHOWN:
-        print(f"missing: {len(made.missing) - SHOWN:,} things more")
+        print(f"missing: {len(made.missing) - SHOWN:,} more")
     kinds = Counter(path.suffix.removeprefix(".") for path in written)
     print(f"written to {place}: {', '.join(f'{count} {kind}' for kind, count in sorted(kinds.items()))}")
     print(f"open {place / PAGE}")

@@ -57,7 +57,7 @@ def _points(runs: Sequence[ListedRun]) -> list[_Point]:
     known = []
     for run in runs:
         if run.overrides is None:
-            _complain(run, "neither job.json nor status.json has its overrides; give its command again")
+            _complain(run, "neither job.json nor status.json has its overrides; repeat its command")
         else:
             # Where the run is now: the command may have been given elsewhere, and the directories moved since.
             quoted = str(_output_dir(run)).replace("\\", "\\\\").replace("'", "\\'")
@@ -68,7 +68,7 @@ def _points(runs: Sequence[ListedRun]) -> list[_Point]:
     for (run, overrides), (config, recipe) in zip(known, compose_points([line for _, line in known]), strict=True):
         made = run_directory(config, recipe, config.seed)
         if made != run.directory.resolve():
-            _complain(run, f"with what is installed now its overrides make another run: {made}")
+            _complain(run, f"with the versions installed now, its overrides make a different run: {made}")
             continue
         try:
             check_directory(made, config)

@@ -78,7 +78,7 @@ def find(directory: Path) -> list[Path]:
         else:
             directories[:] = [name for name in directories if not name.startswith(".") and ASIDE not in name]
     if not found:
-        raise RefusedError(f"{directory} holds no run; give outputs or a directory below it")
+        raise RefusedError(f"{directory} has no runs; give outputs or a directory below it")
     return sorted(found, key=_by_number)
 
 
@@ -94,7 +94,7 @@ def only(directory: Path) -> Path:
     if len(found) > 1:
         names = ", ".join(str(place) for place in found[:3])
         raise RefusedError(
-            f"{directory} holds {len(found)} runs; give one of them: {names}{', ...' if found[3:] else ''}"
+            f"{directory} has {len(found)} runs; give one of them: {names}{', ...' if found[3:] else ''}"
         )
     return found[0]
 
@@ -214,8 +214,8 @@ def _error(state: str, status: dict[str, Any], record: JobRecord | None) -> str 
     if state != "vanished":
         return (status.get("error") or {}).get("summary")
     if record is None:
-        return "its process is gone and never told of an end"
-    return f"its job {record.job_id} is gone and never told of an end"
+        return "its process is gone without reporting an end"
+    return f"its job {record.job_id} is gone without reporting an end"
 
 
 def _log(state: str, place: Path, record: JobRecord | None) -> Path | None:

@@ -64,7 +64,7 @@ def _print(runs: Sequence[ListedRun], problem: str | None, console: Console) -> 
     for run in runs:
         if run.error is not None or run.log is not None:
             where = f" (see {run.log})" if run.log is not None else ""
-            line = Text(f"{run.state}: {run.name}: {run.error or 'no reason is known'}{where}", STYLES[run.state])
+            line = Text(f"{run.state}: {run.name}: {run.error or 'unknown reason'}{where}", STYLES[run.state])
             console.print(line, soft_wrap=True)
     if problem is not None:
         console.print(Text(f"the queue does not answer: {problem}", STYLES["unknown"]), soft_wrap=True)

@@ -17,7 +17,7 @@ from droq_exp.loggers import wandb_files
 from droq_exp.loggers.wandb_files import DamagedFileError, OfflineRun, synced_marker
 from droq_exp.runs.lock import owner
 
-STATES = ("to upload", "uploaded", "uploaded in part", "uploaded before", "still written", "damaged", "failed")
+STATES = ("to upload", "uploaded", "uploaded in part", "uploaded before", "still running", "damaged", "failed")
 
 INCOMPLETE = "the file ends with an incomplete record"  # what wandb says having uploaded all that comes before it
 
@@ -39,7 +39,7 @@ def sync(directory: Path, project: str | None, entity: str | None, dry_run: bool
     paths = wandb_files.find(directory)
     if not paths:
         find_runs(directory)  # refuses what holds no run at all
-        raise RefusedError(f"{directory} holds no offline run of wandb; logger=wandb makes them")
+        raise RefusedError(f"{directory} has no offline wandb runs; logger=wandb makes them")
     states: Counter[str] = Counter()
     waiting = []
     for path in paths:
@@ -75,7 +75,7 @@ def _look(path: Path) -> tuple[str, str]:
         return "uploaded before", _words(run)
     # What is logged after an upload would be left out: wandb notes that the file is done.
     holder = owner(path.resolve().parents[2]) if run.exit_code is None else None
-    return "still written" if holder is not None and holder.alive() else "to upload", _words(run)
+    return "still running" if holder is not None and holder.alive() else "to upload", _words(run)
 
 
 def _words(run: OfflineRun) -> str:
@@ -94,7 +94,7 @@ def _upload_parts(directory: Path, paths: Sequence[Path], options: Sequence[str]
     state = ""
     for path in paths:
         if state == "failed":
-            what = "left out: the part before it failed"
+            what = "skipped: the part before it failed"
         else:
             state, what = _upload(path, options, time_limit)
         _tell(directory, path, state, what)
@@ -114,12 +114,12 @@ def _upload(path: Path, options: Sequence[str], time_limit: float) -> tuple[str,
                 timeout=time_limit,
             )
     except subprocess.TimeoutExpired:
-        return "failed", f"not done within {time_limit:g} s"
+        return "failed", f"not finished within {time_limit:g} s"
     if synced_marker(path).exists():
         return "uploaded", "done"
     said = [" ".join(line.split()) for line in (done.stdout + done.stderr).splitlines() if line.strip()]
     if any(INCOMPLETE in line for line in said):
         synced_marker(path).touch()  # no more will come, and another upload would append the same rows again
-        return "uploaded in part", "without its last record, in which its process was killed"
+        return "uploaded in part", "except its last record, in which its process was killed"
     wrong = [line for line in said if "ERROR" in line] or said
     return "failed", wrong[-1] if wrong else f"wandb sync ended with code {done.returncode}"

@@ -20,7 +20,7 @@ def workspace(entity: str, project: str, json_file: Path | None) -> None:
     try:
         view = build(entity, project)
     except ImportError as error:
-        raise RefusedError(f'{error}; pip install "droq-exp[workspace]" brings wandb-workspaces') from error
+        raise RefusedError(f'{error}; pip install "droq-exp[workspace]" installs wandb-workspaces') from error
     if json_file is not None:
         try:
             write_atomically(json_file, json.dumps(specification(view), indent=2) + "\n")
@@ -29,7 +29,7 @@ def workspace(entity: str, project: str, json_file: Path | None) -> None:
         print(json_file)
         return
     if not entity:
-        raise RefusedError("--entity: must be given, the user or team that has the project")
+        raise RefusedError("--entity is required: the user or team that owns the project")
     check_server()
     try:
         view.save()

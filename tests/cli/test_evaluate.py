@@ -78,7 +78,7 @@ def test_what_cannot_be_evaluated_is_told_in_one_line(
     shutil.copytree(run, damaged)
     (damaged / "checkpoint" / "weights.pt").write_bytes(b"PK\x03\x04")
     cases = [
-        ([str(outputs)], "holds 2 runs; give one of them: "),
+        ([str(outputs)], "has 2 runs; give one of them: "),
         ([str(run.with_name("sed_0"))], f"did you mean {run}?"),
         ([str(tmp_path / "nothing")], "is not a directory"),
         ([str(damaged)], "weights.pt is damaged"),

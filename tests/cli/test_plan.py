@@ -45,7 +45,7 @@ def test_every_state_is_planned_for(elsewhere: Path, commands: Path, capsys: pyt
 def test_without_jobs(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = _lines(capsys, "experiment=paper_redq", "algo=droq", "env=hopper", "seed=0,1")
     assert lines[1].endswith("missing started here")
-    assert lines[-1] == "2 runs would be trained here, one after the other"
+    assert lines[-1] == "2 runs would be trained here, one after another"
     lines = _lines(capsys, "algo=sac", "hardware=cpu_parallel", "hardware.jobs=3")
     assert lines[-2:] == ["1 x a process on this machine, 3 at once, 1 seed", "1 job would be submitted"]
     assert os.listdir(elsewhere) == []

@@ -71,7 +71,7 @@ def test_mp4_of_another_simulator_without_a_display(other: Path, tmp_path: Path)
     assert done.stdout.splitlines()[-1] == f"{path}: 201 frames of 500 x 500, 20 a second"
     refused = play(other, "--video", path, "--width", 100)
     assert refused.returncode == 2
-    assert refused.stderr == "error: --width: Pendulum-v1 has a picture of its own; only MuJoCo's can be set\n"
+    assert refused.stderr == "error: --width: Pendulum-v1 draws its own picture; only MuJoCo tasks take this option\n"
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -125,15 +125,15 @@ def test_a_task_that_cannot_be_drawn(tmp_path: Path, capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--video", "a.avi"], "--video: a.avi is no file that ends in .mp4 or .gif"),
+        (["--video", "a.avi"], "--video: a.avi does not end in .mp4 or .gif"),
         (["--video", "no/a.mp4"], "--video: no is not a directory"),
         (["--video", "taken.mp4"], "--video: taken.mp4 is a directory"),
-        (["--video", "a.mp4", "--window"], "--video does not go with --window"),
+        (["--video", "a.mp4", "--window"], "--video and --window cannot be combined"),
         (["--video", "a.mp4", "--width", "101"], "--width: 101 is odd"),
         (["--video", "a.mp4", "--camera", "trak"], "--camera: Hopper-v5 has no camera 'trak'; it has track; did you"),
-        (["--fps", "30"], "--fps goes with --video"),
-        (["--window", "--fps", "30"], "--fps goes with --video"),
-        (["--width", "100"], "--width goes with --video"),
+        (["--fps", "30"], "--fps needs --video"),
+        (["--window", "--fps", "30"], "--fps needs --video"),
+        (["--width", "100"], "--width needs --video"),
         (["--episodes", "0"], "--episodes"),
     ],
 )

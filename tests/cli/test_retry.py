@@ -42,7 +42,7 @@ def test_only_what_is_broken_is_run_again(elsewhere: Path, capsys: pytest.Captur
     out, error = capsys.readouterr()
     assert out.startswith("2 of 3 runs to retry: 2 failed\n")
     (line,) = [line for line in error.splitlines() if line.startswith("not retried")]
-    assert line.endswith("seed_1: neither job.json nor status.json has its overrides; give its command again")
+    assert line.endswith("seed_1: neither job.json nor status.json has its overrides; repeat its command")
     assert (_state(failed), _state(unknown)) == ("finished", "failed")
     assert (done / "status.json").read_text() == before
 
@@ -86,7 +86,7 @@ def test_overrides_that_make_another_run_now(elsewhere: Path, capsys: pytest.Cap
     other = run.parent / "seed_5"
     run.rename(other)
     assert droq_exp("retry", "outputs") == 1
-    assert "seed_5: with what is installed now its overrides make another run: " in capsys.readouterr().err
+    assert "seed_5: with the versions installed now, its overrides make a different run: " in capsys.readouterr().err
     assert _state(other) == "failed"
 
 

@@ -155,10 +155,10 @@ def test_a_thousand_runs_need_one_look_at_the_queue(
         (["statu"], "Did you mean 'status'"),
         (["status"], "Missing argument"),
         (["status", "outpts"], "outpts is not a directory; did you mean outputs?"),
-        (["status", "outputs"], "outputs holds no run"),
+        (["status", "outputs"], "outputs has no runs"),
         (["status", "outputs", "--jsn"], "--jsn"),
-        (["status", "outputs", "--json", "--watch"], "--watch does not go with --json"),
-        (["cancel", "outputs"], "outputs holds no run"),
+        (["status", "outputs", "--json", "--watch"], "--watch and --json cannot be combined"),
+        (["cancel", "outputs"], "outputs has no runs"),
     ],
 )
 def test_a_wrong_command_is_one_line_and_code_2(

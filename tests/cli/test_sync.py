@@ -126,7 +126,7 @@ def test_a_run_that_is_still_trained_is_left_alone(outputs: Path, capsys: pytest
     with RunLock.acquire(first.parents[2]):
         assert droq_exp("sync", str(outputs), "--dry-run") == 0
     out = capsys.readouterr().out.splitlines()
-    assert [line.split("  ")[0] for line in out[:2]] == ["to upload", "still written"]
+    assert [line.split("  ")[0] for line in out[:2]] == ["to upload", "still running"]
 
 
 def test_an_upload_that_hangs_is_given_up(
@@ -137,8 +137,8 @@ def test_an_upload_that_hangs_is_given_up(
     assert droq_exp("sync", str(outputs), "--time-limit", "1") == 1
     out = capsys.readouterr().out.splitlines()
     assert out[2].startswith("failed")
-    assert out[2].endswith("not done within 1 s")
-    assert out[3].endswith("left out: the part before it failed")
+    assert out[2].endswith("not finished within 1 s")
+    assert out[3].endswith("skipped: the part before it failed")
     assert out[-1] == "2 offline runs: 2 failed"
 
 
@@ -148,8 +148,8 @@ def test_what_cannot_be_synced_is_told_in_one_line(
     write_run(tmp_path / "plain" / "seed_0", "finished")
     (tmp_path / "empty").mkdir()
     cases = [
-        (tmp_path / "plain", "holds no offline run of wandb; logger=wandb makes them"),
-        (tmp_path / "empty", "holds no run"),
+        (tmp_path / "plain", "has no offline wandb runs; logger=wandb makes them"),
+        (tmp_path / "empty", "has no runs"),
         (tmp_path / "outputz", f"did you mean {outputs}?"),
         (outputs, "not logged in to wandb"),
     ]

@@ -77,7 +77,7 @@ def test_what_cannot_be_saved_is_told_in_one_line(
     tmp_path: Path, wandb_session: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cases = [
-        ([], "--entity: must be given"),
+        ([], "--entity is required"),
         (["--entity", "someone"], "not logged in to wandb"),
         (["--json", str(tmp_path / "no" / "file")], "--json: "),
     ]

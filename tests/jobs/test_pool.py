@@ -74,7 +74,10 @@ def test_one_run_is_a_job_too(sweep: Sweep) -> None:
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (["hardware=slurm_cpu,cpu_parallel"], "error: hardware: a sweep is run here, or by SLURM, or in parallel"),
+        (
+            ["hardware=slurm_cpu,cpu_parallel"],
+            "error: hardware: one sweep cannot mix runs here, by SLURM and in parallel",
+        ),
         (["hydra/launcher=basic"], "error: hydra/launcher: "),
         (["logger=tensorboard,wandb"], "error: sweep: two points are the same run: "),
         (["hardware.partition=low"], "error: hardware.partition: exists with hardware=slurm_cpu or slurm_gpu only"),

@@ -118,9 +118,9 @@ def test_runs_without_any_evaluation(tmp_path: Path, capsys: pytest.CaptureFixtu
     ("arguments", "told"),
     [
         (["nowhere"], "nowhere is not a directory"),
-        (["empty"], "holds no run"),
-        (["outputs", "--compare"], "--compare needs two directories or more"),
-        (["outputs", "--output", "file/report"], "there is a file"),
+        (["empty"], "has no runs"),
+        (["outputs", "--compare"], "--compare needs at least two directories"),
+        (["outputs", "--output", "file/report"], "a file is in the way"),
         (["outputs", "--output", "taken"], "taken/tables cannot be written: File exists"),
         (["file"], "file is not a directory"),
         ([], "Missing argument"),
