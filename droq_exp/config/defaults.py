@@ -9,9 +9,8 @@ from __future__ import annotations
 from hydra.core.config_store import ConfigStore
 
 from droq_exp.config import schema
-from droq_exp.config.keys import CODEBASES, LAUNCHERS, defaults
+from droq_exp.config.keys import CODEBASES, LAUNCHERS, LOGGERS, OPTIONAL_LOGGERS, defaults
 
-LOGGERS = {"csv": schema.CsvConfig, "tensorboard": schema.TensorBoardConfig, "wandb": schema.WandbConfig}
 SHARED = {
     "algo": schema.AlgoConfig,
     "env": schema.EnvConfig,
@@ -25,11 +24,12 @@ def register() -> None:
     """Give Hydra the defaults; more than once is as good as once."""
     store = ConfigStore.instance().store
     base = defaults(schema.Config) | {name: defaults(block) for name, block in SHARED.items()}
-    store(name="base", node=base | {"logger": {"csv": defaults(LOGGERS["csv"]), "tensorboard": None, "wandb": None}})
+    loggers = {name: None if name in OPTIONAL_LOGGERS else defaults(block) for name, block in LOGGERS.items()}
+    store(name="base", node=base | {"logger": loggers})
     for name, (codebase, bias) in CODEBASES.items():
         node = {"codebase": defaults(codebase), "bias": defaults(bias)}
         store(group="codebase", name=f"base_{name}", node=node, package="_global_")
     for name, hardware in LAUNCHERS.items():
         store(group="hardware", name=f"base_{name}", node=defaults(hardware))
-    for name in ("tensorboard", "wandb"):
+    for name in OPTIONAL_LOGGERS:
         store(group="logger", name=f"base_{name}", node={name: defaults(LOGGERS[name])})

@@ -29,7 +29,6 @@ REPLACED = {  # keys of earlier versions, and what says the same now
     "hardware.compile": "is hardware.updates now: compile for true, eager for false, auto for null",
     "hardware.native": "is hardware.updates now: auto for true, compile or eager for false",
 }
-OPTIONAL_LOGGERS = ("tensorboard", "wandb")
 
 
 TYPES = {bool: "true or false", str: "a text", str | None: "a text, or null"}  # where no rule says more
@@ -96,6 +95,10 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 def defaults(block: type) -> dict[str, Any]:
     """The defaults of a block of the schema; where its keys must be given, OmegaConf's MISSING."""
     return {field.name: _default(field) for field in dataclasses.fields(block) if "meaning" in field.metadata}
+
+
+LOGGERS = {name: _blocks(annotation)[0] for name, annotation in typing.get_type_hints(schema.LoggerConfig).items()}
+OPTIONAL_LOGGERS = tuple(field.name for field in dataclasses.fields(schema.LoggerConfig) if field.default is None)
 
 
 def is_free(key: str) -> bool:

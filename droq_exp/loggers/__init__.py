@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 
 from hydra.utils import instantiate
 
@@ -20,7 +20,7 @@ class Loggers:
         """Build those that ``config`` selects; where one raises, the ones before it are closed."""
         self._loggers: list[Logger] = []
         try:
-            for block in (config.csv, config.tensorboard, config.wandb):
+            for block in (getattr(config, field.name) for field in fields(config)):
                 if block is not None:
                     # In two steps: instantiate() would turn the dataclass ``info`` into a configuration node.
                     self._loggers.append(instantiate(asdict(block), _partial_=True, _recursive_=False)(info=info))
