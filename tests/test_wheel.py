@@ -1,10 +1,11 @@
-"""The built wheel, installed on its own, trains from an empty directory and leaves nothing there but ``outputs/``."""
+"""The built wheel has all that the program needs; installed, it trains from an empty directory into ``outputs/``."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+import sysconfig
 import zipfile
 from pathlib import Path
 
@@ -25,17 +26,29 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def site(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory for ``PYTHONPATH`` with the wheel alone; its dependencies are those of this interpreter."""
-    directory = tmp_path_factory.mktemp("site")
-    install = ["install", "--quiet", "--no-deps", "--no-index", "--no-compile", "--target", str(directory), str(wheel)]
-    _run([sys.executable, "-m", "pip", "--disable-pip-version-check", *install], directory)
+def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A virtual environment with the wheel; its dependencies are those of this interpreter, but for this checkout.
+
+    Where the checkout is installed as editable, a ``.pth`` file names it; such files count in one's own site only.
+    """
+    directory = tmp_path_factory.mktemp("environment")
+    _run([sys.executable, "-m", "venv", "--without-pip", str(directory)], directory)
+    places = {sysconfig.get_path(name) for name in ("purelib", "platlib")}
+    (_site(directory) / "dependencies.pth").write_text("\n".join(places))
+    install = ["install", "--quiet", "--no-deps", "--no-index", "--no-compile", "--ignore-installed", str(wheel)]
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", str(directory / "bin" / "python")]
+    _run([*pip, *install], directory)
     return directory
 
 
-def _run(command: list[str], directory: Path, site: Path | None = None) -> subprocess.CompletedProcess[str]:
+def _site(environment: Path) -> Path:
+    (found,) = environment.glob("lib/python*/site-packages")
+    return found
+
+
+def _run(command: list[str], directory: Path) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    environment |= {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"} | ({"PYTHONPATH": str(site)} if site else {})
+    environment |= {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode in (0, 2), done.stderr
     return done
@@ -48,32 +61,39 @@ def test_the_wheel_holds_the_configuration_and_the_plugin(wheel: Path) -> None:
     assert {
         "hydra_plugins/droq_exp_sweeper/sweeper.py",
         "hydra_plugins/droq_exp_launcher/launcher.py",
-        "droq_exp/py.typed",
-        "droq_exp/report/published_curves.csv",
     } <= names
     assert {name.partition("/")[0] for name in names} <= {"droq_exp", "hydra_plugins"} | {
         name.partition("/")[0] for name in names if ".dist-info/" in name
     }
 
 
-def test_the_wheel_is_what_runs(site: Path, tmp_path: Path) -> None:
+def test_the_wheel_holds_every_file_of_the_package(wheel: Path) -> None:
+    """Sources of the C++ and digests of the code that they stand for, the report's templates, published curves."""
+    package = ROOT / "droq_exp"
+    files = {path.relative_to(ROOT).as_posix() for path in package.rglob("*") if path.is_file()}
+    files = {name for name in files if "__pycache__" not in name}
+    kinds = ("native/digests.json", ".cpp", ".h", ".j2", ".js", ".css", "published_curves.csv", "py.typed")
+    assert [kind for kind in kinds if not any(name.endswith(kind) for name in files)] == []
+    assert sorted(files - set(zipfile.ZipFile(wheel).namelist())) == []
+
+
+def test_the_wheel_is_what_runs(environment: Path, tmp_path: Path) -> None:
     where = "import droq_exp.config.files as files; print(files.conf_directory())"
-    assert _run([sys.executable, "-c", where], tmp_path, site).stdout.strip() == str(site / "droq_exp" / "conf")
-    script = str(site / "bin" / "droq-exp-train")
-    printed = _run([sys.executable, script, "--cfg", "job", "env=ant", "codebase=ku"], tmp_path, site).stdout
+    python, train, program = (str(environment / "bin" / name) for name in ("python", "droq-exp-train", "droq-exp"))
+    assert _run([python, "-c", where], tmp_path).stdout.strip() == str(_site(environment) / "droq_exp" / "conf")
+    assert " sync " in _run([program, "--help"], tmp_path).stdout
+    printed = _run([train, "--cfg", "job", "env=ant", "codebase=ku"], tmp_path).stdout
     assert yaml.safe_load(printed)["env"]["id"] == "Ant-v5"
-    planned = _run(
-        [sys.executable, str(site / "bin" / "droq-exp"), "plan", "experiment=smoke_run"], tmp_path, site
-    ).stdout
+    planned = _run([program, "plan", "experiment=smoke_run"], tmp_path).stdout
     assert planned.splitlines()[-1] == "1 run would be trained here, one after another"
-    refused = _run([sys.executable, script, "-m", "algo=sac,drok"], tmp_path, site)
+    refused = _run([train, "-m", "algo=sac,drok"], tmp_path)
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
     assert os.listdir(tmp_path) == []
 
 
-def test_a_sweep_from_the_wheel_leaves_outputs_only(site: Path, tmp_path: Path) -> None:
+def test_a_sweep_from_the_wheel_leaves_outputs_only(environment: Path, tmp_path: Path) -> None:
     tiny = ["debug=default", "training.total_steps=60", "env=inverted_pendulum", "hardware.threads=1"]
-    done = _run([sys.executable, "-m", "droq_exp", "-m", *tiny, "seed=0,1"], tmp_path, site)
+    done = _run([str(environment / "bin" / "python"), "-m", "droq_exp", "-m", *tiny, "seed=0,1"], tmp_path)
     assert done.returncode == 0, done.stderr
     assert os.listdir(tmp_path) == ["outputs"]
     finished = sorted(path.name for path in (tmp_path / "outputs").glob("debug/redq/droq/*/seed_*"))
