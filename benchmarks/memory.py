@@ -19,9 +19,9 @@ import torch
 
 from benchmarks.learner import described
 from droq_exp.config import Config, compose
+from droq_exp.import_path import child_environment
 from droq_exp.profiling.process_memory import peak_bytes, resident_bytes
 from droq_exp.runs.identity import run_directory
-from droq_exp.runs.provenance import child_environment
 from droq_exp.training import hardware
 from droq_exp.training.train import train
 

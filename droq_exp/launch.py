@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from droq_exp import __version__
+from droq_exp.import_path import looking_in
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -33,19 +34,28 @@ def main(argv: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if argv is None else argv
     parser = _parser()
     args = parser.parse_intermixed_args(arguments)
+    try:
+        with looking_in([os.getcwd()]):  # a user's own parts are there
+            _main(parser, args)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _main(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     if args.help:
         from droq_exp.config.help import help_text
 
         _show(help_text(parser))
         return
-    from droq_exp.config import ConfigError
+    from droq_exp.config import ConfigError, task_modules
+    from droq_exp.config.targets import trusting
 
     try:
-        _run(args)
+        overrides = with_config_dir(args.overrides, args.config_dir)
+        with trusting(args.trust), trusting(task_modules(overrides)):  # what is typed here; not what a file names
+            _run(args, overrides)
     except ConfigError as error:
         refuse(str(error))
-    except KeyboardInterrupt:
-        sys.exit(130)
 
 
 def refuse(problem: str) -> NoReturn:
@@ -92,19 +102,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(args: argparse.Namespace) -> None:
+def _run(args: argparse.Namespace, overrides: Sequence[str]) -> None:
     from droq_exp.config import compose, compose_sweep, plain
-    from droq_exp.config.targets import trust
     from droq_exp.learner.native import early_build
 
-    trust(args.trust)
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # where a user's own tasks and targets are, however training is started
     if args.multirun and (args.cfg or args.info):
         refuse("--multirun cannot be combined with --cfg or --info; see --help")
     if (args.package or args.resolve) and not args.cfg:
         refuse("--package and --resolve need --cfg; see --help")
-    overrides = with_config_dir(args.overrides, args.config_dir)
     if args.hydra_help:
         _hydra_main(["--hydra-help"])
     elif args.multirun:

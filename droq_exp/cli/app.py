@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -89,11 +90,14 @@ def _options(
 def plan(
     overrides: Overrides = None,
     config_dir: ConfigDir = None,
+    trust: Trust = None,
 ) -> None:
     """Show what launch.py -m would do with these overrides; start and write nothing."""
     from droq_exp.cli.plan import plan as show_plan
+    from droq_exp.config.targets import trusting
 
-    show_plan(with_config_dir(overrides or [], config_dir))
+    with trusting(trust or []):
+        show_plan(with_config_dir(overrides or [], config_dir))
 
 
 @app.command()
@@ -115,10 +119,13 @@ def status(
 def retry(directory: Directory, trust: Trust = None) -> None:
     """Rerun, from its checkpoint, what failed, was interrupted or vanished below a directory, and nothing else."""
     from droq_exp.cli.retry import retry as retry_runs
-    from droq_exp.config.targets import trust as trust_packages
+    from droq_exp.config.targets import trusting
+    from droq_exp.import_path import looking_in
 
-    trust_packages(trust or [])
-    retry_runs(directory)
+    # What was typed for a run was found in the working directory. Here it is another one perhaps, and somebody else's:
+    # only who trusts something by name has it looked at.
+    with trusting(trust or []), looking_in([os.getcwd()] if trust else []):
+        retry_runs(directory)
 
 
 @app.command()
@@ -162,10 +169,10 @@ def evaluate(
 ) -> None:
     """Evaluate a run's stored weights on fresh, seeded episodes and print JSON. The run is left unchanged."""
     from droq_exp.cli.evaluate import evaluate as evaluate_run
-    from droq_exp.config.targets import trust as trust_packages
+    from droq_exp.config.targets import trusting
 
-    trust_packages(trust or [])
-    evaluate_run(run_directory, episodes, seed, stochastic, output)
+    with trusting(trust or []):
+        evaluate_run(run_directory, episodes, seed, stochastic, output)
 
 
 @app.command()
@@ -185,10 +192,10 @@ def play(
     """Play a run's policy and print return and length of each episode; optionally write a video or open a window."""
     from droq_exp.cli.play import Picture
     from droq_exp.cli.play import play as play_run
-    from droq_exp.config.targets import trust as trust_packages
+    from droq_exp.config.targets import trusting
 
-    trust_packages(trust or [])
-    play_run(run_directory, episodes, seed, stochastic, Picture(video, window, width, height, fps, camera))
+    with trusting(trust or []):
+        play_run(run_directory, episodes, seed, stochastic, Picture(video, window, width, height, fps, camera))
 
 
 @app.command()
@@ -201,11 +208,16 @@ def profile(
         Path | None, typer.Option("--json", help="Also write JSON to this file.", metavar="FILE")
     ] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the table as Markdown.")] = False,
+    trust: Trust = None,
 ) -> None:
     """Measure what training costs on this machine: time per loop and per Q-function update, parameters, peak memory."""
     from droq_exp.cli.profile import profile as profile_cells
+    from droq_exp.config.overrides import task_modules
+    from droq_exp.config.targets import trusting
 
-    profile_cells(with_config_dir(overrides or [], config_dir), all_cells, steps, json_file, markdown)
+    lines = with_config_dir(overrides or [], config_dir)
+    with trusting(trust or []), trusting(task_modules(lines)):  # it trains what is typed, as launch.py does
+        profile_cells(lines, all_cells, steps, json_file, markdown)
 
 
 @app.command()

@@ -17,9 +17,10 @@ from rich.table import Table
 from droq_exp.cli.errors import RefusedError, check_place
 from droq_exp.config import compose_points, readable, sweep_points
 from droq_exp.config.files import choices
+from droq_exp.import_path import child_environment
 from droq_exp.profiling.profile import Cost
 from droq_exp.runs.files import write_atomically
-from droq_exp.runs.provenance import child_environment, versions
+from droq_exp.runs.provenance import versions
 
 COLUMNS = ("algo", "env", "ms per loop", "ms in Q updates", "ms per Q update", "critics", "actor", "peak MB")
 TEXTS = 2  # columns that are aligned to the left

@@ -2,7 +2,7 @@
 
 from droq_exp.config.composition import compose, compose_points, compose_sweep, sweep_points
 from droq_exp.config.errors import ConfigError
-from droq_exp.config.overrides import left_to_experiment, plain, readable
+from droq_exp.config.overrides import left_to_experiment, plain, readable, task_modules
 from droq_exp.config.schema import Config
 
 __all__ = [
@@ -15,4 +15,5 @@ __all__ = [
     "plain",
     "readable",
     "sweep_points",
+    "task_modules",
 ]

@@ -10,12 +10,21 @@ from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob, Override, OverrideType, RangeSweep, Sweep
+from hydra.core.override_parser.types import (
+    ChoiceSweep,
+    Glob,
+    Override,
+    OverrideType,
+    QuotedString,
+    RangeSweep,
+    Sweep,
+)
 from hydra.errors import HydraException
 
 from droq_exp.config.errors import ConfigError, nearest
 from droq_exp.config.files import GROUPS, choices
 from droq_exp.config.keys import FREE, is_block, is_free
+from droq_exp.config.targets import is_trusted
 
 HYDRA_KEYS = ("hydra.searchpath", "hydra/launcher", "hydra.launcher")  # what a user may set of Hydra's own
 MANY = ("logger",)  # groups of which several choices may be selected
@@ -125,10 +134,31 @@ def readable(point: Sequence[str]) -> str:
 
 
 def search_path(parsed: Sequence[Override]) -> list[Path]:
-    """Further configuration directories that are asked for."""
+    """Further configuration directories that are asked for.
+
+    Raises:
+        ConfigError: the path of a package that is not trusted: looking there imports it.
+    """
     values = [item.value() for item in parsed if item.key_or_group == "hydra.searchpath"]
-    places = [place for value in values if isinstance(value, list) for place in value]
-    return [Path(str(place).removeprefix("file://")) for place in places]
+    places = [str(place) for value in values if isinstance(value, list) for place in value]
+    for place in places:
+        package = place.removeprefix("pkg://")
+        if package != place and not is_trusted(package):
+            problem = f"{place} imports {package}; --trust {package.partition('.')[0]} allows that"
+            raise ConfigError("hydra.searchpath", problem)
+    return [Path(place.removeprefix("file://")) for place in places]
+
+
+def task_modules(overrides: Sequence[str]) -> list[str]:
+    """The modules that the tasks of ``overrides`` name, such as "module:" of ``env.id=module:Task-v0``.
+
+    Raises:
+        ConfigError: as ``parse``.
+    """
+    chosen = [item.value() for item in parse(overrides) if item.key_or_group == "env.id"]
+    listed = [value.list if isinstance(value, ChoiceSweep) else [value] for value in chosen]
+    tasks = [value.text if isinstance(value, QuotedString) else str(value) for values in listed for value in values]
+    return [f"{task.rpartition(':')[0]}:" for task in tasks if ":" in task]
 
 
 def _parse_one(line: str) -> Override:

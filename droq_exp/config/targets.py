@@ -7,8 +7,12 @@ elsewhere is refused, in lists too.
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import ModuleType
 from typing import Any
 
 from droq_exp.config.errors import ConfigError, nearest
@@ -33,6 +37,7 @@ LAUNCHERS = (
     "hydra._internal.core_plugins.basic_launcher.BasicLauncher",
 )
 SWEEPERS = ("hydra_plugins.droq_exp_sweeper.sweeper.DroqExpSweeper",)
+_given: ContextVar[tuple[str, ...]] = ContextVar("trusted", default=())
 
 
 def current_target(name: str) -> str:
@@ -40,14 +45,23 @@ def current_target(name: str) -> str:
     return RENAMED.get(name, name)
 
 
-def trust(packages: Iterable[str]) -> None:
-    """Trust packages, or keys such as ``hardware.setup``, in this process and in those that it starts."""
-    os.environ[VARIABLE] = ",".join(dict.fromkeys([*trusted(), *packages]))
+@contextmanager
+def trusting(packages: Iterable[str]) -> Iterator[None]:
+    """Trust packages, or keys such as ``hardware.setup``, within the block; other threads are not concerned.
+
+    "module:" stands for the tasks of a module alone, not for targets in it.
+    """
+    token = _given.set((*_given.get(), *packages))
+    try:
+        yield
+    finally:
+        _given.reset(token)
 
 
 def trusted() -> list[str]:
-    """What the user trusts by name, as ``--trust`` and DROQ_EXP_TRUST (names with commas between them) say."""
-    return [name for name in os.environ.get(VARIABLE, "").split(",") if name]
+    """What the user trusts by name: within ``trusting``, and by DROQ_EXP_TRUST (names with commas between them)."""
+    lasting = os.environ.get(VARIABLE, "").split(",")
+    return [name for name in dict.fromkeys([*lasting, *_given.get()]) if name]
 
 
 def is_trusted(name: str) -> bool:
@@ -90,8 +104,21 @@ def check_stored(source: str, values: dict[str, Any]) -> None:
 def check_task(key: str, task: str) -> None:
     """Raise ConfigError where the id of a task names a module that is not trusted: making the task would import it."""
     module, colon, _ = task.rpartition(":")
-    if colon and not is_trusted(module):
+    if colon and not is_trusted(module) and f"{module}:" not in trusted():
         raise ConfigError(key, f"{task} imports {module}; --trust {module.partition('.')[0]} allows that")
+
+
+def import_part(key: str, module: str) -> ModuleType:
+    """Import a user's own ``module``, which ``key`` names and which is trusted; ConfigError where that fails."""
+    try:
+        return importlib.import_module(module)
+    except Exception as error:  # the module may do anything
+        missing = isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}.")
+        if missing:
+            problem = f"no module {module} is found; PYTHONPATH=<directory> says where it is"
+        else:
+            problem = f"{module} cannot be imported: {str(error) or type(error).__name__}"
+        raise ConfigError(key, problem) from error
 
 
 def check_stored_overrides(source: str, lines: Iterable[str]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import json
 import warnings
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from droq_exp.config.errors import ConfigError, nearest
 from droq_exp.config.schema import EnvConfig
+from droq_exp.config.targets import import_part
 
 if TYPE_CHECKING:
     import gymnasium
@@ -51,7 +51,7 @@ def _spec(task_id: str) -> Any:
 
     module, colon, task = task_id.rpartition(":")
     if colon:
-        importlib.import_module(module)
+        import_part("env.id", module)
     return gymnasium.spec(task)
 
 
@@ -60,7 +60,9 @@ def _check_registered(task_id: str) -> None:
 
     try:
         _spec(task_id)
-    except Exception as error:  # the module may do anything
+    except ConfigError:
+        raise
+    except Exception as error:  # an id may be wrong in many ways
         registered = [known for known in gymnasium.registry if not known.startswith("GymV2")]
         raise ConfigError(
             "env.id",

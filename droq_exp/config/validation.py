@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import json
 import typing
 import warnings
@@ -16,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from droq_exp.config.errors import ConfigError, nearest
 from droq_exp.config.keys import CODEBASES, FREE, LAUNCHERS, Key, check_key, is_block, known_keys
 from droq_exp.config.schema import Config
-from droq_exp.config.targets import BUILT_IN, check_free, check_target
+from droq_exp.config.targets import BUILT_IN, check_free, check_target, check_task, import_part
 from droq_exp.cpu import has_bf16
 
 
@@ -52,7 +51,8 @@ def to_config(composed: DictConfig) -> Config:
 
     Raises:
         ConfigError: an unknown or missing key, a wrong type, a value that its rule does not allow, a ``_target_``
-            that is neither this project's nor trusted, or a device that is not there.
+            that is neither this project's nor trusted, a task of a module that is not trusted, or a device that is
+            not there.
     """
     values = _resolved(composed)
     codebase = values.get("codebase", {}).get("name")
@@ -143,12 +143,13 @@ def _lookup(config: Config, key: str) -> tuple[bool, Any]:
 
 
 def _check_targets(values: dict[str, Any]) -> None:
-    """Targets at their named places, and nothing like one in what is free."""
+    """Targets at their named places, and nothing like one in what is free; tasks of modules that are trusted."""
     check_free("env.kwargs", values["env"].get("kwargs", {}))
     loggers = {f"logger.{name}": block for name, block in values.get("logger", {}).items()}
     for key, block in {**{name: values[name] for name in ("algo", "env", "codebase")}, **loggers}.items():
         if isinstance(block, dict) and "_target_" in block:
             _check_target(f"{key}._target_", str(block["_target_"]))
+    check_task("env.id", str(values["env"].get("id", "")))
 
 
 def _check_target(key: str, target: str) -> None:
@@ -156,11 +157,7 @@ def _check_target(key: str, target: str) -> None:
     if target in BUILT_IN:
         return  # not imported before training: --cfg and the checks stay quick
     module, _, name = target.rpartition(".")
-    try:
-        found = hasattr(importlib.import_module(module), name)
-    except ImportError:
-        found = False
-    if not found:
+    if not hasattr(import_part(key, module), name):
         raise ConfigError(key, f"there is no {target}", nearest(target, BUILT_IN))
 
 

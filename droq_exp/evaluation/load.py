@@ -16,8 +16,7 @@ from torch import Tensor
 from droq_exp.agent.agent import Agent
 from droq_exp.config.errors import ConfigError
 from droq_exp.config.schema import Config, HardwareConfig, LoggerConfig
-from droq_exp.config.targets import check_stored
-from droq_exp.config.targets import trust as trust_packages
+from droq_exp.config.targets import check_stored, trusting
 from droq_exp.config.task import dimensions
 from droq_exp.config.validation import to_config
 from droq_exp.evaluation.episodes import Episode, Trajectory, play
@@ -86,13 +85,18 @@ def load(directory: Path, trust: Iterable[str] = ()) -> LoadedPolicy:
 
     Args:
         directory: of one seed.
-        trust: packages whose targets and tasks may be built, beside this project's own (SECURITY.md).
+        trust: packages whose targets and tasks may be built, beside this project's own (SECURITY.md), for this run and
+            no other.
 
     Raises:
         ConfigError: its config.yaml is missing, damaged or no run's, or its task cannot be made here.
         CheckpointError: its weights are missing, damaged, or not those of its configuration.
     """
-    trust_packages(trust)
+    with trusting(trust):
+        return _load(directory)
+
+
+def _load(directory: Path) -> LoadedPolicy:
     config = read_config(directory)
     dimensions(config.env)  # refuses in one line what cannot be made
     (env,) = make_environments(config, 1)

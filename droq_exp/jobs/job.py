@@ -17,7 +17,9 @@ from submitit.helpers import DelayedSubmission
 from droq_exp.config import compose
 from droq_exp.config.errors import OtherRunError
 from droq_exp.config.schema import HardwareConfig, ParallelHardwareConfig, SlurmHardwareConfig
+from droq_exp.config.targets import trusting
 from droq_exp.cpu import usable_cores
+from droq_exp.import_path import looking_in
 from droq_exp.jobs.queue import Queue, QueueUnreachableError
 from droq_exp.jobs.state import held
 from droq_exp.learner.native import early_build
@@ -36,11 +38,15 @@ class Job:
         overrides: of the job, absolute paths only.
         directories: its runs', as the head process computed them.
         total_steps: that they are to reach.
+        trust: what the command that submitted it trusts by name.
+        look_in: where that command finds a user's own parts.
     """
 
     overrides: list[str]
     directories: list[str]
     total_steps: int
+    trust: Sequence[str] = ()
+    look_in: Sequence[str] = ()
 
     def __call__(self) -> None:
         """Train, and leave by SystemExit with training's code where it is not 0: SLURM then says FAILED.
@@ -49,7 +55,8 @@ class Job:
         """
         started = now()
         try:
-            code = self._train()
+            with looking_in(self.look_in), trusting(self.trust):
+                code = self._train()
         except OtherRunError as error:
             print(f"error: {error}", file=sys.stderr, flush=True)
             code = 2

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from droq_exp.config.schema import ParallelHardwareConfig
+from droq_exp.import_path import child_environment
 from droq_exp.jobs.plan import PlannedJob
 from droq_exp.jobs.queue import LocalJob
 from droq_exp.jobs.record import LOCAL, JobRecord
-from droq_exp.runs.provenance import child_environment
 from droq_exp.runs.status import now
 
 FOLDER = ".jobs"

@@ -7,6 +7,7 @@ import json
 import math
 import shlex
 import shutil
+import sys
 from collections.abc import Sequence
 from contextlib import redirect_stderr
 from dataclasses import asdict
@@ -17,9 +18,9 @@ import submitit
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
 from droq_exp.config.schema import SlurmHardwareConfig
+from droq_exp.import_path import package_root
 from droq_exp.jobs.plan import PlannedJob
 from droq_exp.jobs.record import SLURM
-from droq_exp.runs.provenance import source_root
 from droq_exp.runs.status import now
 
 FOLDER = ".submitit"
@@ -49,7 +50,12 @@ def submit(jobs: Sequence[PlannedJob]) -> None:
 def _submit_array(jobs: Sequence[PlannedJob]) -> None:
     hardware, experiment = jobs[0].hardware, jobs[0].experiment_directory
     assert isinstance(hardware, SlurmHardwareConfig)
-    executor = submitit.AutoExecutor(experiment / FOLDER, cluster="slurm", slurm_max_num_timeout=hardware.max_requeues)
+    executor = submitit.AutoExecutor(
+        experiment / FOLDER,
+        cluster="slurm",
+        slurm_max_num_timeout=hardware.max_requeues,
+        slurm_python=f"{shlex.quote(sys.executable)} -P",  # else Python puts the job's directory before everything
+    )
     executor.update_parameters(name=experiment.name, **parameters(hardware))
     submitted = now()
     try:
@@ -82,8 +88,11 @@ def parameters(hardware: SlurmHardwareConfig) -> dict[str, Any]:
 
 
 def _search_path() -> list[str]:
-    """Where the job finds this package: a checkout that is not installed is on the head process's path alone."""
-    root = source_root()
+    """Where the job finds this package: a checkout that is not installed is on the head process's path alone.
+
+    A user's own parts are found by what the job itself holds (``Job.look_in``).
+    """
+    root = package_root()
     if root is None:
         return []
     return [f"export PYTHONPATH={shlex.quote(str(root))}${{PYTHONPATH:+:$PYTHONPATH}}"]

@@ -28,20 +28,6 @@ def versions() -> dict[str, str | None]:
     return found
 
 
-def source_root() -> Path | None:
-    """Directory to put on the search path of another process that is to find this package; None: it is installed."""
-    root = Path(droq_exp.__file__).resolve().parent.parent
-    return None if root.name in ("site-packages", "dist-packages") else root
-
-
-def child_environment() -> dict[str, str]:
-    """Variables for another process of this program: it finds the package where this one has it, installed or not."""
-    root = source_root()
-    if root is None:
-        return dict(os.environ)
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))}
-
-
 @cache
 def git_commit(package: Path = Path(droq_exp.__file__).parent) -> str | None:
     """Commit of the checkout that holds ``package``, with "+dirty" where tracked files were changed.

@@ -15,6 +15,7 @@ from droq_exp.config import ConfigError, compose
 from droq_exp.config.files import GROUPS, choices, conf_directory
 from droq_exp.config.help import configuration_page
 from droq_exp.config.keys import CODEBASES, LAUNCHERS, known_keys
+from droq_exp.config.targets import trusting
 from droq_exp.launch import main
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "configuration.md"
@@ -140,7 +141,8 @@ def test_a_task_may_be_registered_by_the_module_that_its_id_names(
     (tmp_path / "my_swings.py").write_text(register)
     monkeypatch.syspath_prepend(tmp_path)
     try:
-        config, _ = compose(["env=gym", "env.id=my_swings:Swing-v0", "env.kwargs.g=9.5"])
+        with trusting(["my_swings"]):
+            config, _ = compose(["env=gym", "env.id=my_swings:Swing-v0", "env.kwargs.g=9.5"])
     finally:
         gymnasium.registry.pop("Swing-v0", None)
     assert config.env.id == "my_swings:Swing-v0"

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import yaml
-from run_files import ENVIRONMENT, PROGRAM
+from run_files import ENVIRONMENT, PROGRAM, droq_exp
 
-from droq_exp.config import ConfigError, compose
-from droq_exp.config.targets import VARIABLE, check_stored_overrides, trust, trusted
+from droq_exp.config import ConfigError, compose, task_modules
+from droq_exp.config.targets import VARIABLE, check_stored_overrides, check_target, check_task, trusted, trusting
+from droq_exp.import_path import child_environment
 from droq_exp.report.table import Column, Table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -173,13 +176,38 @@ def test_an_older_name_of_a_target_is_known(trained: Path) -> None:
         ("+env._target_=evil.make", "evil"),
     ],
 )
-def test_stored_overrides_are_not_repeated_unasked(line: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stored_overrides_are_not_repeated_unasked(line: str, name: str) -> None:
     with pytest.raises(ConfigError, match=f"--trust {name} "):
         check_stored_overrides("seed_0", ["algo=sac", line])
-    monkeypatch.setenv(VARIABLE, "")
-    trust([name])
-    assert trusted() == [name]
-    check_stored_overrides("seed_0", ["algo=sac", line])
+    with trusting([name]):
+        check_stored_overrides("seed_0", ["algo=sac", line])
+    assert trusted() == []
+
+
+def test_a_command_trusts_for_itself_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in (["retry", "nowhere"], ["evaluate", "nowhere"], ["play", "nowhere"], ["plan", "algo=drok"]):
+        assert droq_exp(*command, "--trust", "evil") == 2
+        assert (trusted(), os.environ.get(VARIABLE)) == ([], None)
+
+
+def test_another_thread_and_what_is_started_within_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "lasting")
+    with trusting(["mine", "lasting"]), ThreadPoolExecutor() as threads:
+        assert trusted() == ["lasting", "mine"]
+        assert threads.submit(trusted).result() == ["lasting"]
+        assert child_environment()[VARIABLE] == "lasting,mine"
+    assert trusted() == ["lasting"]
+
+
+@pytest.mark.parametrize(
+    ("tasks", "names"), [("evil:X-v0", ["evil:"]), ("evil.in:X-v0,'my:Y-v1',Z", ["evil.in:", "my:"])]
+)
+def test_a_task_that_is_typed_trusts_the_tasks_of_its_module_alone(tasks: str, names: list[str]) -> None:
+    assert task_modules(["env=gym", f"env.id={tasks}"]) == names
+    with trusting(names):
+        check_task("env.id", f"{names[0]}Other-v0")
+        with pytest.raises(ConfigError, match="--trust evil builds"):
+            check_target("algo._target_", "evil.Agent")
 
 
 def test_no_cell_of_a_table_starts_a_formula() -> None:

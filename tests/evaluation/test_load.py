@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
+import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
@@ -133,6 +136,27 @@ def test_a_configuration_that_cannot_be_had_here(copy: Path, group: str, key: st
     _change(copy, group, **{key: value})
     with pytest.raises(ConfigError, match=words):
         load(copy)
+
+
+def test_what_one_run_is_trusted_with_no_other_is(copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    register = "import gymnasium\ngymnasium.register('Walk-v0', gymnasium.spec('Walker2d-v5').entry_point)\n"
+    (tmp_path / "my_walks.py").write_text(register)
+    monkeypatch.syspath_prepend(tmp_path)
+    _change(copy, "env", id="my_walks:Walk-v0", name="gym")
+    refusal = "env.id: my_walks:Walk-v0 imports my_walks; --trust my_walks"
+    try:
+        with ThreadPoolExecutor() as threads:
+            first, second, third = (threads.submit(load, copy, trust) for trust in ([], ["my_walks"], ["another"]))
+            for refused in (first, third):
+                with pytest.raises(ConfigError, match=refusal):
+                    refused.result()
+            trained = second.result()
+        trained.make_env().close()
+        with pytest.raises(ConfigError, match=refusal):
+            load(copy)
+    finally:
+        gymnasium.registry.pop("Walk-v0", None)
+        sys.modules.pop("my_walks", None)
 
 
 def test_a_directory_without_a_configuration(copy: Path) -> None:

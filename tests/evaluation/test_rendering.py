@@ -7,7 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from droq_exp.runs.provenance import child_environment
+import pytest
+
+from droq_exp.import_path import child_environment
 
 CHOOSE = """
 import os
@@ -24,7 +26,12 @@ else:
 def choose(**variables: str) -> str:
     mine = {name: value for name, value in child_environment().items() if name not in ("MUJOCO_GL", "DISPLAY")}
     done = subprocess.run(
-        [sys.executable, "-c", CHOOSE], env=mine | variables, capture_output=True, text=True, timeout=200, check=True
+        [sys.executable, "-P", "-c", CHOOSE],
+        env=mine | variables,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=True,
     )
     assert done.stdout.count("\n") == 1
     return done.stdout.strip()
@@ -40,6 +47,12 @@ def test_osmesa_is_next() -> None:
 
 def test_the_users_choice_is_taken() -> None:
     assert choose(MUJOCO_GL="osmesa") == "osmesa"
+
+
+def test_a_module_in_the_working_directory_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mujoco.py").write_text("raise ImportError('the wrong mujoco')\n")
+    monkeypatch.chdir(tmp_path)
+    assert choose() == "egl"
 
 
 def test_a_renderer_that_takes_its_process_along_is_survived(tmp_path: Path) -> None:

@@ -1,0 +1,76 @@
+"""Where Python looks for modules: in this process, in those that it starts, and in jobs.
+
+A training command looks in the working directory too, behind everything else: a user's own parts are found there, and
+nothing there takes the place of what is installed. A command that reads does not. Other processes of this program are
+started with ``-P``, so that Python itself adds no directory; what they are to have is said here alone.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import droq_exp
+
+_own: list[str] = []  # directories of a user's own parts, as ``looking_in`` has them on this process's path
+
+
+@contextmanager
+def looking_in(directories: Iterable[str]) -> Iterator[None]:
+    """Find a user's own modules in ``directories`` too, within the block."""
+    added = [directory for directory in map(os.path.abspath, directories) if directory not in _own]
+    first = _taken_from_the_front(added)
+    sys.path.extend(added)
+    _own.extend(added)
+    try:
+        yield
+    finally:
+        for directory in added:
+            _own.remove(directory)
+            if directory in sys.path:
+                del sys.path[_last(sys.path, directory)]
+        sys.path[:0] = first
+
+
+def own_places() -> list[str]:
+    """The directories of a user's own parts, for a job that is to find them as this process does."""
+    return list(_own)
+
+
+def package_root() -> Path | None:
+    """Directory to put on the search path of another process that is to find this package; None: it is installed."""
+    root = Path(droq_exp.__file__).resolve().parent.parent
+    return None if root.name in ("site-packages", "dist-packages") else root
+
+
+def child_environment() -> dict[str, str]:
+    """Variables for another process of this program: it finds this package, installed or not, and trusts the same."""
+    from droq_exp.config.targets import VARIABLE, trusted  # imports Hydra: see ``_taken_from_the_front``
+
+    variables = dict(os.environ)
+    if names := trusted():
+        variables[VARIABLE] = ",".join(names)
+    if (root := package_root()) is not None:
+        variables["PYTHONPATH"] = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
+    return variables
+
+
+def _taken_from_the_front(directories: list[str]) -> list[str]:
+    """Take off the working directory that ``python -m`` put before everything: all ways to start a training are alike.
+
+    That comes before anything but Python's own modules is imported. A checkout's directory stays, as with ``python
+    launch.py``: its own modules are not to be found elsewhere first.
+    """
+    front = sys.path[:1]
+    place = os.path.abspath(front[0]) if front else None
+    if sys.flags.safe_path or place not in directories or place == str(package_root()):
+        return []
+    del sys.path[0]
+    return front
+
+
+def _last(entries: list[str], entry: str) -> int:
+    return len(entries) - 1 - entries[::-1].index(entry)

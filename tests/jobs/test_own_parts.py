@@ -1,0 +1,145 @@
+"""A user's own agent and task, in a module of the working directory: in training, in jobs, when a run is retried."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from run_files import ENVIRONMENT, stand_in
+from submitit.core.utils import DelayedSubmission
+from sweep import ROOT
+
+from droq_exp.config.targets import VARIABLE
+from droq_exp.import_path import looking_in, own_places
+
+PARTS = """
+import os, pathlib, gymnasium, my_helpers, yaml
+from gymnasium.envs.classic_control import PendulumEnv
+from droq_exp.agent import Agent
+
+class Mine(Agent):
+    pass
+
+class Pendulum(PendulumEnv):
+    steps = 0
+
+    def step(self, action):
+        self.steps += 1
+        if self.steps > 20 and pathlib.Path(os.environ["BROKEN"]).exists():
+            raise RuntimeError("the simulator broke")
+        return super().step(action)
+
+gymnasium.register("Mine-v0", entry_point=Pendulum, max_episode_steps=50)
+"""
+MINE = (
+    *("debug=default", "env=gym", "env.id=my_parts:Mine-v0", "algo._target_=my_parts.Mine", "bias.enabled=false"),
+    *("training.total_steps=60", "training.start_steps=50", "eval.interval=60", "hardware.threads=1"),
+)
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current directory, with a user's parts; one of them has the name of an installed module, and must not win."""
+    directory = tmp_path / "here"
+    directory.mkdir()
+    (directory / "my_parts.py").write_text(PARTS)
+    (directory / "my_helpers.py").touch()
+    (directory / "yaml.py").write_text("raise ImportError('the wrong yaml')\n")
+    monkeypatch.chdir(directory)
+    monkeypatch.delitem(ENVIRONMENT, VARIABLE, raising=False)
+    monkeypatch.setitem(ENVIRONMENT, "BROKEN", str(tmp_path / "broken"))
+    return directory
+
+
+def run(arguments: list[str], directory: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, *arguments]
+    return subprocess.run(
+        command, cwd=directory, env=ENVIRONMENT, capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+def status() -> dict[str, Any]:
+    (path,) = Path("outputs").rglob("status.json")
+    return json.loads(path.read_text())
+
+
+def console_script(directory: Path, module: str) -> str:
+    """As pip installs it: with its own directory on the path."""
+    (directory / "bin").mkdir(exist_ok=True)
+    script = directory / "bin" / module
+    script.write_text(f"from {module} import main\nmain()\n")
+    return str(script)
+
+
+@pytest.mark.parametrize("way", ["launch.py", "droq-exp-train", "python -m droq_exp"])
+def test_training_looks_in_the_working_directory_however_it_is_started(way: str, here: Path, tmp_path: Path) -> None:
+    programs = {
+        "launch.py": [str(ROOT / "launch.py")],
+        "droq-exp-train": [console_script(tmp_path, "droq_exp.launch")],
+        "python -m droq_exp": ["-m", "droq_exp"],
+    }
+    done = run([*programs[way], *MINE, "--trust", "my_parts", "--cfg", "job"])
+    assert done.returncode == 0, done.stderr
+    assert "_target_: my_parts.Mine" in done.stdout
+
+
+def test_a_job_finds_and_trusts_what_its_command_does_and_a_retry_asks_again(here: Path, tmp_path: Path) -> None:
+    """Real jobs of ``hardware=cpu_parallel``; the first breaks in its training."""
+    launch = [str(ROOT / "launch.py"), *MINE, "hardware=cpu_parallel", "hardware.poll_seconds=0.2"]
+    refused = run(launch)
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert "my_parts.Mine is not one of this project's; --trust my_parts" in refused.stderr
+    (tmp_path / "broken").touch()
+    broken = run([*launch, "--trust", "my_parts"])
+    assert broken.returncode == 1, broken.stderr
+    assert status()["error"]["summary"] == "RuntimeError: the simulator broke"
+
+    (tmp_path / "broken").unlink()
+    retry = [console_script(tmp_path, "droq_exp.cli.app"), "retry", str(here / "outputs")]
+    refused = run(retry)
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert "env.id: my_parts:Mine-v0 imports my_parts; --trust my_parts" in refused.stderr
+    lost = run([*retry, "--trust", "my_parts"], tmp_path)
+    assert lost.returncode == 2
+    assert "no module my_parts is found; PYTHONPATH=<directory> says where it is" in lost.stderr
+    done = run([*retry, "--trust", "my_parts"])
+    assert done.returncode == 0, done.stderr
+    assert status()["state"] == "finished"
+
+
+def test_what_slurm_is_given(here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SLURM may start the job with other variables: what it must know stands in the script and in the job itself."""
+    for name in ("sbatch", "srun"):
+        stand_in(tmp_path / "bin", name, "Submitted batch job 7\n")
+    monkeypatch.setitem(ENVIRONMENT, "PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setitem(ENVIRONMENT, VARIABLE, "another")
+    command = [*MINE, "hardware=slurm_cpu", "hardware.wait=false", "--trust", "my_parts"]
+    done = run([str(ROOT / "launch.py"), *command])
+    assert done.returncode == 0, done.stderr
+    (script,) = Path("outputs").rglob("*_submission.sh")
+    (line,) = [line for line in script.read_text().splitlines() if "submitit.core._submit" in line]
+    words = shlex.split(line)
+    assert words[words.index(sys.executable) + 1 :][:4] == ["-P", "-u", "-m", "submitit.core._submit"]
+    assert f"export PYTHONPATH={ROOT}${{PYTHONPATH:+:$PYTHONPATH}}" in script.read_text().splitlines()
+    (pickled,) = Path("outputs").rglob("*_submitted.pkl")
+    job = DelayedSubmission.load(pickled).function
+    assert (list(job.trust), list(job.look_in)) == (["another", "my_parts", "my_parts:"], [str(here)])
+    assert job.checkpoint().function == job  # what a requeue starts
+
+
+def test_a_place_is_looked_in_last_and_for_as_long_as_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", ["", *sys.path])
+    before = list(sys.path)
+    with looking_in(["."]):
+        assert (sys.path, own_places()) == ([*before[1:], str(tmp_path)], [str(tmp_path)])
+        with looking_in([str(tmp_path)]):
+            assert own_places() == [str(tmp_path)]
+        assert own_places() == [str(tmp_path)]
+    assert (sys.path, own_places()) == (before, [])
