@@ -83,7 +83,7 @@ def _failure(trial: str, backend: str) -> str | None:
     """Why the lines ``trial`` do not run with ``MUJOCO_GL=backend``, in one line; None where they do."""
     try:
         done = subprocess.run(
-            [sys.executable, "-c", TRIAL.format(trial=trial.strip())],
+            [sys.executable, "-P", "-c", TRIAL.format(trial=trial.strip())],
             env={**os.environ, VARIABLE: backend},
             capture_output=True,
             text=True,
