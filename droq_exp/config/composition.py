@@ -7,10 +7,11 @@ import typing
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import hydra
 import yaml
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Override, ValueType
 from hydra.errors import HydraException
@@ -25,7 +26,7 @@ from droq_exp.config.keys import OPTIONAL_LOGGERS, check_key
 from droq_exp.config.schema import Config
 from droq_exp.config.targets import check_hydra
 from droq_exp.config.task import dimensions
-from droq_exp.config.validation import to_config
+from droq_exp.config.validation import checked, resolved
 
 VERSION_BASE = "1.3"
 RECIPE_GROUPS = ("algo", "env", "codebase", "experiment")
@@ -92,18 +93,18 @@ def _compose_run(parsed: list[Override]) -> tuple[Config, Config]:
     _refuse_sweeps(parsed)
     _check_launcher(parsed)
     _refuse_experiment_sweep(parsed)
-    chosen = [item for item in parsed if lines.is_group(item) or item.is_hydra_override()]
-    skeleton = _compose(chosen)
+    chosen = [item for item in parsed if _is_choice(item)]
+    skeleton = _choices(tuple(map(lines.text, chosen))).config
     loggers = [name for name in OPTIONAL_LOGGERS if OmegaConf.select(skeleton, f"logger.{name}") is not None]
     for item in parsed:
         if item not in chosen:
             for key in lines.keys(item):
                 check_key(key, skeleton.codebase.name, skeleton.hardware.get("launcher", "here"), loggers)
-    config = _checked(_compose(parsed))
+    config = _checked(parsed)
     recipe_lines = [item for item in chosen if item.is_hydra_override() or item.key_or_group in RECIPE_GROUPS]
     if config.env.name == "gym":
         recipe_lines += [item for item in parsed if item.key_or_group == "env.id"]
-    recipe = _checked(_compose(recipe_lines))
+    recipe = _checked(recipe_lines)
     if config.env.id != recipe.env.id:
         problem = f"{config.env.name} is {recipe.env.id}; another task is chosen by env=gym env.id={config.env.id}"
         raise ConfigError("env.id", problem)
@@ -139,11 +140,11 @@ def _experiment_sweep(parsed: Sequence[Override]) -> dict[str, Any]:
 
 
 def _sweep_of(*overrides: str) -> dict[str, Any]:
-    _, params = _compose_lines(overrides)
-    for key in params:
+    swept = _choices(overrides).swept
+    for key in swept:
         if key == "experiment" or key.startswith("hydra"):
             raise ConfigError(f"hydra.sweeper.params.{key}", "an experiment sweeps over the keys of a run only")
-    return params
+    return swept
 
 
 def _refuse_experiment_sweep(parsed: Sequence[Override]) -> None:
@@ -165,58 +166,110 @@ def _check_launcher(parsed: Sequence[Override]) -> None:
 
 
 def _compose(parsed: Sequence[Override]) -> DictConfig:
-    # Without the seed, on which nothing else depends: the seeds of a sweep are composed once.
-    composed, _ = _compose_lines(tuple(lines.text(item) for item in parsed if item.key_or_group != "seed"))
-    seeds = [item.value() for item in parsed if item.key_or_group == "seed"]
-    if seeds:
-        composed = copy.deepcopy(composed)
-        composed.seed = seeds[-1]
+    """What Hydra composes of the choices, with the values set as it sets them.
+
+    No choice depends on a value, so that runs which differ by values alone share what takes the time.
+    """
+    chosen = [item for item in parsed if _is_choice(item)]
+    config, names, _ = _choices(tuple(map(lines.text, chosen)))
+    composed = copy.deepcopy(config)
+    with _told():
+        OmegaConf.set_struct(composed, True)
+        ConfigLoaderImpl._apply_overrides_to_config([item for item in parsed if not _is_choice(item)], composed)
+        OmegaConf.set_struct(composed, False)
+    for group in ("algo", "env", "codebase"):
+        name = OmegaConf.select(composed, f"{group}.name")
+        if name != names[group]:
+            raise ConfigError(f"{group}.name", f"{name!r} is not the name of its file, as it must be: {names[group]}")
+    if composed.experiment_name is None:
+        composed.experiment_name = names["experiment"] or "runs"
     return composed
 
 
-@lru_cache(maxsize=64)  # a sweep's points share most of their choices; emptied when ``_hydra`` ends
-def _compose_lines(overrides: tuple[str, ...]) -> tuple[DictConfig, dict[str, Any]]:
-    """The configuration, and ``hydra.sweeper.params``."""
-    try:
+def _is_choice(item: Override) -> bool:
+    return lines.is_group(item) or item.is_hydra_override()
+
+
+class _Chosen(NamedTuple):
+    config: DictConfig  # shared, so never changed
+    names: dict[str, Any]  # of the choices, by group
+    swept: dict[str, Any]  # hydra.sweeper.params
+
+
+def _choices(overrides: tuple[str, ...]) -> _Chosen:
+    """What is composed of ``conf/`` alone is kept while its files stay as they are; of others, during a command."""
+    elsewhere = any(line.startswith("hydra.searchpath") for line in overrides)
+    return _compose_choices(overrides, _command if elsewhere else _conf_files())
+
+
+@lru_cache(maxsize=64)
+def _compose_choices(overrides: tuple[str, ...], files: object) -> _Chosen:
+    with _told():
         composed = hydra.compose("config", list(overrides), return_hydra_config=True)
+    check_hydra(OmegaConf.to_container(composed.hydra, resolve=False))
+    names = dict(composed.hydra.runtime.choices)
+    swept = OmegaConf.to_container(composed.hydra.sweeper.params or OmegaConf.create())
+    OmegaConf.set_struct(composed, False)
+    with open_dict(composed):
+        del composed["hydra"]
+    return _Chosen(composed, names, typing.cast("dict[str, Any]", swept))
+
+
+_command = object()  # another one at each entry of ``_hydra``
+
+
+@lru_cache(maxsize=1)  # emptied at each entry of ``_hydra``
+def _conf_files() -> tuple[tuple[str, int, int], ...]:
+    """Changes when a file of ``conf/`` does."""
+    found = [(path, path.stat()) for path in sorted(conf_directory().rglob("*.yaml"))]
+    return tuple((str(path), stat.st_mtime_ns, stat.st_size) for path, stat in found)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Make Hydra's errors and OmegaConf's a ConfigError."""
+    try:
+        yield
     except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
         cause = error.__cause__ or error
         key = getattr(cause, "full_key", None) or "configuration"
         raise ConfigError(key, str(cause).partition("full_key:")[0].partition("Config search path:")[0]) from error
-    check_hydra(OmegaConf.to_container(composed.hydra, resolve=False))
-    chosen = composed.hydra.runtime.choices
-    for group in ("algo", "env", "codebase"):
-        name = OmegaConf.select(composed, f"{group}.name")
-        if name != chosen[group]:
-            raise ConfigError(f"{group}.name", f"{name!r} is not the name of its file, as it must be: {chosen[group]}")
-    OmegaConf.set_struct(composed, False)
-    params = OmegaConf.to_container(composed.hydra.sweeper.params or OmegaConf.create())
-    with open_dict(composed):
-        del composed["hydra"]
-        if composed.experiment_name is None:
-            composed.experiment_name = chosen.experiment or "runs"
-    return composed, typing.cast("dict[str, Any]", params)
 
 
-def _checked(composed: DictConfig) -> Config:
-    config = to_config(composed)
+def _checked(parsed: Sequence[Override]) -> Config:
+    # Nothing depends on the seed, so that the seeds of a sweep share all but the checks.
+    seeds = [item.value() for item in parsed if _is_plain_seed(item)]
+    others = tuple(lines.text(item) for item in parsed if not _is_plain_seed(item))
+    values = copy.deepcopy(_values(others, _command))
+    config = checked({**values, "seed": seeds[-1]} if seeds else values)
     _, act_dim = dimensions(config.env)
     if config.algo.target_entropy is None:
         config.algo.target_entropy = -float(act_dim)
     return config
 
 
+def _is_plain_seed(item: Override) -> bool:
+    return item.key_or_group == "seed" and "$" not in item.get_value_string()
+
+
+@lru_cache(maxsize=64)
+def _values(overrides: tuple[str, ...], command: object) -> dict[str, Any]:
+    return resolved(_compose(lines.parse(overrides)))
+
+
 @contextmanager
 def _hydra() -> Iterator[Any]:
     """Hydra on ``conf/``, whether or not we are inside hydra.main already; yields its configuration loader."""
     register()
+    global _command
+    _command = object()
+    _conf_files.cache_clear()
     held = GlobalHydra.instance().hydra
     GlobalHydra.instance().hydra = None
     try:
         with hydra.initialize_config_dir(str(conf_directory()), version_base=VERSION_BASE):
             yield GlobalHydra.instance().config_loader()
     finally:
-        _compose_lines.cache_clear()
         GlobalHydra.instance().hydra = held
 
 

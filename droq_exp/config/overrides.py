@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -161,9 +163,14 @@ def task_modules(overrides: Sequence[str]) -> list[str]:
     return [f"{task.rpartition(':')[0]}:" for task in tasks if ":" in task]
 
 
+@lru_cache(maxsize=1024)  # the points of a sweep have most of their lines in common, and ANTLR is slow
+def _read(line: str) -> Override:
+    return OverridesParser.create().parse_override(line)
+
+
 def _parse_one(line: str) -> Override:
     try:
-        override = OverridesParser.create().parse_override(line)
+        override = copy.copy(_read(line))  # its type is set below
     except HydraException as error:
         raise _syntax_error(line) from error
     key = override.key_or_group

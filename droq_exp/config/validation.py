@@ -6,7 +6,8 @@ import dataclasses
 import json
 import typing
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from omegaconf import MISSING, DictConfig, OmegaConf
@@ -54,7 +55,11 @@ def to_config(composed: DictConfig) -> Config:
             that is neither this project's nor trusted, a task of a module that is not trusted, or a device that is
             not there.
     """
-    values = _resolved(composed)
+    return checked(resolved(composed))
+
+
+def checked(values: dict[str, Any]) -> Config:
+    """The second half of ``to_config``: of what ``resolved`` gives, which is left as it is."""
     codebase = values.get("codebase", {}).get("name")
     if codebase not in CODEBASES:
         raise ConfigError("codebase.name", f"{codebase!r} is not one of {', '.join(CODEBASES)}")
@@ -70,16 +75,34 @@ def to_config(composed: DictConfig) -> Config:
     return config
 
 
-def _resolved(composed: DictConfig) -> dict[str, Any]:
+def resolved(composed: DictConfig) -> dict[str, Any]:
+    """The first half of ``to_config``, which takes longer than the other: all values, without the tables."""
     try:
-        for key in sorted(OmegaConf.missing_keys(composed)):
-            raise ConfigError(key, f"must be given: {key}=<value>")
         values = OmegaConf.to_container(composed, resolve=True)
     except OmegaConfBaseException as error:
+        with suppress(OmegaConfBaseException):
+            _refuse_missing(OmegaConf.missing_keys(composed))  # of which the error may be a consequence
         raise ConfigError(error.full_key or "configuration", _first_line(error)) from error
     assert isinstance(values, dict)
+    _refuse_missing(_missing("", values))
     values.pop("paper", None)  # the tables have done their work
     return typing.cast("dict[str, Any]", values)
+
+
+def _refuse_missing(keys: Iterable[str]) -> None:
+    for key in sorted(keys):
+        raise ConfigError(key, f"must be given: {key}=<value>")
+
+
+def _missing(key: str, value: Any) -> Iterator[str]:
+    if value == MISSING:
+        yield key
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _missing(f"{key}.{name}" if key else str(name), inner)
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            yield from _missing(f"{key}[{number}]", inner)
 
 
 def _check_names(values: dict[str, Any], prefix: str, codebase: str, launcher: str) -> None:
