@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 
+import forks
 import pytest
 import yaml
 
@@ -238,7 +239,7 @@ def program(tmp_path: Path) -> Program:
     def run(*arguments: str, program: tuple[str, ...] = (str(ROOT / "launch.py"),)) -> subprocess.CompletedProcess[str]:
         environment = os.environ | {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
         command = [sys.executable, *program, *arguments]
-        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+        return forks.run(command, cwd=tmp_path, env=environment)
 
     return run
 
@@ -279,17 +280,29 @@ def test_a_reader_who_has_seen_enough_is_no_error(tmp_path: Path) -> None:
     assert (done.stdout, done.stderr) == ("0\n", "")
 
 
-def test_help_is_quick(program: Program) -> None:
+@pytest.fixture
+def fresh_program(tmp_path: Path) -> Program:
+    """The same by an interpreter that has imported nothing beforehand."""
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        command = [sys.executable, *arguments]
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+
+    return run
+
+
+def test_help_is_quick(fresh_program: Program) -> None:
     """By processor time, which does not depend on what else the machine does."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert program("--help").returncode == 0
+    assert fresh_program(str(ROOT / "launch.py"), "--help").returncode == 0
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1.5
 
 
-def test_help_imports_nothing_heavy(program: Program) -> None:
+def test_help_imports_nothing_heavy(fresh_program: Program) -> None:
     code = (
         "import sys; from droq_exp.launch import main; main(['--help']); "
         "print(sorted({'torch', 'gymnasium', 'mujoco', 'wandb', 'tensorboard'} & set(sys.modules)))"
     )
-    assert program(program=("-c", code)).stdout.splitlines()[-1] == "[]"
+    assert fresh_program("-c", code).stdout.splitlines()[-1] == "[]"

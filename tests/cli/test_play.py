@@ -6,11 +6,11 @@ import signal
 import subprocess
 from pathlib import Path
 
+import forks
 import numpy as np
 import pytest
 from real_runs import LITTLE_BIAS, train_in
 from run_files import ENVIRONMENT, PROGRAM, droq_exp, error_line
-from sweep import heed_ctrl_c
 from video_files import read
 
 NO_DISPLAY = {name: value for name, value in ENVIRONMENT.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY")}
@@ -31,7 +31,7 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def play(*arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
     command = [*PROGRAM, "play", *map(str, arguments)]
-    return subprocess.run(command, env=NO_DISPLAY | variables, capture_output=True, text=True, timeout=300)
+    return forks.run(command, env=NO_DISPLAY | variables)
 
 
 def steps(line: str) -> int:
@@ -77,9 +77,7 @@ def test_mp4_of_another_simulator_without_a_display(other: Path, tmp_path: Path)
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_video_that_is_broken_off_leaves_nothing(other: Path, tmp_path: Path, number: int, code: int) -> None:
     command = [*PROGRAM, "play", str(other), "--video", str(tmp_path / "pendulum.mp4"), "--episodes", "1000"]
-    process = subprocess.Popen(
-        command, env=NO_DISPLAY, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, preexec_fn=heed_ctrl_c
-    )
+    process = forks.Python(command, env=NO_DISPLAY, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     assert process.stdout is not None
     assert process.stdout.readline().startswith("episode 1: ")
     assert [path.suffix for path in tmp_path.iterdir()] == [".mp4"]

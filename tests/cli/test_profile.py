@@ -4,10 +4,24 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
+import forks
 import pytest
 from real_runs import LITTLE_BIAS, SMALL
 from run_files import droq_exp
+
+
+@pytest.fixture(autouse=True)
+def _forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The processes that measure, without each importing torch."""
+
+    def run(command: list[str], *, env: dict[str, str], **_: object) -> object:
+        assert command[1] == "-P"
+        return forks.run([command[0], *command[2:]], env=env)
+
+    monkeypatch.setattr("droq_exp.cli.profile.subprocess", SimpleNamespace(run=run))
+
 
 TINY = (*SMALL, LITTLE_BIAS, "--steps", "2")
 
@@ -23,7 +37,7 @@ def test_a_table_for_each_algorithm_and_environment(tmp_path: Path, capsys: pyte
     )
     assert rule.count("---:") == 6
     assert empty == ""
-    assert caption == "cpu, 1 threads, eager; codebase redq; medians of 2 environment steps."
+    assert caption == "cpu, 1 threads, native; codebase redq; medians of 2 environment steps."
     content = json.loads(path.read_text())
     for line, cell in zip((sac, redq), content["cells"], strict=True):
         _, algo, env, loop, updates, update, critics, *_ = [part.strip() for part in line.split("|")]

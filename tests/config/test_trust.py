@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 import pickle
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import forks
 import pytest
 import torch
 import yaml
-from run_files import ENVIRONMENT, PROGRAM, droq_exp
+from run_files import ENVIRONMENT, PROGRAM, droq_exp, error_line
 
 from droq_exp.config import ConfigError, compose, task_modules
 from droq_exp.config.targets import VARIABLE, check_stored_overrides, check_target, check_task, trusted, trusting
@@ -36,7 +36,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def refused(command: list[str]) -> str:
-    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=300, check=False)
+    done = forks.run(command, env=ENVIRONMENT)
     assert not Path("executed").exists(), done.stderr
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     return done.stderr
@@ -114,7 +114,7 @@ def test_a_target_in_the_file_of_an_experiment_is_refused() -> None:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("trained")
     command = [sys.executable, str(ROOT / "launch.py"), *RUN, *SHORT]
-    subprocess.run(command, cwd=directory, env=ENVIRONMENT, capture_output=True, timeout=300, check=True)
+    forks.run(command, cwd=directory, env=ENVIRONMENT, check=True)
     (run,) = directory.rglob("seed_0")
     return run
 
@@ -144,8 +144,18 @@ ATTACKS: dict[str, dict[str, dict[str, Any]]] = {
 
 @pytest.mark.parametrize("attack", ATTACKS)
 @pytest.mark.parametrize("command", ["evaluate", "play"])
-def test_a_directory_that_is_looked_at_executes_nothing(attack: str, command: str, trained: Path) -> None:
+def test_a_directory_that_is_looked_at_executes_nothing(
+    attack: str, command: str, trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     directory = copy_of(trained, ATTACKS[attack])
+    assert droq_exp(command, str(directory)) == 2
+    error_line(capsys)
+    assert not Path("executed").exists()
+
+
+@pytest.mark.parametrize("command", ["evaluate", "play"])
+def test_nor_does_the_program(command: str, trained: Path) -> None:
+    directory = copy_of(trained, ATTACKS["a module in the id"])
     assert refused([*PROGRAM, command, str(directory)]).startswith("error: ")
 
 
@@ -162,7 +172,7 @@ def test_pickled_weights_execute_nothing(trained: Path) -> None:
 def test_an_older_name_of_a_target_is_known(trained: Path) -> None:
     directory = copy_of(trained, {"codebase": {"_target_": "droq_exp.styles.redq.RedqStyle"}})
     command = [*PROGRAM, "evaluate", str(directory), "--episodes", "1"]
-    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=300, check=False)
+    done = forks.run(command, env=ENVIRONMENT)
     assert done.returncode == 0, done.stderr
 
 

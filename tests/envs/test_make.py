@@ -1,9 +1,9 @@
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
+import forks
 import gymnasium
 import mujoco
 import numpy as np
@@ -205,9 +205,7 @@ env.step(env.action_space.sample())
 
 def test_mujoco_warnings_go_to_the_log_and_no_file(tmp_path):
     # A fresh process: MuJoCo has one handler per process, and prints to stderr and writes the file without one.
-    done = subprocess.run(
-        [sys.executable, "-c", UNSTABLE], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=120
-    )
+    done = forks.run([sys.executable, "-c", UNSTABLE], cwd=tmp_path, check=True)
     assert "WARNING droq_exp.envs.make MuJoCo: Nan, Inf or huge value in QVEL" in done.stdout
     assert "WARNING: " not in done.stderr
     assert list(tmp_path.iterdir()) == []
@@ -234,5 +232,5 @@ def test_a_task_without_mujoco_is_made_where_mujoco_is_missing():
         "from droq_exp.envs.make import make_env, space_dims\n"
         "print(space_dims(make_env('gym', 'Pendulum-v1', {})))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    done = forks.run([sys.executable, "-c", code], check=True)
     assert done.stdout.strip() == "(3, 1)"

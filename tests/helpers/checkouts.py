@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forks
 import torch
 from real_runs import ROOT
 
@@ -37,9 +38,7 @@ class Checkout:
         place.mkdir(exist_ok=True)
         environment = {**os.environ, "PYTHONPATH": str(self.directory)}
         command = [sys.executable, str(self.directory / "launch.py"), *RUN, *overrides]
-        return subprocess.run(
-            command, cwd=place, env=environment, capture_output=True, text=True, timeout=300, check=False
-        )
+        return forks.run(command, cwd=place, env=environment)
 
     def train(self, place: Path, *overrides: str) -> tuple[dict[str, torch.Tensor], str]:
         """The weights of a run, and what it printed to stderr."""

@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from forks import Python
+
 from droq_exp.jobs.record import SLURM, JobRecord
 from droq_exp.random_streams import Stream, derived_seed
 
@@ -47,16 +49,14 @@ class Sweep:
     def start(self, *overrides: str, multirun: bool = True) -> subprocess.Popen[str]:
         """Start a command in a process group of its own."""
         paths = os.pathsep.join(str(ROOT / path) for path in (".", "tests/helpers"))
-        process = subprocess.Popen(
+        process = Python(
             [sys.executable, str(ROOT / "launch.py"), *(["-m"] if multirun else []), *TINY, *self.hardware, *overrides],
             cwd=self.directory,
             env=os.environ
             | {"PYTHONPATH": paths, "DROQ_EXP_TRUST": "gated_env", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
             start_new_session=True,
-            preexec_fn=heed_ctrl_c,
         )
         self._started.append(process)
         return process

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forks
 import pytest
 import yaml
 from checkouts import Checkout
@@ -93,9 +94,7 @@ def test_a_restart_keeps_the_old_results_aside(edited: tuple[Checkout, Path]) ->
     assert status(run)["attempts"] == 1
     assert not any(line.startswith("training.restart") for line in status(run)["overrides"])
     assert "restart: false" in (run / "config.yaml").read_text()
-    listed = subprocess.run(
-        [*PROGRAM, "status", "--json", str(place)], env=ENVIRONMENT, capture_output=True, text=True, check=True
-    )
+    listed = forks.run([*PROGRAM, "status", "--json", str(place)], env=ENVIRONMENT, check=True)
     assert len(json.loads(listed.stdout)["runs"]) == 1
     assert sorted(path.name for path in run.parent.iterdir()) == ["seed_0", "seed_0.before-1", "seed_0.before-2"]
     assert status(run.with_name("seed_0.before-1"))["state"] == "finished"
@@ -124,7 +123,7 @@ def older(tmp_path: Path) -> Path:
 
 def launch(place: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(ROOT / "launch.py"), *MADE_BY, *overrides]
-    return subprocess.run(command, cwd=place, env=ENVIRONMENT, capture_output=True, text=True, timeout=300, check=False)
+    return forks.run(command, cwd=place, env=ENVIRONMENT)
 
 
 def test_a_run_of_format_1_goes_on(older: Path) -> None:
@@ -146,18 +145,10 @@ def test_a_finished_run_of_format_1_is_finished(older: Path) -> None:
 
 def test_runs_of_format_1_are_read(older: Path) -> None:
     (run,) = older.rglob("seed_0")
-    done = subprocess.run(
-        [*PROGRAM, "evaluate", str(run), "--episodes", "1"],
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = forks.run([*PROGRAM, "evaluate", str(run), "--episodes", "1"], env=ENVIRONMENT)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["return_mean"] > 0
-    done = subprocess.run(
-        [*PROGRAM, "status", "--json", str(older)], env=ENVIRONMENT, capture_output=True, text=True, check=True
-    )
+    done = forks.run([*PROGRAM, "status", "--json", str(older)], env=ENVIRONMENT, check=True)
     assert '"finished"' in done.stdout
 
 
