@@ -13,8 +13,9 @@ from droq_exp.jobs.record import JobRecord
 from droq_exp.launch import main
 from droq_exp.runs.identity import run_directory
 
-SMALL = ["debug=default", "codebase=ku", "env=inverted_pendulum", "hardware=cpu", "hardware.threads=1"]
-PARALLEL = [*SMALL[:-2], "hardware=cpu_parallel", "hardware.threads=1", "hardware.poll_seconds=0.1"]
+ANYWHERE = ["debug=default", "codebase=ku", "env=inverted_pendulum", "hardware.threads=1", "hardware.updates=auto"]
+SMALL = [*ANYWHERE, "hardware=cpu"]
+PARALLEL = [*ANYWHERE, "hardware=cpu_parallel", "hardware.poll_seconds=0.1"]
 
 
 def _broken(seed: int, state: str, overrides: list[str] | None, **more: object) -> Path:

@@ -17,6 +17,7 @@ import counting_env  # noqa: F401  (registers its tasks)
 import numpy as np
 import pytest
 import torch
+from forks import Python
 
 from droq_exp.config import compose
 from droq_exp.launch import main
@@ -25,7 +26,8 @@ from droq_exp.training import train as training
 from droq_exp.training.loop import TrainingLoop
 
 ROOT = Path(__file__).resolve().parents[2]
-SMALL = ("debug=default", "hardware.device=cpu", "hardware.threads=1")
+# By the C++, as runs are by default: PyTorch's own updates take nearly all of the time of so small a run.
+SMALL = ("debug=default", "hardware.device=cpu", "hardware.threads=1", "hardware.updates=auto")
 LITTLE_BIAS = "bias.min_pairs=10"  # a style redq estimate takes 1,000 steps otherwise
 TIMING = {"updates_per_second", *(f"{name}_seconds" for name in ("env", "sample", "update", "evaluate", "wall"))}
 
@@ -114,13 +116,12 @@ def start(directory: Path, *overrides: str, **environment: str) -> subprocess.Po
     """Start the real ``launch.py`` in ``directory``, in a process group of its own."""
     paths = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "helpers")])
     variables = os.environ | {"PYTHONPATH": paths, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"} | environment
-    return subprocess.Popen(
+    return Python(
         [sys.executable, str(ROOT / "launch.py"), *SMALL, *overrides],
         cwd=directory,
         env=variables,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
         start_new_session=True,
     )
 

@@ -102,7 +102,7 @@ def test_status_and_log_tell_how_it_went(capsys: pytest.CaptureFixture[str]) -> 
     assert (told["state"], told["seed"], told["step"], told["total_steps"]) == ("finished", 5, 100, 100)
     assert told["error"] is None
     assert set(told["versions"]) == {"python", "torch", "numpy", "gymnasium", "mujoco", "droq_exp"}
-    assert told["device"] == "cpu, 1 threads, eager"
+    assert told["device"] == "cpu, 1 threads, native"
     assert torch.get_num_threads() == 1
     started, ended = (datetime.fromisoformat(told[key]) for key in ("started", "ended"))
     assert started.utcoffset() is not None
@@ -190,7 +190,7 @@ def test_measuring_changes_nothing_that_is_learnt(tmp_path: Path) -> None:
 
 def test_compiled_updates_learn_what_eager_ones_do(tmp_path: Path) -> None:
     command = [*PENDULUM, "training.total_steps=60", "eval.interval=60"]
-    (eager,) = train_in(tmp_path / "eager", *command)
+    (eager,) = train_in(tmp_path / "eager", *command, "hardware.updates=eager")
     (compiled,) = train_in(tmp_path / "compiled", *command, "hardware.updates=native")
     assert compiled.parts[-5:] == eager.parts[-5:]  # the same run: hardware is no part of what it is
     assert not same_weights(eager, compiled)  # another order of sums
