@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import forks
 import pytest
 import torch
 
@@ -204,6 +205,20 @@ def test_moments_of_dead_units_end_at_zero_and_only_there() -> None:
     assert (torch.full((100_000,), 1e-40) * 0.5 != 0).all()  # in the other threads
 
 
+@pytest.fixture
+def quick_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stands for the compiler where its result is not loaded: the real one takes seconds."""
+    monkeypatch.setenv("CXX", str(script(tmp_path, 'while [ "$1" != -o ]; do shift; done; sleep 0.3; echo > "$2"')))
+
+
+def script(directory: Path, text: str) -> Path:
+    """A ``g++`` in ``directory`` that compiles by these lines of shell."""
+    path = directory / "g++"
+    path.write_text(f'#!/bin/sh\n[ "$1" = --version ] && exit\n{text}\n')
+    path.chmod(0o755)
+    return path
+
+
 def test_a_machine_where_it_cannot_be_built_says_so_and_trains(tmp_path: Path) -> None:
     compiler = tmp_path / "g++"
     compiler.write_text(
@@ -217,11 +232,12 @@ def test_a_machine_where_it_cannot_be_built_says_so_and_trains(tmp_path: Path) -
         "print(m.backend.name)"
     )
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache"), "CXX": str(compiler)}
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment)
+    done = forks.run([sys.executable, "-c", program], check=True, env=environment)
     assert done.stdout == "compile\n"
     assert done.stderr == f"updates: compile, not this project's C++: {compiler} failed: no such thing\n"
 
 
+@pytest.mark.usefixtures("quick_compiler")
 def test_one_build_serves_all_processes(tmp_path: Path) -> None:
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
     program = "from droq_exp.learner.native.build import Variant, shared_object; shared_object(Variant(True, True))"
@@ -241,6 +257,7 @@ def test_a_compiler_that_does_not_start_is_a_build_error(tmp_path: Path, monkeyp
         shared_object(Variant(dropout=True, layer_norm=True))
 
 
+@pytest.mark.usefixtures("quick_compiler")
 def test_what_a_killed_process_has_left_is_removed_after_an_hour(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -256,12 +273,14 @@ def test_what_a_killed_process_has_left_is_removed_after_an_hour(
 
 def test_a_compiler_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
     program = "from droq_exp.learner.native.build import Variant, start; start(Variant(True, True))"
-    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+    compiler = script(tmp_path, "exec sleep 100")
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), "CXX": str(compiler)}
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment)
     assert done.stderr == ""
     assert list((tmp_path / "droq_exp").iterdir()) == []
 
 
+@pytest.mark.usefixtures("quick_compiler")
 def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path) -> None:
     no_directory = tmp_path / "cache"
     no_directory.write_text("")
@@ -273,7 +292,7 @@ def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path) -> None:
     made = Path(done.stdout.strip())
     assert made.suffix == ".so"
     assert made.is_relative_to(tmp_path)
-    assert os.listdir(tmp_path) == ["cache"]  # what was made for one process goes with it
+    assert sorted(os.listdir(tmp_path)) == ["cache", "g++"]  # what was made for one process goes with it
 
 
 def test_compilers_start_before_torch_is_loaded_and_inductor_never_is(tmp_path: Path) -> None:
