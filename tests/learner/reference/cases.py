@@ -14,7 +14,7 @@ from torch import Tensor
 from .records import Batch, Settings
 from .slow_learner import SlowLearner
 
-OBS_DIM, ACT_DIM, HIDDEN, BATCH_SIZE, UTD_RATIO = 5, 2, (16, 12), 16, 20
+OBS_DIM, ACT_DIM, HIDDEN, BATCH_SIZE, UTD_RATIO = 5, 2, (16, 12), 16, 8
 
 
 @dataclass(frozen=True)
