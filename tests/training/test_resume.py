@@ -68,7 +68,7 @@ def test_interrupted_twice_it_ends_like_a_run_in_one_go(
     algo: str, env: str, codebase: str, updates: str, tmp_path: Path
 ) -> None:
     command = (*HOPPER, f"env={env}", f"algo={algo}", f"codebase={codebase}", "eval.episodes=1")
-    command = (*command, f"hardware.updates={updates}")
+    command = (*command, f"hardware.updates={updates}", "algo.utd_ratio=1")
     if codebase == "ku":
         command = tuple(line for line in command if line != LITTLE_BIAS)
     (whole,) = train_in(tmp_path / "whole", *command)
