@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from droq_exp.import_path import child_environment
 
 CHOOSE = """
 import os
+import subprocess
 from droq_exp.evaluation.rendering import RenderingError, use_offscreen
 try:
     use_offscreen()
