@@ -128,8 +128,8 @@ class CodebaseConfig:
 
     first_alpha: float | None = key(
         None,
-        "temperature up to and including the first policy update; null: the initial one. It gives way where that "
-        "is set by hand, or the temperature is not learned",
+        "temperature up to and including the first policy update; null: the initial one. It gives way where the "
+        "initial temperature is not its default, or not learned",
         or_null(POSITIVE),
         absent=None,
     )

@@ -12,7 +12,9 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from droq_exp.config import schema
 from droq_exp.config.files import conf_directory
+from droq_exp.config.keys import CODEBASES, defaults
 from droq_exp.report.run_data import LOADER, RunData
 
 FILE = Path(__file__).with_name("published_curves.csv")
@@ -74,13 +76,15 @@ def _same_experiment(run: RunData) -> bool:
 @cache
 def _recipe(codebase: str, env: str, algo: str) -> dict[tuple[str, str], Any]:
     """What ``conf/`` gives a run that learning depends on, by (group, key); read without Hydra, which takes long."""
-    shared, style = _conf("config"), _conf(f"codebase/{codebase}")
-    algorithm = {"dropout_rate": 0, **shared["algo"], **_conf(f"algo/{algo}")}
-    task = {"kwargs": {}, **_conf(f"env/{env}")}
-    blocks = {"algo": algorithm, "env": task, "codebase": style["codebase"]}
+    shared, choice = _conf("config"), _conf(f"codebase/{codebase}")
+    blocks = {
+        "algo": defaults(schema.AlgoConfig) | shared["algo"] | _conf(f"algo/{algo}"),
+        "env": defaults(schema.EnvConfig) | _conf(f"env/{env}"),
+        "codebase": defaults(CODEBASES[codebase][0]) | choice.get("codebase", {}),
+    }
     values = {(group, key): value for group, block in blocks.items() for key, value in block.items()}
-    values["training", "start_steps"] = shared["training"]["start_steps"]
-    table = {f"${{paper:{key}}}": value for key, value in style["paper"][env].items()}
+    values["training", "start_steps"] = defaults(schema.TrainingConfig)["start_steps"]
+    table = {f"${{paper:{key}}}": value for key, value in choice["paper"][env].items()}
     return {
         key: table.get(value, value) if isinstance(value, str) else value
         for key, value in values.items()
