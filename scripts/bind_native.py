@@ -20,11 +20,17 @@ TESTS = (
     "tests/learner/test_dropout.py",
     "tests/agent/test_policy.py",
 )
+# These start a run that should take the C++, which waits for the very digests to be written; they compare nothing.
+NEED_DIGESTS = (
+    "tests/learner/test_native.py::test_a_machine_where_it_cannot_be_built_says_so_and_trains",
+    "tests/learner/test_native.py::test_compilers_start_before_torch_is_loaded_and_inductor_never_is",
+)
 
 
 def main() -> int:
     """Exit with pytest's code where a comparison fails; the digests stay as they are then."""
-    code = subprocess.run([sys.executable, "-m", "pytest", "-q", *TESTS], cwd=ROOT, check=False).returncode
+    left_out = [f"--deselect={test}" for test in NEED_DIGESTS]
+    code = subprocess.run([sys.executable, "-m", "pytest", "-q", *TESTS, *left_out], cwd=ROOT, check=False).returncode
     if code:
         print("the digests were not written: mend what differs first", file=sys.stderr)
         return code
