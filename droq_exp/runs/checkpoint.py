@@ -16,6 +16,7 @@ from droq_exp.runs.replay_file import ReplayFile
 WEIGHTS = "weights.pt"
 STATE = "state_{step:09d}.pt"
 REPLAY_FILE = "replay.bin"
+WIDENED_FILE = "replay-2.bin"  # in its place where the run was begun with rows of another layout
 KEPT = 2  # a damaged checkpoint leaves the one before
 
 
@@ -35,7 +36,9 @@ class Checkpoints:
     """The full states of one run, by environment step; they share one replay file.
 
     A state is a dictionary of tensors, numbers, texts, lists and dictionaries (what ``torch.load`` with
-    ``weights_only`` reads back), its SHA-256 in front.
+    ``weights_only`` reads back), its SHA-256 in front. It names its replay file, the size of the rows there and their
+    blocks; those of before ``WIDENED_FILE`` name none and mean ``REPLAY_FILE``. So a file that is rewritten with other
+    rows gets another name: until a state refers to it, it does not count, and the old states keep theirs.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -48,12 +51,16 @@ class Checkpoints:
             (int(path.stem.removeprefix("state_")) for path in self._directory.glob("state_*.pt")), reverse=True
         )
 
-    def replay_file(self, row_size: int) -> ReplayFile:
-        """Return the replay file, taken as empty."""
-        return ReplayFile(self._directory / REPLAY_FILE, row_size)
+    def replay_file(self, row_size: int, name: str = REPLAY_FILE) -> ReplayFile:
+        """Return the replay file ``name`` of rows of ``row_size`` numbers, taken as empty."""
+        return ReplayFile(self._directory / name, row_size)
+
+    def replay_file_of(self, state: dict[str, Any]) -> ReplayFile:
+        """Return the replay file that ``state`` refers to, taken as empty: ``verify`` and ``restore`` come next."""
+        return self.replay_file(state["row_size"], state.get("replay_file", REPLAY_FILE))
 
     def save(self, step: int, state: dict[str, Any]) -> None:
-        """Write the state of ``step`` and drop all but the newest two."""
+        """Write the state of ``step``; drop all but the newest two, and the replay file that none refers to now."""
         buffer = io.BytesIO()
         torch.save(state, buffer)
         content = buffer.getvalue()
@@ -61,6 +68,7 @@ class Checkpoints:
         write_atomically(self._path(step), hashlib.sha256(content).digest() + content)
         for old in self.steps()[KEPT:]:
             discard(self._path(old))
+        self._drop_unused_replay_file()
 
     def load(self, step: int) -> dict[str, Any]:
         """Read the state of ``step``.
@@ -90,7 +98,20 @@ class Checkpoints:
         """Drop the states and the replay file; the weights stay."""
         for step in self.steps():
             discard(self._path(step))
-        discard(self._directory / REPLAY_FILE)
+        for name in (REPLAY_FILE, WIDENED_FILE):
+            discard(self._directory / name)
+
+    def _drop_unused_replay_file(self) -> None:
+        """Of two replay files drop the one that no state refers to; where that cannot be told, keep both."""
+        files = {name for name in (REPLAY_FILE, WIDENED_FILE) if (self._directory / name).exists()}
+        if len(files) < 2:
+            return
+        try:
+            used = {self.load(step).get("replay_file", REPLAY_FILE) for step in self.steps()}
+        except CheckpointError:
+            return
+        for name in files - used:
+            discard(self._directory / name)
 
     def _path(self, step: int) -> Path:
         return self._directory / STATE.format(step=step)

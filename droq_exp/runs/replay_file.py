@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -30,6 +31,11 @@ class ReplayFile:
         self._path = path
         self._row_size = row_size
         self.blocks: Blocks = []
+
+    @property
+    def name(self) -> str:
+        """The file's own name, by which a checkpoint refers to it."""
+        return self._path.name
 
     @property
     def rows(self) -> int:
@@ -76,6 +82,13 @@ class ReplayFile:
             return np.empty((0, self._row_size), dtype=np.float32)
         flat = np.fromfile(self._path, dtype=np.float32, count=count, offset=self._bytes(start))
         return flat.reshape(-1, self._row_size)
+
+    def copy_to(self, other: ReplayFile, change: Callable[[np.ndarray], np.ndarray]) -> None:
+        """Append all rows, ``[n, row_size]``, to ``other``, a block at a time and as ``change`` returns them."""
+        start = 0
+        for count, _ in self.blocks:
+            other.append(change(self.read(start, start + count)))
+            start += count
 
     def _bytes(self, rows: int) -> int:
         return rows * self._row_size * 4
