@@ -65,11 +65,11 @@ def build_learner(config: Config, machine: Hardware, held: int | None = None) ->
     seeds = config.seeds
     agent = build_agent(config, seeds, make_environments(config, 1)[0], machine)
     replay = Replay(len(seeds), config.training.replay_size, agent.spec.row_size, agent.device)
-    rng = np.random.default_rng(0)
+    rng, columns = np.random.default_rng(0), agent.spec.layout.columns
     count = min(config.training.start_steps + 1, replay.capacity) if held is None else held
     for seed_index in range(len(seeds)):
         rows = rng.standard_normal((count, agent.spec.row_size), dtype=np.float32)
-        rows[:, -1] = 0  # no terminations
+        rows[:, columns.terminated] = rows[:, columns.truncated] = 0
         replay.restore(seed_index, count, rows)
     return Learning(agent, replay)
 

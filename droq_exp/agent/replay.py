@@ -10,7 +10,7 @@ from droq_exp.learner.transfer import to_device
 
 
 class Replay:
-    """The last ``capacity`` transitions of each seed, float32 rows of (obs, action, reward, next_obs, terminated).
+    """The last ``capacity`` transitions of each seed, float32 rows (``learner/transitions.py`` has their layout).
 
     The memory is reserved, not touched: a run pays only for what it has stored.
     """

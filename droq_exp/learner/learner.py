@@ -36,6 +36,7 @@ class Learner:
         self.state = state
         self.action_map = action_map.to(spec.dtype)
         self.critic_before_last = state.critic.clone()
+        self._obs = spec.layout.columns.obs
         device = state.critic.device
         self._critic_schedule = AdamSchedule([spec.critic_learning_rate], spec.dtype, device)
         self._policy_schedule = AdamSchedule(
@@ -84,7 +85,7 @@ class Learner:
 
     def policy_update(self, critic: Tensor, rows: Tensor, draws: Draws, update: int) -> None:
         """Run the step's policy update number ``update`` at the given critics on one minibatch, ``[S, B, row]``."""
-        state, spec = self.state, self.spec
+        state = self.state
         self._policy_update(
             state.actor,
             state.actor_moment1,
@@ -95,7 +96,7 @@ class Learner:
             state.alpha,
             state.policy_sums,
             critic,
-            rows[..., : spec.obs_dim].contiguous(),
+            rows[..., self._obs].contiguous(),
             draws.policy_noise[:, update],
             self.action_map,
             self._policy_coefficients(update),

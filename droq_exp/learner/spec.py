@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import torch
 
+from droq_exp.learner.transitions import TransitionLayout
+
 if TYPE_CHECKING:
     from droq_exp.config.schema import AlgoConfig
 
@@ -93,9 +95,14 @@ class LearnerSpec:
         return self.subset_size * self.target_passes
 
     @property
+    def layout(self) -> TransitionLayout:
+        """Which numbers of a transition are what."""
+        return TransitionLayout(self.obs_dim, self.act_dim)
+
+    @property
     def row_size(self) -> int:
-        """Numbers in one transition: obs, action, reward, next_obs, terminated."""
-        return 2 * self.obs_dim + self.act_dim + 2
+        """Numbers in one transition."""
+        return self.layout.size
 
     def dropout_shapes(self, forwards: int) -> list[tuple[int, int, int]]:
         """Shapes of the dropout masks of ``forwards`` critic passes over one minibatch, a mask a hidden layer."""

@@ -32,7 +32,7 @@ def target_inputs(
         spec: the learner's numbers.
         actor: ``[S, n]``.
         alpha: ``[S, 1]``, the temperature.
-        rows: transitions ``[S, U, B, row_size]``.
+        rows: transitions ``[S, U, B, row_size]``, laid out as ``spec.layout`` says.
         noise: standard normal, ``[S, U, B, act]``.
         action_map: ``[2, act]``, scale and offset from [-1, 1] to what critics and environment see.
 
@@ -41,16 +41,16 @@ def target_inputs(
         discounted entropy bonus, the discount (0 after a termination).
 
     """
-    obs, action, reward, next_obs, terminated = rows.split([spec.obs_dim, spec.act_dim, 1, spec.obs_dim, 1], -1)
+    batch = spec.layout.split(rows)
     params = named(actor, actor_shapes(spec))
-    next_action, log_prob = sample_action(params, next_obs.flatten(1, 2), noise.flatten(1, 2))
+    next_action, log_prob = sample_action(params, batch.next_obs.flatten(1, 2), noise.flatten(1, 2))
     next_action = (next_action * action_map[0] + action_map[1]).unflatten(1, noise.shape[1:3])
-    discount = spec.gamma * (1 - terminated[..., 0])
+    discount = spec.gamma * (1 - batch.terminated)
     log_prob = log_prob.unflatten(1, noise.shape[1:3])
     return (
-        torch.cat([obs, action], -1),
-        torch.cat([next_obs, next_action], -1),
-        soft_reward(reward[..., 0], discount, alpha[..., None], log_prob),
+        torch.cat([batch.obs, batch.action], -1),
+        torch.cat([batch.next_obs, next_action], -1),
+        soft_reward(batch.reward, discount, alpha[..., None], log_prob),
         discount,
     )
 

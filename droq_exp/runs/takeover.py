@@ -15,7 +15,8 @@ from droq_exp.runs.identity import conflict
 from droq_exp.runs.lock import LOCK, RunLock
 from droq_exp.runs.status import ASIDE, read_status
 
-FORMAT = 2  # of run directories; 1 had neither a format nor the digests of its code
+# Of run directories. 1 had neither a format nor the digests of its code; the transitions of 2 had no `truncated`.
+FORMAT = 3
 
 
 def check_directory(directory: Path, config: Config) -> None:

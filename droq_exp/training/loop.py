@@ -16,6 +16,7 @@ from droq_exp.config.schema import Config
 from droq_exp.evaluation.returns import Measurement, measure
 from droq_exp.runs.checkpoint import save_weights
 from droq_exp.training.progress import Progress
+from droq_exp.training.resume import restored_replay_file
 from droq_exp.training.seed_run import SeedRun
 from droq_exp.training.stopping import StopSignal
 from droq_exp.training.stopwatch import Stopwatch
@@ -71,10 +72,9 @@ class TrainingLoop:
         self._evaluating = loop["evaluating_seconds"]
         self._stopwatch.resume(loop["stopwatch"])
         self._last_measure = (loop["last_measure"][0], loop["last_measure"][1])
-        for index, (seed_run, replay_file, state) in enumerate(
-            zip(self._seed_runs, self._replay_files, states, strict=True)
-        ):
-            replay_file.restore(state["journal"])
+        for index, (seed_run, state) in enumerate(zip(self._seed_runs, states, strict=True)):
+            replay_file = restored_replay_file(seed_run.run, state, self._agent.spec.layout)
+            self._replay_files[index] = replay_file
             held = min(self.step, self._replay.capacity)
             self._replay.restore(index, self.step, replay_file.read(self.step - held, self.step))
             self._agent.load_seed_state(index, state["agent"])
@@ -108,6 +108,7 @@ class TrainingLoop:
         return {
             "step": self.step,
             "row_size": self._agent.spec.row_size,
+            "replay_file": self._replay_files[index].name,
             "journal": self._replay_files[index].blocks,
             "agent": self._agent.seed_state(index),
             "member": self._seed_runs[index].state(),

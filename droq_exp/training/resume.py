@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 
+from droq_exp.learner.transitions import TransitionLayout
 from droq_exp.runs import provenance
-from droq_exp.runs.checkpoint import CheckpointError
+from droq_exp.runs.checkpoint import WIDENED_FILE, CheckpointError
 from droq_exp.runs.directory import RunDirectory
-from droq_exp.runs.replay_file import ReplayFileError
+from droq_exp.runs.replay_file import ReplayFile, ReplayFileError
 from droq_exp.training.hardware import Hardware
 
 State = dict[str, Any]
@@ -71,13 +72,38 @@ def _as_now(stored: dict[str, Any]) -> dict[str, Any]:
     return stored | {"seeds": stored["pack"], "updates": updates}
 
 
+def restored_replay_file(run: RunDirectory, state: State, layout: TransitionLayout) -> ReplayFile:
+    """Return the replay file of ``state``, verified before, at the state's end and with rows of ``layout``.
+
+    A run that was begun before rows had ``truncated`` gets a second file, with the old rows widened by a 0 there: the
+    time limits among them are forgotten. The episode under way has not ended, so of its rows 0 is right, and they are
+    what stepping it again gives.
+
+    The first file stays as it is, and so does every state that refers to it: a process that is killed from here to the
+    next checkpoint leaves what it found, and the second file is written anew. Later checkpoints refer to the second;
+    the first goes with the last state that needs it.
+
+    Raises:
+        ValueError: the rows are neither of ``layout`` nor of the one before.
+
+    """
+    stored = run.checkpoints.replay_file_of(state)
+    stored.restore(state["journal"])
+    if state["row_size"] == layout.size:
+        return stored
+    widened = run.checkpoints.replay_file(layout.size, WIDENED_FILE)
+    stored.copy_to(widened, layout.widened)
+    run.log.info("transitions up to step %s do not say whether they were truncated: taken as 0", state["step"])
+    return widened
+
+
 def _usable(run: RunDirectory, total_steps: int) -> dict[int, State]:
     """The whole checkpoints of ``run`` by step; a damaged one is told and passed over."""
     states: dict[int, State] = {}
     for step in run.checkpoints.steps():
         try:
             state = run.checkpoints.load(step)
-            run.checkpoints.replay_file(state["row_size"]).verify(state["journal"])
+            run.checkpoints.replay_file_of(state).verify(state["journal"])
         except (CheckpointError, ReplayFileError) as error:
             run.log.warning("passing over the checkpoint of step %s: %s", step, error)
             continue

@@ -10,6 +10,7 @@ import gymnasium
 import numpy as np
 
 from droq_exp.evaluation.episodes import SIDE_BY_SIDE
+from droq_exp.learner.transitions import TransitionLayout
 from droq_exp.loggers import Loggers
 from droq_exp.random_streams import Stream, derived_seed
 from droq_exp.runs.directory import RunDirectory
@@ -26,9 +27,14 @@ class SeedRun:
     """
 
     def __init__(
-        self, run: RunDirectory, loggers: Loggers, env: gymnasium.Env, make_eval_env: Callable[[], gymnasium.Env]
+        self,
+        run: RunDirectory,
+        loggers: Loggers,
+        env: gymnasium.Env,
+        make_eval_env: Callable[[], gymnasium.Env],
+        layout: TransitionLayout,
     ) -> None:
-        """Take the loggers and the training environment; then ``begin`` or ``resume``.
+        """Take the loggers, the training environment and the layout of rows; then ``begin`` or ``resume``.
 
         ``make_eval_env`` makes those for measurements alone, when they are first needed.
         """
@@ -36,6 +42,7 @@ class SeedRun:
         self._make_eval_env = make_eval_env
         self._eval_envs: list[gymnasium.Env] = []
         self._env = env
+        self._layout = layout
         self._loggers = loggers
         self._returns: list[float] = []
         self._lengths: list[int] = []
@@ -69,7 +76,7 @@ class SeedRun:
 
         Args:
             state: of :meth:`state`.
-            episode: the transitions of the episode so far, rows as :meth:`step` returned them.
+            episode: the transitions of the episode so far, ``[n, row]``, as :meth:`step` returned them.
 
         Where the task does not do the same again, the run says so and begins a new episode.
 
@@ -90,11 +97,11 @@ class SeedRun:
                 return "its random generator is not one that can be stored"
             self._env.unwrapped.np_random.bit_generator.state = json.loads(state["reset_state"])
         self._reset(state["reset_seed"])
-        width = self._obs.size
+        columns = self._layout.columns
         for number, row in enumerate(episode, start=1):
-            if not np.array_equal(self._obs, row[:width], equal_nan=True):
+            if not np.array_equal(self._obs, row[columns.obs], equal_nan=True):
                 return f"another observation before step {number} of the episode"
-            again = self._transition(row[width : -width - 2])[0]
+            again = self._transition(row[columns.action])[0]
             if not np.array_equal(again, row, equal_nan=True):
                 return f"another transition at step {number} of the episode"
         if not np.array_equal(self._obs, np.array(state["obs"], dtype=np.float32), equal_nan=True):
@@ -112,7 +119,7 @@ class SeedRun:
         return self._obs
 
     def step(self, action: np.ndarray) -> np.ndarray:
-        """Act, and return the transition as a row (obs, action, reward, next_obs, terminated), float32.
+        """Act, and return the transition as a row, float32 ``[row]``.
 
         The row's next_obs is the one that the action led to, also where the episode ends: the reset comes after it.
         """
@@ -131,7 +138,9 @@ class SeedRun:
         obs = self._obs
         next_obs, reward, terminated, truncated, _ = self._env.step(action)
         self._keep(next_obs)
-        row = np.concatenate([obs, action, [float(reward)], self._obs, [float(terminated)]], dtype=np.float32)
+        row = self._layout.pack(
+            obs, action, float(reward), self._obs, terminated=bool(terminated), truncated=bool(truncated)
+        )
         return row, float(reward), bool(terminated or truncated)
 
     def eval_envs(self, count: int) -> list[gymnasium.Env]:

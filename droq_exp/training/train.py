@@ -130,7 +130,7 @@ def open_training(
     with ExitStack() as closing:
         seed_runs: list[SeedRun] = []
         for run, env in zip(runs, envs, strict=True):
-            seed_run = SeedRun(run, Loggers(config.logger, run.info), env, environment_maker(config))
+            seed_run = SeedRun(run, Loggers(config.logger, run.info), env, environment_maker(config), agent.spec.layout)
             closing.callback(_close, seed_run, stop)  # whatever happens next, a second Ctrl-C too
             seed_runs.append(seed_run)
         yield SeedsTogether(agent, replay, envs, seed_runs)

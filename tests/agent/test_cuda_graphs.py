@@ -31,10 +31,12 @@ from droq_exp.learner.draws import Draws
 from droq_exp.learner.learner import Learner
 from droq_exp.learner.spec import LearnerSpec
 from droq_exp.learner.state import LearnerState
+from droq_exp.learner.transitions import TransitionLayout
 from droq_exp.training import hardware
 
 GRAPHS = Backend("graphs")
 OBS_DIM, ACT_DIM, SEEDS = 5, 2, [3, 8]
+LAYOUT = TransitionLayout(OBS_DIM, ACT_DIM)
 CODEBASES = {"redq": RedqCodebase(), "ku": KuCodebase(), "redq_often": RedqCodebase(policy_update_delay=3)}
 
 
@@ -69,13 +71,15 @@ def agent_of(algorithm: Algorithm, codebase: Codebase, seeds: list[int] = SEEDS,
 
 def transition(seeds: list[int], number: int) -> Tensor:
     rngs = [np.random.default_rng([seed, number]) for seed in seeds]
-    rows = np.stack([rng.standard_normal(2 * OBS_DIM + ACT_DIM + 2, dtype=np.float32) for rng in rngs])
-    rows[:, -1] = rows[:, -1] > 0.5
+    rows = np.stack([rng.standard_normal(LAYOUT.size, dtype=np.float32) for rng in rngs])
+    columns = LAYOUT.columns
+    for ends in (columns.terminated, columns.truncated):
+        rows[:, ends] = rows[:, ends] > 0.5
     return torch.from_numpy(rows)
 
 
 def replay_of(seeds: list[int], count: int = 50, device: str = "cpu") -> Replay:
-    replay = Replay(len(seeds), 60, 2 * OBS_DIM + ACT_DIM + 2, torch.device(device))
+    replay = Replay(len(seeds), 60, LAYOUT.size, torch.device(device))
     for number in range(count):
         replay.add(transition(seeds, number))
     return replay
@@ -86,7 +90,7 @@ def train(agent: Agent, replay: Replay, steps: int) -> None:
     for _ in range(steps):
         obs = transition(agent.seeds, 1000 + replay.added)[:, :OBS_DIM].numpy()
         rows = transition(agent.seeds, replay.added)
-        rows[:, OBS_DIM : OBS_DIM + ACT_DIM] = torch.from_numpy(agent.explore(obs))
+        rows[:, LAYOUT.columns.action] = torch.from_numpy(agent.explore(obs))
         replay.add(rows)
         agent.update(agent.sample(replay))
 
@@ -251,7 +255,7 @@ GPU = torch.device("meta")
 def step_on_gpu(algorithm: Algorithm, codebase: Codebase) -> tuple[CudaGraphs, Replay]:
     agent = agent_of(algorithm, codebase, device="meta")
     assert isinstance(agent.execution, CudaGraphs)
-    return agent.execution, Replay(len(SEEDS), 60, 2 * OBS_DIM + ACT_DIM + 2, GPU)
+    return agent.execution, Replay(len(SEEDS), 60, LAYOUT.size, GPU)
 
 
 @pytest.mark.parametrize(

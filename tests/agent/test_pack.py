@@ -27,7 +27,7 @@ RELATIVE, ABSOLUTE = 1e-5, 1e-6
 def trained(seeds: list[int], algorithm: str, codebase: Codebase, steps: int = 5, *, native: bool = False) -> Agent:
     """An agent after ``steps`` environment steps (of 20 updates) in which each seed also explores and stores."""
     agent = agent_of(seeds, algorithm, codebase, native=native)
-    replay = Replay(len(seeds), 300, 2 * OBS_DIM + ACT_DIM + 2, torch.device("cpu"))
+    replay = Replay(len(seeds), 300, 2 * OBS_DIM + ACT_DIM + 3, torch.device("cpu"))
     worlds = [np.random.default_rng(1000 + seed) for seed in seeds]
     obs = np.zeros((len(seeds), OBS_DIM), dtype=np.float32)
     for step in range(100 + steps):
@@ -35,7 +35,7 @@ def trained(seeds: list[int], algorithm: str, codebase: Codebase, steps: int = 5
         next_obs = np.stack([w.standard_normal(OBS_DIM) for w in worlds]).astype(np.float32)
         reward = next_obs[:, :1] - (action**2).sum(-1, keepdims=True)
         terminated = np.stack([w.random(1) < 0.1 for w in worlds])
-        rows = np.concatenate([obs, action, reward, next_obs, terminated], 1).astype(np.float32)
+        rows = np.concatenate([obs, action, reward, next_obs, terminated, ~terminated], 1).astype(np.float32)
         replay.add(torch.from_numpy(rows))
         obs = next_obs
         if step >= 100:

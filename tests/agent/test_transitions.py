@@ -23,7 +23,10 @@ Stored = Callable[[], np.ndarray]
 
 @pytest.fixture
 def stored(monkeypatch: pytest.MonkeyPatch) -> Stored:
-    """All rows that the last training stored, ``[seeds, steps, row]``: obs, action, reward, next_obs, terminated."""
+    """All rows that the last training stored, ``[seeds, steps, row]``.
+
+    obs, action, reward, next_obs, terminated, truncated: of Counting columns 0:2, 2, 3, 4:6, 6 and 7.
+    """
     made: list[Replay] = []
 
     def remember(*args: object) -> Replay:
@@ -57,6 +60,7 @@ def test_no_transition_crosses_a_reset(stored: Stored, codebase: str, task: str)
         assert crossings(transitions) == []
         assert transitions[:, 3].tolist() == list(range(1, 101))  # the reward counts the steps: none is missing
         assert transitions[:, 6].tolist() == [float(step % 6 == 0) for step in range(1, 101)]
+        assert not transitions[:, 7].any()
         starts = transitions[transitions[:, 1] == 0][:, 0]
         assert starts.tolist() == list(range(17))  # every episode from its reset on, in order
 
@@ -66,10 +70,18 @@ def test_a_time_limit_is_no_termination_and_keeps_the_last_observation(stored: S
     (transitions,) = stored()
     assert crossings(transitions) == []
     assert not transitions[:, 6].any()
+    assert transitions[:, 7].tolist() == [float(step % 4 == 0) for step in range(1, 101)]
     last = transitions[transitions[:, 5] == 4]
     assert len(last) == 25
     assert (last[:, 0] == last[:, 4]).all()
     assert float(rows(only_run(), "train")[0]["episode_length_mean"]) == 4
+
+
+def test_an_end_at_the_time_limit_is_both(stored: Stored) -> None:
+    assert train(*COUNTING, "env.kwargs={length: 6, max_episode_steps: 6}") == 0
+    (transitions,) = stored()
+    ends = [[float(step % 6 == 0)] * 2 for step in range(1, 101)]
+    assert transitions[:, 6:].tolist() == ends
 
 
 def test_gymnasiums_default_vector_makes_transitions_that_cross_resets() -> None:

@@ -182,7 +182,7 @@ def test_the_values_of_every_axis() -> None:
 def test_memory_and_the_checkpoint_of_a_run(capsys: pytest.CaptureFixture[str]) -> None:
     told = result(capsys, "memory", *TINY, "--steps", "300", "checkpoint.interval=100")
     assert 0 < told["resident_mb"] <= told["peak_mb"]
-    assert told["replay_file_mb"] == pytest.approx(300 * (4 + 1 + 1 + 4 + 1) * 4 / 1e6, abs=0.005)  # all of float32
+    assert told["replay_file_mb"] == pytest.approx(300 * (4 + 1 + 1 + 4 + 1 + 1) * 4 / 1e6, abs=0.005)  # all of float32
     assert told["state_mb"] > told["weights_mb"] / 2 > 0
 
 

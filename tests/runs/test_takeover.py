@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -10,10 +11,11 @@ import sys
 from pathlib import Path
 
 import forks
+import numpy as np
 import pytest
 import yaml
 from checkouts import Checkout
-from real_runs import ROOT, log_text, status
+from real_runs import ROOT, log_text, rows, status
 from run_files import ENVIRONMENT, PROGRAM
 
 from droq_exp.config import ConfigError, compose
@@ -22,6 +24,18 @@ from droq_exp.runs.lock import HeldError, RunLock
 from droq_exp.runs.takeover import FORMAT, check_directory, set_aside
 
 FORMAT_1 = Path(__file__).with_name("format_1")  # made by the last version that had no formats: seed 1 interrupted
+# Of seed 1 at step 520, gone on with by the last version whose transitions had no `truncated`.
+METRICS_OF_FORMAT_1 = {
+    "critic_loss": 1.6187113,
+    "policy_loss": -1.5820667,
+    "temperature_loss": -0.12445948,
+    "temperature": 0.85971075,
+    "q_mean": 1.0241196,
+    "entropy": 0.5775003,
+    "episodes": 103,
+    "episode_return_mean": 4.0097087,
+    "updates": 940,
+}
 MADE_BY = (
     *("debug=default", "algo=droq", "env=inverted_pendulum", "experiment_name=old", "checkpoint.interval=50"),
     *("bias.enabled=false", "eval.interval=1000", "training.replay_size=100000", "hardware=cpu", "hardware.threads=1"),
@@ -136,6 +150,26 @@ def test_a_run_of_format_1_goes_on(older: Path) -> None:
     (line,) = [line for line in log_text(run).splitlines() if "other conditions" in line]
     assert not {"updates:", "seeds:", "None before"} & set(re.findall(r"\w+:|None before", line))
     assert yaml.safe_load((run / "config.yaml").read_text())["format"] == FORMAT
+    (told,) = rows(run, "train")
+    assert {name: float(told[name]) for name in METRICS_OF_FORMAT_1} == pytest.approx(METRICS_OF_FORMAT_1, rel=1e-3)
+    assert [float(row["return_mean"]) for row in rows(run, "eval")] == [18]
+    assert os.listdir(run / "checkpoint") == ["weights.pt"]
+
+
+def test_a_run_of_format_1_keeps_its_transitions(older: Path) -> None:
+    """Rows of obs, action, reward, next_obs, terminated get a 0; the next ones are stored with them."""
+    (run,) = older.rglob("seed_1")
+    before = np.fromfile(run / "checkpoint" / "replay.bin", dtype=np.float32).reshape(477, 11)
+    keep = "checkpoint.keep_replay=true"
+    done = launch(older, "codebase.first_alpha=null", "seed=1", "training.total_steps=520", keep)
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in run.glob("checkpoint/*.*")) == [
+        *("replay-2.bin", "state_000000500.pt", "state_000000520.pt", "weights.pt"),
+    ]
+    after = np.fromfile(run / "checkpoint" / "replay-2.bin", dtype=np.float32).reshape(520, 12)
+    assert np.array_equal(after[:477, :11], before)
+    assert not after[:, 11].any()  # the poles fall long before the time limit
+    assert "do not say whether they were truncated" in log_text(run)
 
 
 def test_a_finished_run_of_format_1_is_finished(older: Path) -> None:

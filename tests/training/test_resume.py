@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import zlib
 from pathlib import Path
 
 import gymnasium
@@ -26,7 +28,9 @@ from real_runs import (
 )
 
 from droq_exp.config import ConfigError
+from droq_exp.runs.checkpoint import Checkpoints
 from droq_exp.runs.lock import HeldError, RunLock
+from droq_exp.runs.replay_file import ReplayFile
 from droq_exp.training.loop import TrainingLoop
 
 HOPPER = ("env=hopper", LITTLE_BIAS, "checkpoint.interval=30", "training.total_steps=160")
@@ -162,6 +166,124 @@ def test_seeds_without_a_common_step_go_on_apart() -> None:
     assert "going on from the checkpoint of step 95" in log_text(runs()[0])
     assert "going on" not in log_text(runs()[1])
     assert [status(run)["state"] for run in runs()] == ["finished", "finished"]
+
+
+# Rows of before `truncated` was kept
+
+CUT_OFF = (*HOPPER, "env.kwargs={max_episode_steps: 12}")  # so that there are time limits to forget
+
+
+def narrow(run: Path) -> None:
+    """Make the checkpoints of ``run`` what they were: no last column, and a state that names no replay file."""
+    path = run / "checkpoint" / "replay.bin"
+    checkpoints = Checkpoints(path.parent)
+    for step in checkpoints.steps():
+        state = checkpoints.load(step)
+        size = state["row_size"]
+        wide = np.fromfile(path, dtype=np.float32, count=step * size).reshape(step, size)
+        ends = np.cumsum([count for count, _ in state["journal"]])
+        old = [np.ascontiguousarray(block[:, :-1]) for block in np.split(wide, ends)[:-1]]
+        state["journal"] = [(len(block), zlib.crc32(block.tobytes())) for block in old]
+        state["row_size"] -= 1
+        del state["replay_file"]
+        checkpoints.save(step, state)
+    wide = np.fromfile(path, dtype=np.float32).reshape(-1, size)
+    assert wide[:, -1].any()
+    path.write_bytes(np.ascontiguousarray(wide[:, :-1]).tobytes())
+
+
+def files(run: Path) -> list[str]:
+    return sorted(os.listdir(run / "checkpoint"))
+
+
+@pytest.fixture(scope="module")
+def interrupted_and_whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A run as it was interrupted in the old days, and the same in one go."""
+    place = tmp_path_factory.mktemp("old")
+    (whole,) = train_in(place / "whole", *CUT_OFF)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        broken_off(95, *CUT_OFF)
+    narrow(only_run(place))
+    return place / "outputs", whole
+
+
+@pytest.fixture
+def old_run(interrupted_and_whole: tuple[Path, Path], directory: Path) -> Path:
+    """The old run is in the current directory; the whole one, to compare with."""
+    interrupted, whole = interrupted_and_whole
+    shutil.copytree(interrupted, directory / "outputs")
+    assert files(only_run()) == ["replay.bin", "state_000000090.pt", "state_000000095.pt", "weights.pt"]
+    return whole
+
+
+def test_an_old_run_ends_like_a_new_one(old_run: Path) -> None:
+    assert train(*CUT_OFF) == 0
+    assert_same(only_run(), old_run)
+    assert "going on from the checkpoint of step 95" in log_text(only_run())
+    assert "cannot be resumed exactly" not in log_text(only_run())
+    assert files(only_run()) == ["weights.pt"]
+
+
+def test_old_rows_are_dropped_with_the_last_checkpoint_that_needs_them(old_run: Path) -> None:
+    broken_off(110, *CUT_OFF)
+    assert files(only_run())[:2] == ["replay-2.bin", "replay.bin"]
+    broken_off(119, *CUT_OFF)
+    assert files(only_run()) == ["replay-2.bin", "state_000000110.pt", "state_000000119.pt", "weights.pt"]
+    assert train(*CUT_OFF) == 0
+    assert_same(only_run(), old_run)
+
+
+@pytest.mark.parametrize("moment", ["half a copy", "copied", "appended"])
+def test_killed_before_the_next_checkpoint_an_old_run_is_what_it_was(
+    moment: str, old_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = only_run() / "checkpoint"
+    before = {path: path.read_bytes() for path in checkpoint.iterdir()}
+
+    def broken(*_: object) -> None:
+        raise OSError("the machine went down")
+
+    with monkeypatch.context() as patch:
+        if moment == "half a copy":
+            copied = iter([ReplayFile.append])
+            patch.setattr(ReplayFile, "append", lambda self, rows: next(copied, broken)(self, rows))
+        elif moment == "copied":
+            patch.setattr(TrainingLoop, "_act", broken)
+        else:
+            patch.setattr(Checkpoints, "save", broken)
+        assert train(*CUT_OFF) == 1
+    assert (checkpoint / "replay-2.bin").stat().st_size > 0
+    for path, content in before.items():
+        assert path.name == "weights.pt" or path.read_bytes() == content
+    assert train(*CUT_OFF) == 0
+    assert "going on from the checkpoint of step 95" in log_text(only_run())
+    assert "passing over" not in log_text(only_run())
+    assert_same(only_run(), old_run)
+
+
+@pytest.mark.parametrize("damaged", ["state_000000110.pt", "replay-2.bin"])
+def test_where_the_first_new_checkpoint_is_damaged_the_old_one_serves(damaged: str, old_run: Path) -> None:
+    broken_off(110, *CUT_OFF)
+    damage(only_run() / "checkpoint" / damaged)
+    assert train(*CUT_OFF) == 0
+    assert "passing over the checkpoint of step 110" in log_text(only_run())
+    assert log_text(only_run()).count("going on from the checkpoint of step 95") == 2
+    assert_same(only_run(), old_run)
+
+
+@pytest.mark.usefixtures("old_run")
+def test_rows_of_another_task_are_refused() -> None:
+    content = (only_run() / "checkpoint" / "replay.bin").read_bytes()
+    checkpoints = Checkpoints(only_run() / "checkpoint")
+    for step in checkpoints.steps():
+        state = checkpoints.load(step)
+        state["row_size"] -= 1
+        count = sum(rows for rows, _ in state["journal"])
+        state["journal"] = [(count, zlib.crc32(content[: count * state["row_size"] * 4]))]
+        checkpoints.save(step, state)
+    assert train(*CUT_OFF) == 1
+    assert "rows of 26 numbers are none of this task, whose rows have 28" in status(only_run())["error"]["summary"]
 
 
 # What is told

@@ -22,8 +22,13 @@ float logf(float) noexcept;
 extern "C" {
 
 // Mirror the classes of actor.py, field by field.
+struct RowColumns {
+  int64_t size, obs, action, reward, next_obs, terminated;  // where each begins in a row of `size` numbers
+};
+
 struct TargetInputsCall {
   Geometry actor;
+  RowColumns row;
   int64_t seeds, updates, batch, obs_dim, act_dim;
   double gamma;
   const void *params, *alpha;         // [S, n], [S, 1]
@@ -127,13 +132,13 @@ class TargetInputs {
   void rows(int task) {
     const int64_t s = task / (c.updates * parts), u = task / parts % c.updates, part = task % parts;
     const int from = int(B * part / parts), count = int(B * (part + 1) / parts) - from;
-    const int obs = int(c.obs_dim), act = int(c.act_dim), row_size = 2 * obs + act + 2;
+    const int obs = int(c.obs_dim), act = int(c.act_dim), row_size = int(c.row.size);
     const int64_t first = u * B + from, out = (s * c.updates + u) * B + from;
     const T* row = at<T>(c.rows, s * c.rows_stride + first * row_size);
     T* const own = scratch + omp_get_thread_num() * scratch_size();
     T* const buffers[2] = {own, own + int64_t(B) * net.widest};
     T *action = own + int64_t(2 * B) * net.widest, *log_prob = action + int64_t(B) * act;
-    const T* hidden = net.pass(c.params, int(s), 0, count, row + obs + act + 1, row_size, no_mask, nullptr, buffers,
+    const T* hidden = net.pass(c.params, int(s), 0, count, row + c.row.next_obs, row_size, no_mask, nullptr, buffers,
                                static_cast<T*>(nullptr));
     T* output = buffers[net.L % 2];
     output_layer(net, c.params, int(s), count, hidden, output);
@@ -143,12 +148,13 @@ class TargetInputs {
     const T alpha = *at<T>(c.alpha, s);
     T *input = at<T>(c.inputs, out * (obs + act)), *next = at<T>(c.next_inputs, out * (obs + act));
     for (int b = 0; b < count; b++, row += row_size, input += obs + act, next += obs + act) {
-      std::copy(row, row + obs + act, input);
-      std::copy(row + obs + act + 1, row + row_size - 1, next);
+      std::copy_n(row + c.row.obs, obs, input);
+      std::copy_n(row + c.row.action, act, input + obs);
+      std::copy_n(row + c.row.next_obs, obs, next);
       for (int j = 0; j < act; j++) next[obs + j] = action[b * act + j] * scale[j] + offset[j];
-      const T discount = T(c.gamma) * (1 - row[row_size - 1]);
+      const T discount = T(c.gamma) * (1 - row[c.row.terminated]);
       at<T>(c.discount, out)[b] = discount;
-      at<T>(c.reward, out)[b] = row[obs + act] - discount * (alpha * log_prob[b]);
+      at<T>(c.reward, out)[b] = row[c.row.reward] - discount * (alpha * log_prob[b]);
     }
   }
 };

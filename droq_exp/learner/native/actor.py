@@ -11,18 +11,27 @@ from droq_exp.learner.native.geometry import Geometry, NativeCall, geometry
 from droq_exp.learner.native.library import library
 from droq_exp.learner.networks import actor_shapes, critic_shapes
 from droq_exp.learner.spec import LearnerSpec
+from droq_exp.learner.transitions import TransitionLayout
 
 OBJECTIVES = {"mean": 0, "min": 1}
 
+_PARTS_READ = ["obs", "action", "reward", "next_obs", "terminated"]  # of a transition
 _POLICY_COUNTS = ["seeds", "batch", "obs_dim", "act_dim", "objective", "learn_temperature"]
 _POLICY_STATE = ["params", "moment1", "moment2", "log_alpha", "log_alpha_moment1", "log_alpha_moment2", "alpha", "sums"]
 
 
+class RowColumns(ctypes.Structure):
+    """How long a transition is and where its parts begin; mirrors the structure in the source, as do the next two."""
+
+    _fields_ = [(name, ctypes.c_int64) for name in ["size", *_PARTS_READ]]
+
+
 class TargetInputsCall(ctypes.Structure):
-    """What ``target_inputs`` needs; mirrors the structure in the source, field by field, as does the next."""
+    """What ``target_inputs`` needs."""
 
     _fields_ = [
         ("actor", Geometry),
+        ("row", RowColumns),
         *((name, ctypes.c_int64) for name in ["seeds", "updates", "batch", "obs_dim", "act_dim"]),
         ("gamma", ctypes.c_double),
         *((name, ctypes.c_void_p) for name in ["params", "alpha", "rows", "noise", "action_map"]),
@@ -59,6 +68,7 @@ class TargetInputs:
         self._geometry = geometry(actor_shapes(spec), spec)
         call = TargetInputsCall(
             actor=self._geometry,
+            row=_row_columns(spec.layout),
             seeds=spec.seeds,
             batch=spec.batch_size,
             obs_dim=spec.obs_dim,
@@ -82,6 +92,11 @@ class TargetInputs:
             {"params": actor, "alpha": alpha, "action_map": action_map},
         )
         return inputs, next_inputs, reward, discount
+
+
+def _row_columns(layout: TransitionLayout) -> RowColumns:
+    columns = layout.columns._asdict()
+    return RowColumns(size=layout.size, **{name: columns[name].start for name in _PARTS_READ})
 
 
 class PolicyUpdate:

@@ -63,7 +63,7 @@ def _pairs(spec: LearnerSpec) -> Iterator[tuple[str, Tensor, Tensor]]:
     schedule = AdamSchedule([spec.actor_learning_rate, spec.temperature_learning_rate], spec.dtype, rows.device)
     coefficients = schedule.coefficients(1, 1)[0]
     yield from _critic_pairs(spec, state, bulk, coefficients[:1], keyed, masks)
-    obs, noise = rows[:, 0, :, : spec.obs_dim].contiguous(), masks.policy_noise[:, 0] * NOISE_SCALE
+    obs, noise = rows[:, 0, :, spec.layout.columns.obs].contiguous(), masks.policy_noise[:, 0] * NOISE_SCALE
     changed = _copies(state.actor, state.actor_moment1, state.actor_moment2)
     changed += _copies(state.log_alpha, state.log_alpha_moment1, state.log_alpha_moment2)
     changed += _copies(state.alpha, state.policy_sums)
@@ -139,9 +139,11 @@ def _state(spec: LearnerSpec) -> LearnerState:
 
 
 def _rows(spec: LearnerSpec) -> Tensor:
-    """Transitions ``[1, 1, B, row]``, a fourth of them terminations."""
+    """Transitions ``[1, 1, B, row]``, a fourth of them terminations, a third of them cut off."""
     drawn = np.random.default_rng(SEED).standard_normal((1, 1, spec.batch_size, spec.row_size))
-    drawn[..., -1] = np.arange(spec.batch_size) % 4 == 0
+    number, columns = np.arange(spec.batch_size)[:, None], spec.layout.columns
+    drawn[..., columns.terminated] = number % 4 == 0
+    drawn[..., columns.truncated] = number % 3 == 0
     return torch.from_numpy(drawn).to(spec.dtype)
 
 

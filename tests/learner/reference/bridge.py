@@ -176,9 +176,13 @@ class ObservedLearner(Learner):
 
 
 def replay_of(members: list[Batch]) -> Replay:
-    """A replay buffer that holds the given transitions, a set for each seed."""
+    """A replay buffer that holds the given transitions, a set for each seed; all but the terminations are cut off.
+
+    The reference knows no ``truncated``: a learner that looked at it would differ.
+    """
+    ends = [torch.stack([m.terminated, 1 - m.terminated], 1) for m in members]
     rows = torch.stack(
-        [torch.cat([m.obs, m.action, m.reward[:, None], m.next_obs, m.terminated[:, None]], 1) for m in members]
+        [torch.cat([m.obs, m.action, m.reward[:, None], m.next_obs, e], 1) for m, e in zip(members, ends, strict=True)]
     ).float()
     replay = Replay(rows.shape[0], rows.shape[1], rows.shape[2], torch.device("cpu"))
     for i in range(rows.shape[1]):
