@@ -21,7 +21,7 @@ Train SAC, REDQ, DroQ, DUVN and their relatives on continuous-control tasks.
   python launch.py algo=droq env=hopper                            one run
   python launch.py algo=redq env=ant codebase=ku seed=3 training.total_steps=20000
   python launch.py algo=droq env=hopper "seed=[0,1,2,3]"           four seeds together in one process
-  python launch.py -m algo=sac,droq env=hopper,walker2d seed=0,1   a sweep: one run after the other
+  python launch.py -m algo=sac,droq env=hopper,walker2d seed=0,1   a sweep: one run after another
   python launch.py env=gym env.id=Pendulum-v1                      any registered task with continuous actions"""
 
 _DOCUMENT = """\

@@ -208,7 +208,7 @@ class HardwareConfig:
     threads: int | None = key(None, "of the CPU; null: the physical cores that this process may use", or_null(THREADS))
     updates: str = key(
         "auto",
-        "who makes the updates; auto: the fastest that can make these",
+        "what computes the updates; auto: the fastest that can compute these",
         one_of("auto", "native", "graphs", "compile", "eager"),
     )
     precision: str = key(
@@ -226,7 +226,7 @@ class JobsHardwareConfig(HardwareConfig):
 
     seeds_per_job: int = key(1, "runs that differ in the seed alone, trained together in one process", at_least(1))
     wait: bool = key(True, "until all jobs have ended, and say how; false: submit them and return")
-    poll_seconds: float = key(10.0, "between two looks at the jobs", POSITIVE)
+    poll_seconds: float = key(10.0, "seconds between two looks at the jobs", POSITIVE)
 
 
 @dataclass

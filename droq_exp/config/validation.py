@@ -187,12 +187,12 @@ def _check_target(key: str, target: str) -> None:
 def _check_device(config: Config) -> None:
     device, precision = config.hardware.device, config.hardware.precision
     if device == "cpu" and precision == "tf32":
-        raise ConfigError("hardware.precision", "tf32 is of CUDA only; fp32 and bf16 go with hardware.device=cpu")
+        raise ConfigError("hardware.precision", "tf32 needs CUDA; hardware.device=cpu takes fp32 and bf16")
     if device != "cpu" and precision == "bf16":
-        raise ConfigError("hardware.precision", f"bf16 is of CPUs only; it needs hardware.device=cpu, not {device}")
+        raise ConfigError("hardware.precision", f"bf16 runs on CPUs only; it needs hardware.device=cpu, not {device}")
     updates = config.hardware.updates
     if precision == "bf16" and updates not in ("auto", "native"):
-        problem = f"bf16 is of this project's C++ only; it does not go with hardware.updates={updates}"
+        problem = f"only this project's C++ computes in bf16; it does not go with hardware.updates={updates}"
         raise ConfigError("hardware.precision", problem)
     if updates == "graphs" and device == "cpu":
         raise ConfigError("hardware.updates", "graphs are CUDA graphs; with hardware.device=cpu it may be auto")

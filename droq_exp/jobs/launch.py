@@ -144,7 +144,7 @@ def _uninterrupted() -> Iterator[None]:
 
 
 def _leave() -> NoReturn:
-    _say("jobs go on without this command; the same command again finds them", problem=True)
+    _say("jobs keep running without this command; run it again to find them", problem=True)
     sys.exit(130)
 
 

@@ -83,7 +83,7 @@ def backend_for(spec: LearnerSpec, device: str, requested: str = "auto", critic_
         raise ConfigError("hardware.updates", f"native cannot make these updates: {against}; auto works here")
     if spec.bf16:
         reason = against or f"hardware.updates={requested} does without it"
-        raise ConfigError("hardware.precision", f"bf16 is of this project's C++ only: {reason}")
+        raise ConfigError("hardware.precision", f"only this project's C++ computes in bf16: {reason}")
     return _by_torch(device, requested, critic_updates, against)
 
 

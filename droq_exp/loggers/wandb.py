@@ -84,7 +84,7 @@ class WandbLogger:
         try:
             return self._init("offline")
         except Exception as error:
-            self._warn("wandb cannot start, going on without it", error)
+            self._warn("wandb cannot start; the run continues without it", error)
             return None
 
     def _start_online(self) -> wandb.Run | None:

@@ -98,7 +98,7 @@ class RunDirectory:
         write_atomically(directory / "config.yaml", text)
         run._open_log(before)
         if accepted:
-            run.log.warning("going on with other code than this run was begun with: %s", ", ".join(accepted))
+            run.log.warning("continuing with other code than this run began with: %s", ", ".join(accepted))
         if unknown:
             run.log.warning("begun by a version that did not record its code: whether it is the same is not known")
         return run
@@ -109,7 +109,7 @@ class RunDirectory:
         self._status["step"] = step
         if step:
             self.checkpoints.keep_only(step)
-            self.log.info("going on from the checkpoint of step %s", step)
+            self.log.info("continuing from the checkpoint of step %s", step)
         else:
             self._status["started"] = now()
             for name in OUTPUTS:

@@ -37,7 +37,7 @@ def check_directory(directory: Path, config: Config) -> None:
             "training.accept_code",
             f"{directory} was made by other code: {', '.join(files)} differs; experiment_name=<name> trains anew "
             "beside it, training.restart=true starts it over and keeps the old results aside, "
-            "training.accept_code=true goes on with it",
+            "training.accept_code=true continues it",
         )
 
 

@@ -59,7 +59,7 @@ def report_changes(run: RunDirectory, state: State, now: dict[str, Any]) -> None
     changed = [f"{key}: {stored.get(key)} before, {now[key]} now" for key in now if stored.get(key) != now[key]]
     if changed:
         run.log.warning(
-            "resumed under other conditions, so digits may differ from a run in one go (%s)", "; ".join(changed)
+            "resumed under other conditions, so digits may differ from an uninterrupted run (%s)", "; ".join(changed)
         )
 
 

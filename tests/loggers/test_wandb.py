@@ -116,7 +116,7 @@ def test_wandb_that_cannot_start_at_all_stops_nothing(
     logger.log(10, {"eval/return_mean": 1.0})
     logger.close("finished")
     (message,) = warnings_of(info)
-    assert "going on without it" in message
+    assert "continues without it" in message
     assert "no room" in message
 
 

@@ -94,7 +94,7 @@ def test_accepted_code_goes_on_and_is_recorded(edited: tuple[Checkout, Path]) ->
     (run,) = place.rglob("seed_0")
     assert (status(run)["step"], status(run)["accepted_code"]) == (70, ["learner/losses.py"])
     assert not any(line.startswith("training.accept_code") for line in status(run)["overrides"])
-    assert "going on from the checkpoint of step 60" in log_text(run)
+    assert "continuing from the checkpoint of step 60" in log_text(run)
     assert checkout.launch(place, *more).returncode == 0  # it is the run's code from now on
 
 
@@ -145,7 +145,7 @@ def test_a_run_of_format_1_goes_on(older: Path) -> None:
     assert done.returncode == 0, done.stderr
     (run,) = older.rglob("seed_1")
     assert (status(run)["state"], status(run)["step"], status(run)["attempts"]) == ("finished", 520, 2)
-    assert "going on from the checkpoint of step 477" in log_text(run)
+    assert "continuing from the checkpoint of step 477" in log_text(run)
     assert "did not record its code" in log_text(run)
     (line,) = [line for line in log_text(run).splitlines() if "other conditions" in line]
     assert not {"updates:", "seeds:", "None before"} & set(re.findall(r"\w+:|None before", line))

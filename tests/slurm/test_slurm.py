@@ -56,7 +56,7 @@ def test_jobs_go_on_without_the_head_and_are_found_again(
     os.kill(head.pid, signal.SIGINT)
     done = sweep.wait(head)
     assert done.code == 130
-    assert "jobs go on" in done.err
+    assert "jobs keep running" in done.err
     ids = [sweep.job_id(seed) for seed in (0, 1)]
     assert slurm_states(ids) == {ids[0]: RUNNING, ids[1]: QUEUED}
 
@@ -213,7 +213,7 @@ def test_a_run_whose_node_is_lost_goes_on_from_its_last_checkpoint(cluster: Path
     assert sweep.job_id() == job
     assert len(sweep.submissions()) == 1
     log = (sweep.run() / "train.log").read_text()
-    assert "going on from the checkpoint of step" in log
+    assert "continuing from the checkpoint of step" in log
     assert "interrupted" not in log  # nobody could say anything
 
 

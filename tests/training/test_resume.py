@@ -126,7 +126,7 @@ def test_a_damaged_checkpoint_leaves_the_one_before(tmp_path: Path) -> None:
     damage(newest)
     assert train(*HOPPER) == 0
     assert "passing over the checkpoint of step 95" in log_text(only_run())
-    assert "going on from the checkpoint of step 90" in log_text(only_run())
+    assert "continuing from the checkpoint of step 90" in log_text(only_run())
     assert_same(only_run(), whole)
 
 
@@ -155,7 +155,7 @@ def test_a_pack_goes_back_to_a_step_that_all_have(tmp_path: Path) -> None:
     broken_off(95, *command)
     damage(runs()[1] / "checkpoint" / "state_000000095.pt")
     assert train(*command) == 0
-    assert "going on from the checkpoint of step 90" in log_text(runs()[0])
+    assert "continuing from the checkpoint of step 90" in log_text(runs()[0])
     for run, same in zip(runs(), whole, strict=True):
         assert_same(run, same)
 
@@ -163,8 +163,8 @@ def test_a_pack_goes_back_to_a_step_that_all_have(tmp_path: Path) -> None:
 def test_seeds_without_a_common_step_go_on_apart() -> None:
     broken_off(95, *HOPPER, "seed=0")
     assert train(*HOPPER, "seed=[0,1]") == 0
-    assert "going on from the checkpoint of step 95" in log_text(runs()[0])
-    assert "going on" not in log_text(runs()[1])
+    assert "continuing from the checkpoint of step 95" in log_text(runs()[0])
+    assert "continuing" not in log_text(runs()[1])
     assert [status(run)["state"] for run in runs()] == ["finished", "finished"]
 
 
@@ -220,7 +220,7 @@ def old_run(interrupted_and_whole: tuple[Path, Path], directory: Path) -> Path:
 def test_an_old_run_ends_like_a_new_one(old_run: Path) -> None:
     assert train(*CUT_OFF) == 0
     assert_same(only_run(), old_run)
-    assert "going on from the checkpoint of step 95" in log_text(only_run())
+    assert "continuing from the checkpoint of step 95" in log_text(only_run())
     assert "cannot be resumed exactly" not in log_text(only_run())
     assert files(only_run()) == ["weights.pt"]
 
@@ -257,7 +257,7 @@ def test_killed_before_the_next_checkpoint_an_old_run_is_what_it_was(
     for path, content in before.items():
         assert path.name == "weights.pt" or path.read_bytes() == content
     assert train(*CUT_OFF) == 0
-    assert "going on from the checkpoint of step 95" in log_text(only_run())
+    assert "continuing from the checkpoint of step 95" in log_text(only_run())
     assert "passing over" not in log_text(only_run())
     assert_same(only_run(), old_run)
 
@@ -268,7 +268,7 @@ def test_where_the_first_new_checkpoint_is_damaged_the_old_one_serves(damaged: s
     damage(only_run() / "checkpoint" / damaged)
     assert train(*CUT_OFF) == 0
     assert "passing over the checkpoint of step 110" in log_text(only_run())
-    assert log_text(only_run()).count("going on from the checkpoint of step 95") == 2
+    assert log_text(only_run()).count("continuing from the checkpoint of step 95") == 2
     assert_same(only_run(), old_run)
 
 
@@ -363,7 +363,7 @@ def test_a_finished_run_with_its_replay_is_extended(tmp_path: Path) -> None:
     (whole,) = train_in(tmp_path / "whole", *HOPPER, "training.total_steps=200")
     assert train(*HOPPER, "training.total_steps=150", "checkpoint.keep_replay=true") == 0
     assert train(*HOPPER, "training.total_steps=200") == 0
-    assert "going on from the checkpoint of step 150" in log_text(only_run())
+    assert "continuing from the checkpoint of step 150" in log_text(only_run())
     assert_same(only_run(), whole)
 
 
