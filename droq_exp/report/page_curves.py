@@ -89,7 +89,7 @@ def pack(sweep: Sweep, report: Report, rows: int) -> Packed:
         for cell, (panel, label) in places.items()
     ]
     content = {
-        "panels": [{"title": f"{env}, style {codebase}"} for codebase, env in panels],
+        "panels": [{"title": f"{env}, code base {codebase}"} for codebase, env in panels],
         "labels": [asdict(label) for label in lines],
         "series": series,
         "published": _published(report, places, columns),

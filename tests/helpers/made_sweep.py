@@ -36,10 +36,14 @@ SCORES = Table(
 
 
 @cache
-def configuration(algo: str, env: str) -> dict[str, Any]:
-    """As the real command resolves it."""
+def _composed(algo: str, env: str) -> dict[str, Any]:
     config, _ = compose([f"algo={algo}", f"env={env}"])
     return asdict(config)
+
+
+def configuration(algo: str, env: str) -> dict[str, Any]:
+    """As the real command resolves it; the caller may change it."""
+    return copy.deepcopy(_composed(algo, env))
 
 
 def made_run(
@@ -96,7 +100,7 @@ def failed(summary: str) -> dict[str, Any]:
 
 def named(algo: str, env: str) -> dict[str, Any]:
     """A configuration of any names."""
-    config = copy.deepcopy(configuration("droq", "hopper"))
+    config = configuration("droq", "hopper")
     config["algo"]["name"], config["env"]["name"] = algo, env
     return config
 

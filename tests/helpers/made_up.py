@@ -20,7 +20,7 @@ TRAIN = (
     *("episodes", "episode_return_mean", "episode_length_mean", "updates", "updates_per_second"),
     *("env_seconds", "sample_seconds", "update_seconds", "wall_seconds"),
 )
-# What the recipe of style redq gives on Hopper, by algorithm; the rest is the same for all of them.
+# What the recipe of code base redq gives on Hopper, by algorithm; the rest is the same for all of them.
 ALGORITHMS: dict[str, dict[str, Any]] = {
     "droq": {"num_critics": 2, "num_min": 2.0, "dropout_rate": 0.0001, "layer_norm": True},
     "redq": {"num_critics": 10, "num_min": 2.0, "dropout_rate": 0.0, "layer_norm": False},

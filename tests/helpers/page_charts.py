@@ -7,7 +7,7 @@ from typing import Any
 from playwright.sync_api import Locator, Page
 
 
-def chart_of(page: Page, title: str = "hopper, style redq") -> Locator:
+def chart_of(page: Page, title: str = "hopper, code base redq") -> Locator:
     return page.locator(".panel", has=page.get_by_role("heading", name=title, exact=True)).locator(".chart")
 
 

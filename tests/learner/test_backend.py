@@ -200,7 +200,7 @@ def test_only_auto_may_choose_less_and_says_why_once(capsys: pytest.CaptureFixtu
 @pytest.mark.usefixtures("unknown")
 def test_bf16_is_refused_without_the_cpp() -> None:
     for requested in ("auto", "eager"):
-        with pytest.raises(ConfigError, match="bf16 is of this project's C\\+\\+ only") as refusal:
+        with pytest.raises(ConfigError, match="only this project's C\\+\\+ computes in bf16") as refusal:
             backend_for(replace(SPEC, bf16=True), "cpu", requested)
         assert refusal.value.key == "hardware.precision"
 

@@ -51,7 +51,7 @@ def test_what_is_missing_is_told_and_nothing_in_it_is_html(page: Page, report: P
     assert missing.locator(".log a").get_attribute("href") == "../outputs/runs/redq/redq/hopper/seed_0/train.log"
     expect(missing).to_contain_text("redq/hopper/sac: no seed 2")
     assert page.title() == "Report: outputs"
-    odd = "odd \"<b>%{x}', style redq"
+    odd = "odd \"<b>%{x}', code base redq"
     assert lines(chart_of(page, odd))["droq"]["y"] == [100, 200, 300]
     page.get_by_label("single seeds").check()
     chart = chart_of(page, odd)
