@@ -23,6 +23,7 @@ def looking_in(directories: Iterable[str]) -> Iterator[None]:
     """Find a user's own modules in ``directories`` too, within the block."""
     added = [directory for directory in map(os.path.abspath, directories) if directory not in _own]
     first = _taken_from_the_front(added)
+    _settle_plugins()
     sys.path.extend(added)
     _own.extend(added)
     try:
@@ -70,6 +71,16 @@ def _taken_from_the_front(directories: list[str]) -> list[str]:
         return []
     del sys.path[0]
     return front
+
+
+def _settle_plugins() -> None:
+    """Let Hydra's plugins be those that are installed: it would import whatever a ``hydra_plugins`` further on holds.
+
+    Python looks for the parts of such a package anew whenever the path changes, unless they are a plain list.
+    """
+    import hydra_plugins
+
+    hydra_plugins.__path__ = list(hydra_plugins.__path__)
 
 
 def _last(entries: list[str], entry: str) -> int:

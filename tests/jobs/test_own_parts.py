@@ -51,6 +51,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (directory / "my_parts.py").write_text(PARTS)
     (directory / "my_helpers.py").touch()
     (directory / "yaml.py").write_text("raise ImportError('the wrong yaml')\n")
+    plugin = directory / "hydra_plugins" / "theirs" / "__init__.py"
+    plugin.parent.mkdir(parents=True)
+    plugin.write_text("open('taken', 'w')\n")
     monkeypatch.chdir(directory)
     monkeypatch.delitem(ENVIRONMENT, VARIABLE, raising=False)
     monkeypatch.setitem(ENVIRONMENT, "BROKEN", str(tmp_path / "broken"))
@@ -87,6 +90,7 @@ def test_training_looks_in_the_working_directory_however_it_is_started(way: str,
     done = run([*programs[way], *MINE, "--trust", "my_parts", "--cfg", "job"])
     assert done.returncode == 0, done.stderr
     assert "_target_: my_parts.Mine" in done.stdout
+    assert not (here / "taken").exists()  # by a plugin of Hydra that nobody named
 
 
 def test_a_job_finds_and_trusts_what_its_command_does_and_a_retry_asks_again(here: Path, tmp_path: Path) -> None:
