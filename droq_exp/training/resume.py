@@ -64,12 +64,12 @@ def report_changes(run: RunDirectory, state: State, now: dict[str, Any]) -> None
 
 
 def _as_now(stored: dict[str, Any]) -> dict[str, Any]:
-    """Conditions in today's names: before ``hardware.updates``, two of them said who made the updates."""
-    if "updates" in stored:
-        return stored
-    faster = "native" if stored["library"] else "compile" if stored["compiled"] else "eager"
-    updates = "graphs" if stored["device"].startswith("cuda") else faster
-    return stored | {"seeds": stored["pack"], "updates": updates}
+    """Conditions in today's names: "seeds" were a "pack", and two of them said who made the updates."""
+    now = {"seeds": stored["pack"]} if "pack" in stored else {}
+    if "updates" not in stored:
+        faster = "native" if stored["library"] else "compile" if stored["compiled"] else "eager"
+        now["updates"] = "graphs" if stored["device"].startswith("cuda") else faster
+    return stored | now
 
 
 def restored_replay_file(run: RunDirectory, state: State, layout: TransitionLayout) -> ReplayFile:

@@ -297,6 +297,22 @@ def test_other_conditions_are_told() -> None:
     assert "threads" not in line
 
 
+def test_conditions_of_other_names_are_the_same_ones() -> None:
+    """Whose seeds were a "pack" and whose updates were said or, before that, followed from two other conditions."""
+    for dropped in ((), ("updates",)):
+        broken_off(95, *HOPPER, f"seed={len(dropped)}")
+        run = runs()[-1]
+        checkpoints = Checkpoints(run / "checkpoint")
+        step = checkpoints.steps()[0]
+        state = checkpoints.load(step)
+        state["conditions"]["pack"] = state["conditions"].pop("seeds")
+        for name in dropped:
+            del state["conditions"][name]
+        checkpoints.save(step, state)
+        assert train(*HOPPER, f"seed={len(dropped)}") == 0
+        assert "other conditions" not in log_text(run)
+
+
 class Noisy(gymnasium.Env):
     """A task whose transitions come from a generator that no seed reaches."""
 
