@@ -25,7 +25,7 @@ def cancel(directory: Path, whole_jobs: bool) -> None:
 
     Args:
         directory: any level of the output directory.
-        whole_jobs: also jobs that train runs outside ``directory`` as well (packed seeds).
+        whole_jobs: also jobs that train runs outside ``directory`` as well (seeds trained together).
 
     Raises:
         RefusedError: there is no run, or a job has others too.

@@ -113,8 +113,8 @@ def _row(cost: Cost, otherwise: Sequence[str]) -> list[str]:
 
 def _caption(measured: Sequence[Measured]) -> str:
     costs = [cost for cost, _ in measured]
-    devices, styles = sorted({cost.device for cost in costs}), sorted({cost.codebase for cost in costs})
-    return f"{'; '.join(devices)}; codebase {', '.join(styles)}; medians of {costs[0].steps} environment steps"
+    devices, codebases = sorted({cost.device for cost in costs}), sorted({cost.codebase for cost in costs})
+    return f"{'; '.join(devices)}; codebase {', '.join(codebases)}; medians of {costs[0].steps} environment steps"
 
 
 def _table(measured: Sequence[Measured]) -> Table:

@@ -260,8 +260,8 @@ def _values(overrides: tuple[str, ...], command: object) -> dict[str, Any]:
 @contextmanager
 def _hydra() -> Iterator[Any]:
     """Hydra on ``conf/``, whether or not we are inside hydra.main already; yields its configuration loader."""
-    register()
     global _command
+    register()
     _command = object()
     _conf_files.cache_clear()
     held = GlobalHydra.instance().hydra

@@ -6,6 +6,8 @@ what one kind of choice has.
 
 from __future__ import annotations
 
+from functools import cache
+
 from hydra.core.config_store import ConfigStore
 
 from droq_exp.config import schema
@@ -20,8 +22,9 @@ SHARED = {
 }
 
 
+@cache  # it takes 13 ms, and each composition asks for it
 def register() -> None:
-    """Give Hydra the defaults; more than once is as good as once."""
+    """Give Hydra the defaults, once a process."""
     store = ConfigStore.instance().store
     base = defaults(schema.Config) | {name: defaults(block) for name, block in SHARED.items()}
     loggers = {name: None if name in OPTIONAL_LOGGERS else defaults(block) for name, block in LOGGERS.items()}

@@ -12,7 +12,7 @@ from typing import Any
 
 from droq_exp.config import schema
 from droq_exp.config.errors import ConfigError, nearest
-from droq_exp.config.rules import Relation, Rule
+from droq_exp.config.rules import Relation, Rule, type_words
 
 CODEBASES: dict[str, tuple[type, type]] = {
     "redq": (schema.RedqCodebaseConfig, schema.RedqBiasConfig),
@@ -29,9 +29,6 @@ REPLACED = {  # keys of earlier versions, and what says the same now
     "hardware.compile": "is hardware.updates now: compile for true, eager for false, auto for null",
     "hardware.native": "is hardware.updates now: auto for true, compile or eager for false",
 }
-
-
-TYPES = {bool: "true or false", str: "a text", str | None: "a text, or null"}  # where no rule says more
 
 
 @dataclass(frozen=True)
@@ -60,7 +57,7 @@ class Key:
         """What its values may be, in words."""
         if self.relation:
             return self.relation.words
-        return self.rule.allowed if self.rule else TYPES.get(self.annotation, "a mapping")
+        return self.rule.allowed if self.rule else type_words(self.annotation)
 
 
 @lru_cache

@@ -1,10 +1,12 @@
-"""The vocabulary of rules: what a value may be, in words and as a test. The schema gives each key its own."""
+"""The vocabulary of types and rules: what a value may be, in words and as a test. The schema gives each key its own."""
 
 from __future__ import annotations
 
 import math
 import re
+import typing
 from collections.abc import Callable
+from types import UnionType
 from typing import Any, NamedTuple
 
 MAX_SEED = 2**31 - 1
@@ -24,6 +26,47 @@ class Relation(NamedTuple):
     words: str  # without the values
     allowed: Callable[[Any], str]  # of a Config: the words with its values
     holds: Callable[[Any], bool]  # of a Config
+
+
+class Form(NamedTuple):
+    """What values of a type look like."""
+
+    words: str
+    accepts: Callable[[Any], bool]
+    convert: Callable[[Any], Any]
+
+
+FORMS: dict[Any, Form] = {
+    bool: Form("true or false", lambda value: type(value) is bool, bool),
+    int: Form("an integer", lambda value: type(value) is int, int),
+    float: Form("a number", lambda value: type(value) in (int, float), float),
+    str: Form("a text", lambda value: type(value) in (str, int), str),
+    list[int]: Form(
+        "a list of integers",
+        lambda value: isinstance(value, list) and all(type(item) is int for item in value),
+        list,
+    ),
+    list[str]: Form(
+        "a list of texts",
+        lambda value: isinstance(value, list) and all(type(item) is str for item in value),
+        list,
+    ),
+    dict[str, Any]: Form("a mapping", lambda value: isinstance(value, dict), dict),
+}
+
+
+def kind_of(annotation: Any) -> tuple[Any, bool]:
+    """A type without its "or None", and whether it has one."""
+    if not isinstance(annotation, UnionType):
+        return annotation, False
+    (kind,) = (part for part in typing.get_args(annotation) if part is not type(None))
+    return kind, True
+
+
+def type_words(annotation: Any) -> str:
+    """What values of an annotated type are, in words."""
+    kind, optional = kind_of(annotation)
+    return FORMS[kind].words + (", or null" if optional else "")
 
 
 def at_least(low: int) -> Rule:

@@ -79,6 +79,9 @@ REPLAY_SIZE = Relation(
     ),
 )
 TARGET = "the class that is built; one of a user's own needs --trust"
+NAME = "that of its file"
+LAUNCHER = "who starts the training; set by the choice of hardware"
+CLUSTERS = "null: the cluster's default"
 
 
 @dataclass
@@ -86,7 +89,7 @@ class AlgoConfig:
     """One algorithm of the family: every one is a setting of the same learner."""
 
     _target_: str = key("droq_exp.agent.Agent", TARGET)
-    name: str = key(MISSING, "that of its file")
+    name: str = key(MISSING, NAME)
     num_critics: int = key(MISSING, "N, the critics of the ensemble", at_least(1))
     num_min: float = key(
         MISSING, "M, the critics in the target's random subset; 2.3 is 2 with probability 0.7, else 3", relation=NUM_MIN
@@ -117,7 +120,7 @@ class EnvConfig:
     """A Gymnasium task."""
 
     _target_: str = key("droq_exp.envs.make_env", TARGET)
-    name: str = key(MISSING, "that of its file")
+    name: str = key(MISSING, NAME)
     id: str = key(MISSING, "with env=gym, the task: env.id=Pendulum-v1", TASK)
     kwargs: dict[str, Any] = key({}, "arguments of the task, for gymnasium.make: env.kwargs.<name>=<value>")
 
@@ -140,7 +143,7 @@ class RedqCodebaseConfig(CodebaseConfig):
     """REDQ's original code base."""
 
     _target_: str = key("droq_exp.codebases.redq.RedqCodebase", TARGET)
-    name: str = key("redq", "that of its file")
+    name: str = key("redq", NAME)
     policy_update_delay: int = key(20, "critic updates per policy update (REDQ)", at_least(1))
 
 
@@ -149,7 +152,7 @@ class KuCodebaseConfig(CodebaseConfig):
     """The code base of ku2482's soft-actor-critic.pytorch."""
 
     _target_: str = key("droq_exp.codebases.ku.KuCodebase", TARGET)
-    name: str = key("ku", "that of its file")
+    name: str = key("ku", NAME)
 
 
 @dataclass
@@ -174,10 +177,16 @@ class EvalConfig:
 
 
 @dataclass
-class RedqBiasConfig:
-    """Q-bias from rollouts of the stochastic policy (codebase redq)."""
+class BiasConfig:
+    """What the estimates of all code bases have."""
 
     enabled: bool = key(True, "estimate the critics' bias at every evaluation")
+
+
+@dataclass
+class RedqBiasConfig(BiasConfig):
+    """Q-bias from rollouts of the stochastic policy (codebase redq)."""
+
     min_pairs: int = key(1000, "(s, a) pairs collected, at least", at_least(1))
     steps_per_episode: int = key(350, "first steps of each episode that are kept", at_least(1))
     temperature: float | None = key(
@@ -186,10 +195,8 @@ class RedqBiasConfig:
 
 
 @dataclass
-class KuBiasConfig:
+class KuBiasConfig(BiasConfig):
     """Q-bias along the evaluation episodes (codebase ku)."""
-
-    enabled: bool = key(True, "estimate the critics' bias at every evaluation")
 
 
 @dataclass
@@ -217,7 +224,7 @@ class HardwareConfig:
     detect_anomaly: bool = key(
         False, "look for infinities and NaN after every environment step, not at evaluations only"
     )
-    launcher: str = key("here", "who starts the training; set by the choice of hardware")
+    launcher: str = key("here", LAUNCHER)
 
 
 @dataclass
@@ -233,10 +240,10 @@ class JobsHardwareConfig(HardwareConfig):
 class SlurmHardwareConfig(JobsHardwareConfig):
     """``hardware=slurm_cpu`` and ``slurm_gpu``: what each job asks for; ``device`` is what training uses there."""
 
-    launcher: str = key("slurm", "who starts the training; set by the choice of hardware")
-    partition: str | None = key(None, "null: the cluster's default", or_null(NOT_EMPTY))
-    account: str | None = key(None, "null: the cluster's default", or_null(NOT_EMPTY))
-    qos: str | None = key(None, "null: the cluster's default", or_null(NOT_EMPTY))
+    launcher: str = key("slurm", LAUNCHER)
+    partition: str | None = key(None, CLUSTERS, or_null(NOT_EMPTY))
+    account: str | None = key(None, CLUSTERS, or_null(NOT_EMPTY))
+    qos: str | None = key(None, CLUSTERS, or_null(NOT_EMPTY))
     constraint: str | None = key(None, "features that a node must have; null: none", or_null(NOT_EMPTY))
     gpus_per_node: int = key(0, "of each job", at_least(0))
     cpus: int = key(4, "of each job; also its threads, where they are not given", at_least(1))
@@ -254,7 +261,7 @@ class SlurmHardwareConfig(JobsHardwareConfig):
 class ParallelHardwareConfig(JobsHardwareConfig):
     """``hardware=cpu_parallel``: several processes on this machine."""
 
-    launcher: str = key("parallel", "who starts the training; set by the choice of hardware")
+    launcher: str = key("parallel", LAUNCHER)
     jobs: int = key(2, "processes at once; the others wait for their turn", at_least(1))
 
 

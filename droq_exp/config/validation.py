@@ -6,45 +6,19 @@ import dataclasses
 import json
 import typing
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from droq_exp.config.errors import ConfigError, nearest
 from droq_exp.config.keys import CODEBASES, FREE, LAUNCHERS, Key, check_key, is_block, known_keys
+from droq_exp.config.rules import FORMS, kind_of, type_words
 from droq_exp.config.schema import Config
 from droq_exp.config.targets import BUILT_IN, check_free, check_target, check_task, import_part
 from droq_exp.cpu import has_bf16
-
-
-class _Form(NamedTuple):
-    """What values of a type look like."""
-
-    words: str
-    accepts: Callable[[Any], bool]
-    convert: Callable[[Any], Any]
-
-
-_FORMS: dict[Any, _Form] = {
-    bool: _Form("true or false", lambda value: type(value) is bool, bool),
-    int: _Form("an integer", lambda value: type(value) is int, int),
-    float: _Form("a number", lambda value: type(value) in (int, float), float),
-    str: _Form("a text", lambda value: type(value) in (str, int), str),
-    list[int]: _Form(
-        "a list of integers",
-        lambda value: isinstance(value, list) and all(type(item) is int for item in value),
-        list,
-    ),
-    list[str]: _Form(
-        "a list of texts",
-        lambda value: isinstance(value, list) and all(type(item) is str for item in value),
-        list,
-    ),
-    dict: _Form("a mapping", lambda value: isinstance(value, dict), dict),
-}
 
 
 def to_config(composed: DictConfig) -> Config:
@@ -130,16 +104,15 @@ def _build(block: type, key: str, values: Any, keys: Mapping[str, Key]) -> Any:
 
 
 def _convert(key: str, annotation: Any, value: Any, keys: Mapping[str, Key]) -> Any:
-    *_, kind = [part for part in (annotation, *typing.get_args(annotation)) if part is not type(None)]
-    optional = type(None) in typing.get_args(annotation)
+    kind, optional = kind_of(annotation)
     if annotation is Any or (optional and value is None):
         return value
     if dataclasses.is_dataclass(kind):
         return _build(typing.cast(type, kind), key, value, keys)
-    form = _FORMS[next(form for form in (annotation, typing.get_origin(annotation), kind) if form in _FORMS)]
+    form = FORMS[kind]
     if not form.accepts(value):
         nearest_integer = str(int(value)) if kind is int and isinstance(value, float) and value.is_integer() else None
-        raise ConfigError(key, f"{_shown(value)} is not {form.words}{', or null' if optional else ''}", nearest_integer)
+        raise ConfigError(key, f"{_shown(value)} is not {type_words(annotation)}", nearest_integer)
     return form.convert(value)
 
 

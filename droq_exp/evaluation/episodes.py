@@ -66,7 +66,7 @@ def play(agent: ActingAgent, episodes: Mapping[int, Sequence[Episode]]) -> dict[
         episodes: by seed index; at most ``SIDE_BY_SIDE`` each.
 
     Returns:
-        Each member's trajectories in the order of its episodes, or what one of its environments raised: the episodes of
+        Each seed's trajectories in the order of its episodes, or what one of its environments raised: the episodes of
         that seed are broken off then, the others go on.
 
     """

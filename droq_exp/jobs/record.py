@@ -15,7 +15,7 @@ SLURM, LOCAL = "slurm", "local"
 
 @dataclass(frozen=True)
 class JobRecord:
-    """One run's job. Several runs of one job (packed seeds) have the same ``job_id`` and ``log``.
+    """One run's job. Several runs of one job (seeds trained together) have the same ``job_id`` and ``log``.
 
     Args:
         backend: "slurm" or "local".

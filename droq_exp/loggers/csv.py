@@ -10,7 +10,7 @@ from numbers import Integral
 from droq_exp.loggers.base import RunInfo
 from droq_exp.runs.files import write_atomically
 
-# Columns of another name (a style's own) come in front of the last one.
+# Columns of another name (a code base's own) come in front of the last one.
 COLUMNS = {
     "eval": (
         *("step", "return_mean", "return_std", "return_min", "return_max", "length_mean"),

@@ -143,7 +143,7 @@ class TrainingLoop:
             self._progress.update(self.step, self._agent.state.critic_updates, returns)
 
     def _act(self, random: bool) -> None:
-        """Step every active member's environment once and store the transitions."""
+        """Step every active seed's environment once and store the transitions."""
         obs = np.stack([seed_run.obs for seed_run in self._seed_runs])
         actions = self._agent.random_action() if random else self._agent.explore(obs)
         rows = np.zeros((len(self._seed_runs), self._agent.spec.row_size), dtype=np.float32)
@@ -164,7 +164,7 @@ class TrainingLoop:
             self._agent.update(batch)
 
     def _measure(self) -> list[float]:
-        """Log the interval's training metrics, evaluate, and keep the weights. Returns each member's mean return."""
+        """Log the interval's training metrics, evaluate, and keep the weights. Returns each seed's mean return."""
         self._fail_non_finite()
         training = self._take_training_metrics()
         started = time.monotonic()
@@ -199,7 +199,7 @@ class TrainingLoop:
         return [metrics | common for metrics in self._agent.take_metrics()]
 
     def _measurement(self, index: int, seed_run: SeedRun, training: dict[str, float]) -> Measurement[float]:
-        """Keep a member's weights, evaluate it and log everything. Its result is the mean return."""
+        """Keep a seed's weights, evaluate it and log everything. Its result is the mean return."""
         config, started = self._config, time.monotonic()
         save_weights(seed_run.run.directory / "checkpoint", self._agent.state.tensors_of(index), self.step)
         measured = yield from self._agent.codebase.measure(
