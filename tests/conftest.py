@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
@@ -11,7 +13,10 @@ from threading import Thread
 import pytest
 import torch
 from wandb_server import FakeServer, QuietServer
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
+LONGEST = ("slurm", "page", "jobs", "learner", "training")  # folders, in this order
 MARKED = {"slurm": pytest.mark.slurm, "page": pytest.mark.browser}
 
 
@@ -26,17 +31,35 @@ def pytest_configure() -> None:
     torch.set_num_threads(1)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Each module's tests stay in one of the two processes; those of SLURM come last, for their jobs need a core.
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Two processes, and a third where all tests run: those of SLURM wait for it more than they compute."""
+    return 2 if config.option.file_or_dir or "not slurm" in config.option.markexpr else 3
 
-    The folders of SLURM's tests and of the page's are their markers.
-    """
-    items.sort(key=lambda item: item.path.parent.name == "slurm")
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    """Each module's tests stay in one process, for its fixtures are made once; all of SLURM's do."""
+    return ByModule(config, log)
+
+
+class ByModule(LoadScopeScheduling):
+    def _split_scope(self, nodeid: str) -> str:
+        path = Path(nodeid.partition("::")[0])
+        return str(path.parent if path.parent.name == "slurm" else path)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest come first; the folders of SLURM's tests and of the page's are their markers."""
+    items.sort(key=lambda item: LONGEST.index(item.path.parent.name) if item.path.parent.name in LONGEST else 99)
     for item in items:
-        folder = item.path.parent.name
-        if folder in MARKED:
-            item.add_marker(MARKED[folder])
-        item.add_marker(pytest.mark.xdist_group("slurm" if folder == "slurm" else str(item.path)))
+        if item.path.parent.name in MARKED:
+            item.add_marker(MARKED[item.path.parent.name])
+
+
+@pytest.fixture(autouse=True)
+def its_own_directory() -> Iterator[None]:
+    """No test leaves anything in the directory that pytest was started in, nor finds there what another has left."""
+    with tempfile.TemporaryDirectory() as directory, contextlib.chdir(directory):
+        yield
 
 
 @pytest.fixture

@@ -21,6 +21,8 @@ from droq_exp.config.files import GROUPS, choices
 from droq_exp.config.schema import Config
 from droq_exp.launch import main
 
+pytestmark = pytest.mark.program
+
 ROOT = Path(__file__).resolve().parent.parent
 Trained = list[tuple[Config, Config]]
 

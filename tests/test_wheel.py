@@ -14,6 +14,8 @@ import yaml
 
 from droq_exp.config.files import conf_directory
 
+pytestmark = pytest.mark.program
+
 ROOT = Path(__file__).resolve().parent.parent
 
 

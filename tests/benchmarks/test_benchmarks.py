@@ -23,6 +23,8 @@ from droq_exp.config import compose
 from droq_exp.learner.cuda.graph import Captured
 from droq_exp.learner.spec import LearnerSpec
 
+pytestmark = pytest.mark.program
+
 TINY = (*SMALL, LITTLE_BIAS, "env=inverted_pendulum")
 
 # What the driver uses of SBX; SAC notes what it is asked for.

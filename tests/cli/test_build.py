@@ -12,6 +12,8 @@ from run_files import ENVIRONMENT, PROGRAM
 
 from droq_exp.learner.native.build import Variant, shared_object
 
+pytestmark = pytest.mark.program
+
 
 def run(cache: Path, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
     environment = {**ENVIRONMENT, "XDG_CACHE_HOME": str(cache), **variables}

@@ -13,6 +13,8 @@ import pytest
 from real_runs import LITTLE_BIAS, train_in
 from run_files import ENVIRONMENT, PROGRAM, droq_exp, error_line
 
+pytestmark = pytest.mark.program
+
 
 @pytest.fixture(scope="module")
 def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -15,6 +15,8 @@ from run_files import ENVIRONMENT, write_job
 
 from droq_exp.config.targets import VARIABLE
 
+pytestmark = pytest.mark.program
+
 ROOT = Path(__file__).resolve().parents[2]
 LEAVES_A_TRACE = "import pathlib, os\npathlib.Path(os.environ['TRACE']).open('a').write(__name__ + '\\n')\n"
 BAITS = ("evil", "yaml", "mujoco", "gymnasium", "pandas", "hydra_plugins/bait")  # in the directory where one looks

@@ -13,6 +13,8 @@ from real_runs import LITTLE_BIAS, train_in
 from run_files import ENVIRONMENT, PROGRAM, droq_exp, error_line
 from video_files import read
 
+pytestmark = pytest.mark.program
+
 NO_DISPLAY = {name: value for name, value in ENVIRONMENT.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY")}
 NO_DISPLAY.pop("MUJOCO_GL", None)
 

@@ -11,6 +11,8 @@ import pytest
 from real_runs import LITTLE_BIAS, SMALL
 from run_files import droq_exp
 
+pytestmark = pytest.mark.program
+
 
 @pytest.fixture(autouse=True)
 def _forked(monkeypatch: pytest.MonkeyPatch) -> None:

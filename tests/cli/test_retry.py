@@ -13,6 +13,8 @@ from droq_exp.jobs.record import JobRecord
 from droq_exp.launch import main
 from droq_exp.runs.identity import run_directory
 
+pytestmark = pytest.mark.program
+
 ANYWHERE = ["debug=default", "codebase=ku", "env=inverted_pendulum", "hardware.threads=1", "hardware.updates=auto"]
 SMALL = [*ANYWHERE, "hardware=cpu"]
 PARALLEL = [*ANYWHERE, "hardware=cpu_parallel", "hardware.poll_seconds=0.1"]

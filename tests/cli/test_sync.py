@@ -15,6 +15,8 @@ from wandb_server import FakeServer, QuietServer, log_in
 from droq_exp.loggers import wandb_files
 from droq_exp.runs.lock import RunLock
 
+pytestmark = pytest.mark.program
+
 OVERRIDES = (
     "env=inverted_pendulum",
     "logger=wandb",

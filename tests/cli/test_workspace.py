@@ -14,6 +14,8 @@ from wandb_server import FakeServer, QuietServer, log_in
 from droq_exp.loggers import wandb_files
 from droq_exp.loggers.wandb_workspace import LAYOUT, MOST_LINES, metrics
 
+pytestmark = pytest.mark.program
+
 
 @pytest.mark.parametrize("codebase", ["redq", "ku"])
 def test_every_metric_of_the_layout_is_logged_by_a_real_run(codebase: str, tmp_path: Path) -> None:

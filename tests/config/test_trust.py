@@ -20,6 +20,8 @@ from droq_exp.config.targets import VARIABLE, check_stored_overrides, check_targ
 from droq_exp.import_path import child_environment
 from droq_exp.report.table import Column, Table
 
+pytestmark = pytest.mark.program
+
 ROOT = Path(__file__).resolve().parents[2]
 TOUCH = {"_target_": "subprocess.run", "args": ["touch", "executed"]}
 RUN = ("debug=default", "algo=sac", "env=inverted_pendulum", "hardware=cpu", "hardware.threads=1")

@@ -11,6 +11,8 @@ import pytest
 
 from droq_exp.import_path import child_environment
 
+pytestmark = pytest.mark.program
+
 CHOOSE = """
 import os
 import subprocess

@@ -24,8 +24,10 @@ from contextlib import suppress
 from functools import cache
 from typing import Any, NoReturn
 
-IMPORTED = ("torch", "numpy", "gymnasium", "hydra", "hydra.main", "omegaconf", "typer", "rich.console")  # not MuJoCo,
-# which then chooses its OpenGL by the environment
+IMPORTED = (
+    *("torch", "torch._dynamo"),  # the second by torch.func with its first gradient
+    *("numpy", "gymnasium", "hydra", "hydra.main", "omegaconf", "typer", "rich.console"),
+)  # not MuJoCo, which then chooses its OpenGL by the environment
 MOST_BYTES = 1 << 17  # of a request: its environment, above all
 
 

@@ -20,7 +20,14 @@ from droq_exp.random_streams import Stream, derived_seed
 ROOT = Path(__file__).resolve().parents[2]
 GATED_STEPS = 800  # 150 s for a gated run: longer than it takes until a time limit of minutes is warned of
 SECONDS = 180.0  # longest wait for anything
-TINY = ("debug=default", "env=gym", "env.id=gated_env:Gated-v0", "bias.enabled=false", "hardware.poll_seconds=0.5")
+TINY = (
+    "debug=default",
+    "hardware.updates=auto",
+    "env=gym",
+    "env.id=gated_env:Gated-v0",
+    "bias.enabled=false",
+    "hardware.poll_seconds=0.5",
+)
 ON_SLURM = ("hardware=slurm_cpu", "hardware.cpus=1", "hardware.memory_gb=1")
 
 

@@ -18,6 +18,8 @@ from sweep import ROOT
 from droq_exp.config.targets import VARIABLE
 from droq_exp.import_path import looking_in, own_places
 
+pytestmark = pytest.mark.program
+
 PARTS = """
 import os, pathlib, gymnasium, my_helpers, yaml
 from gymnasium.envs.classic_control import PendulumEnv

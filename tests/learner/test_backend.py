@@ -58,6 +58,7 @@ EDITS = {
 }
 
 
+@pytest.mark.program
 @pytest.mark.parametrize("name", EDITS)
 def test_an_edited_formula_is_what_trains(name: str, unedited: dict[str, torch.Tensor], tmp_path: Path) -> None:
     checkout = Checkout(tmp_path / "checkout")
@@ -70,6 +71,7 @@ def test_an_edited_formula_is_what_trains(name: str, unedited: dict[str, torch.T
     assert not torch.allclose(weights["critic"], unedited["critic"], rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.program
 def test_comments_docstrings_and_layout_change_nothing(unedited: dict[str, torch.Tensor], tmp_path: Path) -> None:
     checkout = Checkout(tmp_path / "checkout")
     checkout.edit("losses.py", '"""``y`` of the module\'s docstring', '"""\n\n    The same.\n\n    ``y`` of')

@@ -14,6 +14,8 @@ from wandb_server import FakeServer, QuietServer, log_in
 
 from droq_exp.loggers.wandb import Mode, WandbLogger
 
+pytestmark = pytest.mark.program
+
 
 def test_wandb_offline_is_one_run_per_seed(tmp_path: Path, wandb_session: pytest.MonkeyPatch) -> None:
     wandb_session.setenv("WANDB_RUN_ID", "the-same-for-all")

@@ -12,6 +12,8 @@ from real_runs import SMALL
 from droq_exp.config import compose
 from droq_exp.profiling.profile import Cost, measure
 
+pytestmark = pytest.mark.program
+
 
 def cost(*overrides: str, steps: int = 4) -> Cost:
     return measure(*compose([*SMALL, *overrides]), steps)

@@ -17,6 +17,8 @@ from droq_exp.report.curves import METRICS
 from droq_exp.report.data import load
 from droq_exp.report.render import look, render
 
+pytestmark = pytest.mark.program
+
 
 def test_what_is_written(partial_report: Path) -> None:
     figures = {path.name for path in (partial_report / "figures").iterdir()}

@@ -21,6 +21,8 @@ import pytest
 from droq_exp.runs.lock import HeldError, RunLock, filesystem_time, owner
 from droq_exp.runs.process import Process
 
+pytestmark = pytest.mark.program
+
 RACERS, ROUNDS = 20, 5
 ON_SLURM = {"SLURM_JOB_ID": "130", "SLURM_ARRAY_JOB_ID": "123", "SLURM_ARRAY_TASK_ID": "4"}
 

@@ -23,6 +23,8 @@ from droq_exp.runs.identity import run_directory
 from droq_exp.runs.lock import HeldError, RunLock
 from droq_exp.runs.takeover import FORMAT, check_directory, set_aside
 
+pytestmark = pytest.mark.program
+
 FORMAT_1 = Path(__file__).with_name("format_1")  # made by the last version that had no formats: seed 1 interrupted
 # Of seed 1 at step 520, gone on with by the last version whose transitions had no `truncated`.
 METRICS_OF_FORMAT_1 = {

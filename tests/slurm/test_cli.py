@@ -8,18 +8,17 @@ import subprocess
 import sys
 from typing import Any
 
+import forks
 from sweep import ROOT, SECONDS, Sweep, slurm, until
 
 
 def _droq_exp(sweep: Sweep, *arguments: str) -> subprocess.CompletedProcess[str]:
     paths = os.pathsep.join(str(ROOT / path) for path in (".", "tests/helpers"))
-    return subprocess.run(
+    return forks.run(
         [sys.executable, "-c", "from droq_exp.cli.app import main; main()", *arguments],
         cwd=sweep.directory,
         env=os.environ
         | {"PYTHONPATH": paths, "DROQ_EXP_TRUST": "gated_env", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
         timeout=SECONDS,
     )
 

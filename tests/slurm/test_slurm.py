@@ -143,10 +143,10 @@ def battered(cluster: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     for seed in (PREEMPTED, REQUEUED):
         _wait_for_restart(sweep.job_id(seed))
         assert _state(sweep, seed) in ("queued", "running")
-    sweep.open_gate()
-    first = sweep.wait(head)
     _wait_for_restart(timed.job_id())
     timed.open_gate()
+    sweep.open_gate()
+    first = sweep.wait(head)
     yield Battered(sweep, first, timed, timed.wait(timed_head))
     sweep.end()
     timed.end()
@@ -177,7 +177,9 @@ def test_a_requeued_run_goes_on_in_its_directory(battered: Battered) -> None:
 def test_a_run_out_of_time_saves_and_goes_on_in_its_directory(battered: Battered) -> None:
     assert battered.timed_end.code == 0, battered.timed_end.err
     assert "this job is timed-out" in battered.timed.log()
-    assert (battered.timed.run() / "train.log").read_text().count("interrupted by SIGUSR2") == 1
+    log = (battered.timed.run() / "train.log").read_text()
+    restarts = job_field(battered.timed.job_id(), "Restarts")  # more than one on a machine too slow for its time limit
+    assert log.count("interrupted by SIGUSR2") == int(restarts) >= 1
     assert len(battered.timed.submissions()) == 1
 
 

@@ -26,6 +26,8 @@ from droq_exp.agent.agent import Agent
 from droq_exp.loggers.csv import CsvLogger
 from droq_exp.random_streams import Stream, derived_seed
 
+pytestmark = pytest.mark.program
+
 PENDULUM = ("env=inverted_pendulum", LITTLE_BIAS)
 
 

@@ -20,6 +20,8 @@ from droq_exp.learner import backend
 from droq_exp.learner.compiler import _skip_instruction_checks
 from droq_exp.training.hardware import set_up
 
+pytestmark = pytest.mark.program
+
 
 @pytest.fixture(autouse=True)
 def undecided() -> Iterator[None]:

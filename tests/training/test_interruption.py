@@ -25,6 +25,8 @@ from real_runs import (
 
 from droq_exp.loggers.csv import CsvLogger
 
+pytestmark = pytest.mark.program
+
 LONG = ("env=inverted_pendulum", LITTLE_BIAS, "training.total_steps=1000000")
 
 

@@ -33,6 +33,8 @@ from droq_exp.runs.lock import HeldError, RunLock
 from droq_exp.runs.replay_file import ReplayFile
 from droq_exp.training.loop import TrainingLoop
 
+pytestmark = pytest.mark.program
+
 HOPPER = ("env=hopper", LITTLE_BIAS, "checkpoint.interval=30", "training.total_steps=160")
 
 

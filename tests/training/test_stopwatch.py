@@ -7,6 +7,8 @@ from real_runs import launch, only_run, rows
 
 from droq_exp.training.stopwatch import Stopwatch
 
+pytestmark = pytest.mark.program
+
 
 def test_activities_are_counted_apart_until_taken() -> None:
     watch = Stopwatch("env", "update")

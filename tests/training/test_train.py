@@ -44,7 +44,7 @@ from droq_exp.random_streams import Stream, derived_seed
 from droq_exp.runs.code import FILES as FILES_OF_CODE
 from droq_exp.runs.takeover import FORMAT
 
-pytestmark = pytest.mark.usefixtures("elsewhere")
+pytestmark = [pytest.mark.usefixtures("elsewhere"), pytest.mark.program]
 FILES = ["checkpoint", "config.yaml", "eval.csv", "status.json", "train.csv", "train.log"]
 RETURNS = ["return_mean", "return_std", "return_min", "return_max", "length_mean"]
 BIAS = ["bias_mean", "bias_std", "normalized_bias_mean", "normalized_bias_std"]
