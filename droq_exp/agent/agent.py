@@ -16,7 +16,7 @@ from droq_exp.codebases import Codebase
 from droq_exp.learner.backend import EAGER, Backend
 from droq_exp.learner.draws import Draws
 from droq_exp.learner.dropout import DropoutMask
-from droq_exp.learner.networks import critic_shapes, critic_values, named, unflatten
+from droq_exp.learner.networks import named, unflatten
 from droq_exp.learner.spec import LearnerSpec
 from droq_exp.learner.state import CRITIC_METRICS, POLICY_METRICS, LearnerState
 from droq_exp.random_streams import Stream, generator, generator_state, set_generator_state
@@ -105,10 +105,11 @@ class Agent:
     @torch.no_grad()
     def q_values(self, seed_index: int, obs: np.ndarray, action: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Evaluate seed ``seed_index``'s critics at n pairs, with fresh dropout masks as in training: ``[N, n]``."""
-        params = named(self.state.critic[seed_index : seed_index + 1], critic_shapes(self.spec))
+        spec = self.spec
+        params = named(self.state.critic[seed_index : seed_index + 1], spec.critic.shapes(spec))
         inputs = self._tensor(np.concatenate([obs, action], -1)[None])
-        dropout_masks = self._fresh_masks(len(obs), rng) if self.spec.dropout_rate else None
-        return critic_values(params, inputs, dropout_masks, self.spec)[0].cpu().numpy()
+        dropout_masks = self._fresh_masks(len(obs), rng) if spec.dropout_rate else None
+        return spec.objective.value(spec.critic.outputs(params, inputs, dropout_masks, spec))[0].cpu().numpy()
 
     def temperature(self, seed_index: int) -> float:
         """Return seed ``seed_index``'s current temperature alpha."""

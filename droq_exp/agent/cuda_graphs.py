@@ -18,7 +18,7 @@ from droq_exp.learner.cuda.draws import DeviceDraws
 from droq_exp.learner.cuda.graph import Captured
 from droq_exp.learner.cuda.learner import DeviceLearner
 from droq_exp.learner.draws import Draws
-from droq_exp.learner.networks import actor_shapes, named, sample_action
+from droq_exp.learner.networks import named
 from droq_exp.learner.spec import LearnerSpec
 from droq_exp.learner.state import LearnerState
 from droq_exp.learner.transfer import to_device
@@ -94,5 +94,5 @@ class CudaGraphs:
         """Do the work of :meth:`explore` on the device."""
         spec, action_map = self.learner.spec, self.learner.action_map
         obs, noise = self._act_inputs.split([spec.obs_dim, spec.act_dim], -1)
-        action, _ = sample_action(named(self.learner.state.actor, actor_shapes(spec)), obs, noise)
+        action, _ = spec.actor.sample(named(self.learner.state.actor, spec.actor.shapes(spec)), obs, noise, spec)
         return action[:, 0] * action_map[0] + action_map[1]

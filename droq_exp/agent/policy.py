@@ -16,7 +16,7 @@ from torch import Tensor
 
 from droq_exp.learner import definitions
 from droq_exp.learner.backend import say_once
-from droq_exp.learner.networks import HALF_LOG_TWO_PI, LOG_STD_MAX, LOG_STD_MIN, actor_shapes, named, sample_action
+from droq_exp.learner.networks import HALF_LOG_TWO_PI, LOG_STD_MAX, LOG_STD_MIN, named
 from droq_exp.learner.spec import LearnerSpec
 
 CHECKED_ROWS = 2
@@ -33,7 +33,7 @@ class ActingPolicy(Protocol):
         """
 
     def sample_with_density(self, obs: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """As :meth:`sample`; also the log-densities ``[S, n]``, as in ``networks.sample_action``."""
+        """As :meth:`sample`; also the log-densities ``[S, n]``, as in ``parts.Actor.sample``."""
 
 
 def acting_policy(flat: Tensor, spec: LearnerSpec, action_map: np.ndarray) -> ActingPolicy:
@@ -51,11 +51,14 @@ def acting_policy(flat: Tensor, spec: LearnerSpec, action_map: np.ndarray) -> Ac
 
 def _why_not_numpy(spec: LearnerSpec, action_map: np.ndarray) -> str | None:
     """What stands against NumPy, by the digests and by a few actions of made-up policies, on the CPU."""
+    foreign = definitions.foreign_part(spec, ["actor"])
+    if foreign:
+        return foreign
     edited = definitions.changed(definitions.of_acting(), definitions.known()["acting"])
     if edited:
         return f"{edited[0]} is not what the NumPy policy was written for"
     rng = np.random.default_rng(0)  # of this check alone
-    size = sum(math.prod(shape) for shape in actor_shapes(spec).values())
+    size = sum(math.prod(shape) for shape in spec.actor.shapes(spec).values())
     flat = torch.from_numpy(0.1 * rng.standard_normal((spec.seeds, size))).to(spec.dtype)
     obs, noise = (rng.standard_normal((spec.seeds, CHECKED_ROWS, size)) for size in (spec.obs_dim, spec.act_dim))
     fast, defined = (
@@ -80,8 +83,9 @@ class TorchPolicy:
 
     def sample_with_density(self, obs: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """As :meth:`ActingPolicy.sample_with_density`."""
-        given = (torch.tensor(array, dtype=self._spec.dtype, device=self._flat.device) for array in (obs, noise))
-        action, log_prob = sample_action(named(self._flat, actor_shapes(self._spec)), *given)
+        actor, spec = self._spec.actor, self._spec
+        at, sampled = (torch.tensor(array, dtype=spec.dtype, device=self._flat.device) for array in (obs, noise))
+        action, log_prob = actor.sample(named(self._flat, actor.shapes(spec)), at, sampled, spec)
         return action.cpu().numpy() * self._scale + self._offset, log_prob.cpu().numpy()
 
 
@@ -90,7 +94,7 @@ class NumpyPolicy:
 
     def __init__(self, flat: Tensor, spec: LearnerSpec, action_map: np.ndarray) -> None:
         """As :func:`acting_policy`."""
-        params = named(flat.detach(), actor_shapes(spec))
+        params = named(flat.detach(), spec.actor.shapes(spec))
         self._layers = [(params[f"weight{i}"][:, 0], params[f"bias{i}"][:, 0]) for i in range(len(params) // 2)]
         self._act_dim = spec.act_dim
         # Some BLAS round the rows of a matrix by their position where the result is narrow and its width no multiple of
@@ -122,7 +126,7 @@ class NumpyPolicy:
         return np.tanh(out[..., : self._act_dim] + noise * np.exp(log_std)), log_std
 
     def _network(self, obs: np.ndarray) -> np.ndarray:
-        """The last layer's output ``[S, n, 2 act]``, as in ``networks.policy_distribution``."""
+        """The last layer's output ``[S, n, 2 act]``, as in ``SquashedGaussianActor.distribution``."""
         if self._obs.shape[1] != obs.shape[1]:
             self._obs = self._obs.new_empty(obs.shape)
         self._obs.numpy()[:] = obs

@@ -19,13 +19,13 @@ import torch
 from droq_exp.config.errors import ConfigError
 from droq_exp.learner import definitions, updates
 from droq_exp.learner.compiler import missing_for_compile
+from droq_exp.learner.hyperparameters import Hyperparameters
 from droq_exp.learner.native.actor import OBJECTIVES, PolicyUpdate, TargetInputs
 from droq_exp.learner.native.build import BuildError
 from droq_exp.learner.native.critic_updates import TARGET_MODES, CriticUpdates
 from droq_exp.learner.native.geometry import known_shapes
 from droq_exp.learner.native.handshake import disagreement
 from droq_exp.learner.native.library import SCALARS, gemm_address, library_name
-from droq_exp.learner.networks import actor_shapes, critic_shapes
 from droq_exp.learner.spec import LearnerSpec
 
 # Critic updates of a run from which torch.compile pays: it takes 20 s where its cache is empty, and then saves 1 ms
@@ -113,22 +113,24 @@ def why_not_native(spec: LearnerSpec) -> str | None:
 
 def _unknown_to_native(spec: LearnerSpec) -> str | None:
     """The first thing about the updates that the C++ was not written for."""
+    foreign = definitions.foreign_part(spec, definitions.KNOWN_PARTS)
+    if foreign:
+        return foreign
     edited = definitions.changed(definitions.of_updates(), definitions.known()["updates"])
     if edited:
         return f"{edited[0]} is not what the C++ was written for"
     if type(spec) is not LearnerSpec:
         return f"the spec is a {type(spec).__qualname__}, not a LearnerSpec"
-    for field in fields(spec):
+    for field in fields(Hyperparameters):
         default = field.default_factory() if field.default_factory is not MISSING else field.default
         if field.name not in definitions.known()["spec"] and getattr(spec, field.name) != default:
             return f"it does not know {field.name}={getattr(spec, field.name)}"
-    for name, modes in (("target_mode", TARGET_MODES), ("policy_objective", OBJECTIVES), ("dtype", SCALARS)):
+    for name, modes in (("target_mode", TARGET_MODES), ("policy_value", OBJECTIVES), ("dtype", SCALARS)):
         if getattr(spec, name) not in modes:
             return f"it does not know {name}={getattr(spec, name)}"
-    for network, shapes in zip(("critics", "actor"), known_shapes(spec), strict=True):
-        actual = critic_shapes(spec) if network == "critics" else actor_shapes(spec)
-        if list(actual.items()) != list(shapes.items()):
-            return f"the {network} have other tensors than it knows"
+    for network, shapes in zip(("critic", "actor"), known_shapes(spec), strict=True):
+        if list(getattr(spec, network).shapes(spec).items()) != list(shapes.items()):
+            return f"the {network} has other tensors than it knows"
     return None
 
 

@@ -19,24 +19,32 @@ from typing import Any
 
 import numpy as np
 
-from droq_exp.learner import draws, dropout, networks, updates
-from droq_exp.learner.spec import LearnerSpec
+from droq_exp.learner import draws, dropout, updates
+from droq_exp.learner.hyperparameters import Hyperparameters
+from droq_exp.learner.losses import SoftPolicyObjective, SquaredTdError
+from droq_exp.learner.networks import EnsembleCritic, SquashedGaussianActor
 from droq_exp.syntax import SILENT, digest, spelled
 
 PACKAGE = __name__.partition(".")[0]
 FILE = Path(__file__).parent / "native" / "digests.json"
 UNKNOWN = "no source"
+KNOWN_PARTS: dict[str, type] = {  # by the field of the spec; what the C++ and the NumPy policy were written for
+    "critic": EnsembleCritic,
+    "actor": SquashedGaussianActor,
+    "objective": SquaredTdError,
+    "policy_objective": SoftPolicyObjective,
+}
 
 
 def of_updates() -> dict[str, str]:
     """Digests of all that the C++ reimplements, by full name."""
-    roots = [updates.target_inputs, updates.critic_updates, updates.policy_update]
-    return _digests([*roots, dropout.DropoutMask, draws.DrawSampler._draw_masks, LearnerSpec])
+    roots = [updates.target_inputs, updates.critic_updates, updates.policy_update, *KNOWN_PARTS.values()]
+    return _digests([*roots, dropout.DropoutMask, draws.DrawSampler._draw_masks, Hyperparameters])
 
 
 def of_acting() -> dict[str, str]:
     """Digests of all that the NumPy policy reimplements, by full name."""
-    return _digests([networks.sample_action, networks.actor_shapes])
+    return _digests([SquashedGaussianActor])
 
 
 def current() -> dict[str, Any]:
@@ -44,7 +52,7 @@ def current() -> dict[str, Any]:
     return {
         "updates": of_updates(),
         "acting": of_acting(),
-        "spec": [field.name for field in fields(LearnerSpec)],
+        "spec": [field.name for field in fields(Hyperparameters)],
     }
 
 
@@ -59,6 +67,15 @@ def changed(now: dict[str, str], then: dict[str, str]) -> list[str]:
     """Names of the definitions that are not what they were, the changed ones before the added and removed."""
     edited = [name for name in now if name in then and now[name] != then[name]]
     return [*edited, *(name for name in {**now, **then} if (name in now) != (name in then))]
+
+
+def foreign_part(spec: object, parts: Iterable[str]) -> str | None:
+    """Name the first of the ``parts`` of a spec that is not of the type known here, in words; None where all are."""
+    for name in parts:
+        part = type(getattr(spec, name))
+        if part is not KNOWN_PARTS[name]:
+            return f"algo.{name} is {part.__module__}.{part.__qualname__}"
+    return None
 
 
 def _digests(roots: Iterable[Any]) -> dict[str, str]:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from droq_exp.learner.spec import LearnerSpec
+from droq_exp.learner.hyperparameters import Hyperparameters
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -22,22 +23,8 @@ LAYER_NORM_EPS = 1e-5
 HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 
 
-def critic_shapes(spec: LearnerSpec) -> Shapes:
-    """Named shapes of the N critics of one seed."""
-    widths = (spec.obs_dim + spec.act_dim, *spec.hidden_sizes)
-    shapes = _layer_shapes(spec.num_critics, widths, 1)
-    if spec.layer_norm:
-        for i, width in enumerate(spec.hidden_sizes):
-            shapes |= {f"norm_scale{i}": (spec.num_critics, 1, width), f"norm_shift{i}": (spec.num_critics, 1, width)}
-    return shapes
-
-
-def actor_shapes(spec: LearnerSpec) -> Shapes:
-    """Named shapes of the actor of one seed; its last layer gives the mean, then the log standard deviation."""
-    return _layer_shapes(1, (spec.obs_dim, *spec.hidden_sizes), 2 * spec.act_dim)
-
-
-def _layer_shapes(copies: int, widths: Sequence[int], out: int) -> Shapes:
+def layer_shapes(copies: int, widths: Sequence[int], out: int) -> Shapes:
+    """Named shapes of ``copies`` perceptrons: the width of the input, those of the hidden layers, the output units."""
     shapes: Shapes = {}
     for i, (fan_in, fan_out) in enumerate(zip(widths, [*widths[1:], out], strict=True)):
         shapes |= {f"weight{i}": (copies, fan_in, fan_out), f"bias{i}": (copies, 1, fan_out)}
@@ -80,69 +67,116 @@ def initial_parameters(shapes: Shapes, heads: int, rng: np.random.Generator) -> 
     return np.concatenate(parts)
 
 
-def critic_values(
-    params: dict[str, Tensor], inputs: Tensor, dropout_masks: list[Tensor] | None, spec: LearnerSpec
-) -> Tensor:
-    """Evaluate Q of K critics on the same inputs.
+@dataclass(frozen=True)
+class EnsembleCritic:
+    """K multilayer perceptrons of (s, a), each with ``units`` outputs: the critics of SAC, REDQ, DroQ and DUVN."""
 
-    Hidden layer: Linear, dropout, layer norm, ReLU, in this order (DroQ, section 3).
+    @property
+    def units(self) -> int:
+        """M, the output units of each critic."""
+        return 1
 
-    Args:
-        params: views ``[S, K, ...]``.
-        inputs: ``[S, B, obs + act]``.
-        dropout_masks: a 0/1 mask ``[S, K, B, width]`` for each hidden layer, or None without dropout.
-        spec: the learner's numbers.
-
-    Returns:
-        ``[S, K, B]``.
-
-    """
-    copies = params["weight0"].shape[1]
-    hidden = inputs.unsqueeze(1).expand(-1, copies, -1, -1)
-    for i in range(len(spec.hidden_sizes)):
-        hidden = _linear(hidden, params[f"weight{i}"]) + params[f"bias{i}"]
-        if dropout_masks:
-            hidden = hidden * (dropout_masks[i].to(hidden.dtype) * (1 / (1 - spec.dropout_rate)))
+    def shapes(self, spec: Hyperparameters) -> Shapes:
+        """Named shapes of the N critics of one seed."""
+        widths = (spec.obs_dim + spec.act_dim, *spec.hidden_sizes)
+        shapes = layer_shapes(spec.num_critics, widths, self.units)
         if spec.layer_norm:
-            hidden = _normalise(hidden) * params[f"norm_scale{i}"] + params[f"norm_shift{i}"]
-        hidden = torch.relu(hidden)
-    out = len(spec.hidden_sizes)
-    # One output unit: a row reduction fuses with what precedes it, a matrix multiplication does not.
-    return (hidden * params[f"weight{out}"].mT).sum(-1) + params[f"bias{out}"][..., 0]
+            for i, width in enumerate(spec.hidden_sizes):
+                shapes |= {
+                    f"norm_scale{i}": (spec.num_critics, 1, width),
+                    f"norm_shift{i}": (spec.num_critics, 1, width),
+                }
+        return shapes
 
+    def initial(self, spec: Hyperparameters, rng: np.random.Generator) -> np.ndarray:
+        """Draw one seed's parameters, ``[n]``."""
+        return initial_parameters(self.shapes(spec), 1, rng)
 
-def policy_distribution(params: dict[str, Tensor], obs: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and clamped log standard deviation, each ``[S, B, act]``, of the Gaussian before tanh."""
-    hidden, layers = obs.unsqueeze(1), len(params) // 2
-    for i in range(layers):
-        hidden = _linear(hidden, params[f"weight{i}"]) + params[f"bias{i}"]
-        if i < layers - 1:
+    def outputs(
+        self, params: dict[str, Tensor], inputs: Tensor, dropout_masks: list[Tensor] | None, spec: Hyperparameters
+    ) -> Tensor:
+        """Evaluate K critics on the same inputs.
+
+        Hidden layer: Linear, dropout, layer norm, ReLU, in this order (DroQ, section 3).
+
+        Args:
+            params: views ``[S, K, ...]``.
+            inputs: ``[S, B, obs + act]``.
+            dropout_masks: a 0/1 mask ``[S, K, B, width]`` for each hidden layer, or None without dropout.
+            spec: the learner's numbers.
+
+        Returns:
+            ``[S, K, B, M]``.
+
+        """
+        copies = params["weight0"].shape[1]
+        hidden = inputs.unsqueeze(1).expand(-1, copies, -1, -1)
+        for i in range(len(spec.hidden_sizes)):
+            hidden = linear(hidden, params[f"weight{i}"]) + params[f"bias{i}"]
+            if dropout_masks:
+                hidden = hidden * (dropout_masks[i].to(hidden.dtype) * (1 / (1 - spec.dropout_rate)))
+            if spec.layer_norm:
+                hidden = normalise(hidden) * params[f"norm_scale{i}"] + params[f"norm_shift{i}"]
             hidden = torch.relu(hidden)
-    mean, log_std = hidden[:, 0].chunk(2, -1)
-    return mean, log_std.clamp(LOG_STD_MIN, LOG_STD_MAX)
+        out = len(spec.hidden_sizes)
+        weight, bias = params[f"weight{out}"], params[f"bias{out}"]
+        if self.units > 1:
+            return linear(hidden, weight) + bias
+        # One output unit: a row reduction fuses with what precedes it, a matrix multiplication does not.
+        return ((hidden * weight.mT).sum(-1) + bias[..., 0]).unsqueeze(-1)
 
 
-def sample_action(params: dict[str, Tensor], obs: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-    """Sample ``tanh(mean + std * noise)`` and its log-density.
+@dataclass(frozen=True)
+class SquashedGaussianActor:
+    """A multilayer perceptron of s that gives a Gaussian, squashed by tanh: the policy of SAC."""
 
-    ``log pi = sum(log N(u) - log(1 - tanh(u)^2 + 1e-6))`` (both code bases; no term for the action's scale).
+    def shapes(self, spec: Hyperparameters) -> Shapes:
+        """Named shapes of the actor of one seed; its last layer gives the mean, then the log standard deviation."""
+        return layer_shapes(1, (spec.obs_dim, *spec.hidden_sizes), 2 * spec.act_dim)
 
-    Returns:
-        Actions in [-1, 1], ``[S, B, act]``, and log-densities ``[S, B]``.
+    def initial(self, spec: Hyperparameters, rng: np.random.Generator) -> np.ndarray:
+        """Draw one seed's parameters, ``[n]``."""
+        return initial_parameters(self.shapes(spec), spec.actor_heads, rng)
 
-    """
-    mean, log_std = policy_distribution(params, obs)
-    action = torch.tanh(mean + noise * log_std.exp())
-    log_normal = -0.5 * noise * noise - log_std - HALF_LOG_TWO_PI
-    return action, (log_normal - torch.log(1 - action * action + 1e-6)).sum(-1)
+    def distribution(self, params: dict[str, Tensor], obs: Tensor, spec: Hyperparameters) -> tuple[Tensor, Tensor]:
+        """Return mean and clamped log standard deviation, each ``[S, B, act]``, of the Gaussian before tanh."""
+        hidden, layers = obs.unsqueeze(1), len(params) // 2
+        for i in range(layers):
+            hidden = linear(hidden, params[f"weight{i}"]) + params[f"bias{i}"]
+            if i < layers - 1:
+                hidden = torch.relu(hidden)
+        mean, log_std = hidden[:, 0].chunk(2, -1)
+        return mean, log_std.clamp(LOG_STD_MIN, LOG_STD_MAX)
+
+    def sample(
+        self, params: dict[str, Tensor], obs: Tensor, noise: Tensor, spec: Hyperparameters
+    ) -> tuple[Tensor, Tensor]:
+        """Sample ``tanh(mean + std * noise)`` and its log-density.
+
+        ``log pi = sum(log N(u) - log(1 - tanh(u)^2 + 1e-6))`` (both code bases; no term for the action's scale).
+
+        Args:
+            params: views ``[S, 1, ...]``.
+            obs: ``[S, B, obs]``.
+            noise: standard normal, ``[S, B, act]``; 0 gives the deterministic action.
+            spec: the learner's numbers.
+
+        Returns:
+            Actions in [-1, 1], ``[S, B, act]``, and log-densities ``[S, B]``.
+
+        """
+        mean, log_std = self.distribution(params, obs, spec)
+        action = torch.tanh(mean + noise * log_std.exp())
+        log_normal = -0.5 * noise * noise - log_std - HALF_LOG_TWO_PI
+        return action, (log_normal - torch.log(1 - action * action + 1e-6)).sum(-1)
 
 
-def _linear(x: Tensor, weight: Tensor) -> Tensor:
+def linear(x: Tensor, weight: Tensor) -> Tensor:
     """``[S, K, B, in] @ [S, K, in, out]`` as one batched matrix multiplication."""
     return torch.bmm(x.flatten(0, 1), weight.flatten(0, 1)).unflatten(0, weight.shape[:2])
 
 
-def _normalise(hidden: Tensor) -> Tensor:
+def normalise(hidden: Tensor) -> Tensor:
     """Layer norm without its affine part, spelled in two passes: ``F.layer_norm`` does not fuse on CPU."""
     centred = hidden - hidden.mean(-1, keepdim=True)
     return centred * torch.rsqrt((centred * centred).mean(-1, keepdim=True) + LAYER_NORM_EPS)

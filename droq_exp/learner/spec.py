@@ -1,14 +1,15 @@
-"""The numbers that fix the learner's arithmetic and shapes."""
+"""The learner's description: its numbers, and the parts that it is composed of."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Protocol
 
-import torch
-
-from droq_exp.learner.transitions import TransitionLayout
+from droq_exp.learner.hyperparameters import Hyperparameters
+from droq_exp.learner.losses import SoftPolicyObjective, SquaredTdError
+from droq_exp.learner.networks import EnsembleCritic, SquashedGaussianActor
+from droq_exp.learner.parts import Actor, Critic, Objective, PolicyObjective
 
 if TYPE_CHECKING:
     from droq_exp.config.schema import AlgoConfig
@@ -25,101 +26,46 @@ class Rules(Protocol):
 
 
 @dataclass(frozen=True)
-class LearnerSpec:
-    """Static description of a learner; S seeds train side by side with the same spec.
+class LearnerSpec(Hyperparameters):
+    """Static description of a learner: equal specs make equal updates of equal states."""
 
-    ``policy_objective`` says how the critics enter the policy's objective: ``mean`` or ``min`` over all N.
-    """
-
-    seeds: int
-    obs_dim: int
-    act_dim: int
-    hidden_sizes: tuple[int, ...] = (256, 256)
-    num_critics: int = 2
-    num_min: float = 2
-    target_mode: str = "min"
-    target_passes: int = 1
-    dropout_rate: float = 0.0
-    layer_norm: bool = False
-    policy_objective: str = "mean"
-    actor_heads: int = 1
-    utd_ratio: int = 20
-    batch_size: int = 256
-    gamma: float = 0.99
-    tau: float = 0.005
-    critic_learning_rate: float = 3e-4
-    actor_learning_rate: float = 3e-4
-    temperature_learning_rate: float = 3e-4
-    target_entropy: float = -1.0
-    learn_temperature: bool = True
-    initial_temperature: float = 1.0
-    first_alpha: float | None = None  # the temperature up to and including the first policy update; None: the initial
-    dtype: torch.dtype = torch.float32
-    bf16: bool = False  # the C++ rounds the factors of its matrix multiplications, those of the first layers excepted
+    critic: Critic = field(default_factory=EnsembleCritic)
+    actor: Actor = field(default_factory=SquashedGaussianActor)
+    objective: Objective = field(default_factory=SquaredTdError)
+    policy_objective: PolicyObjective = field(default_factory=SoftPolicyObjective)
 
     @classmethod
     def of(
-        cls, algo: AlgoConfig, codebase: Rules, *, seeds: int, obs_dim: int, act_dim: int, bf16: bool
+        cls,
+        algo: AlgoConfig,
+        codebase: Rules,
+        *,
+        seeds: int,
+        obs_dim: int,
+        act_dim: int,
+        bf16: bool,
+        parts: Mapping[str, Any] | None = None,
     ) -> LearnerSpec:
-        """Describe the learner of an algorithm as a code base runs it, for a task of these sizes."""
-        own = {field.name: getattr(algo, field.name) for field in fields(cls) if hasattr(algo, field.name)}
+        """Describe the learner of an algorithm as a code base runs it, for a task of these sizes.
+
+        ``parts`` are those of the algorithm, by field; what is left out is this project's.
+        """
+        numbers = fields(Hyperparameters)
+        own = {each.name: getattr(algo, each.name) for each in numbers if hasattr(algo, each.name)}
         return cls(
             **{**own, "hidden_sizes": tuple(algo.hidden_sizes)},
             seeds=seeds,
             obs_dim=obs_dim,
             act_dim=act_dim,
             first_alpha=codebase.first_alpha if _learned_from_the_default(algo) else None,
-            policy_objective=codebase.policy_objective(algo.num_critics, algo.num_min, algo.dropout_rate),
+            policy_value=codebase.policy_objective(algo.num_critics, algo.num_min, algo.dropout_rate),
             actor_heads=codebase.actor_heads,
             bf16=bf16,
+            **(parts or {}),
         )
-
-    @property
-    def subset_size(self) -> int:
-        """Critics evaluated for one target: all for ``ave`` and ``rem``, else ``num_min`` rounded up."""
-        return math.ceil(self.num_min) if self.target_mode == "min" else self.num_critics
-
-    @property
-    def draws_subset(self) -> bool:
-        """Whether the target looks at a random subset of the critics."""
-        return self.target_mode == "min" and self.num_min < self.num_critics
-
-    @property
-    def fractional(self) -> bool:
-        """Whether the size of the subset is itself random."""
-        return self.target_mode == "min" and self.num_min != int(self.num_min)
-
-    @property
-    def target_forwards(self) -> int:
-        """T: forward passes behind one target, ``target_passes`` for each critic looked at."""
-        return self.subset_size * self.target_passes
-
-    @property
-    def layout(self) -> TransitionLayout:
-        """Which numbers of a transition are what."""
-        return TransitionLayout(self.obs_dim, self.act_dim)
-
-    @property
-    def row_size(self) -> int:
-        """Numbers in one transition."""
-        return self.layout.size
-
-    def dropout_shapes(self, forwards: int) -> list[tuple[int, int, int]]:
-        """Shapes of the dropout masks of ``forwards`` critic passes over one minibatch, a mask a hidden layer."""
-        return [(forwards, self.batch_size, width) for width in self.hidden_sizes] if self.dropout_rate else []
-
-    @property
-    def policy_mask_size(self) -> int:
-        """Elements of the masks of one policy update."""
-        return sum(math.prod(shape) for shape in self.dropout_shapes(self.num_critics))
-
-    @property
-    def critic_mask_size(self) -> int:
-        """Elements of the masks of one critic update: those of the target passes, then of the critics' own."""
-        return sum(math.prod(shape) for shape in self.dropout_shapes(self.target_forwards)) + self.policy_mask_size
 
 
 def _learned_from_the_default(algo: AlgoConfig) -> bool:
     """Whether the temperature is learned and nobody has set where it starts."""
-    default = next(field.default for field in fields(algo) if field.name == "initial_temperature")
+    default = next(each.default for each in fields(algo) if each.name == "initial_temperature")
     return algo.learn_temperature and algo.initial_temperature == default

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from droq_exp.learner.networks import actor_shapes, critic_shapes, initial_parameters
 from droq_exp.learner.spec import LearnerSpec
 from droq_exp.random_streams import Stream, generator
 
@@ -54,8 +53,8 @@ class LearnerState:
         def zeros(width: int) -> Tensor:
             return torch.zeros(len(seeds), width, dtype=spec.dtype, device=device)
 
-        critic = stack([initial_parameters(critic_shapes(spec), 1, rng) for rng in rngs])
-        actor = stack([initial_parameters(actor_shapes(spec), spec.actor_heads, rng) for rng in rngs])
+        critic = stack([spec.critic.initial(spec, rng) for rng in rngs])
+        actor = stack([spec.actor.initial(spec, rng) for rng in rngs])
         n_critic, n_actor = critic.shape[1], actor.shape[1]
         return LearnerState(
             critic=critic,

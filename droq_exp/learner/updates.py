@@ -10,15 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from droq_exp.learner.losses import (
-    critic_loss,
-    policy_loss,
-    soft_reward,
-    target_value,
-    td_target,
-    temperature_gradient,
-)
-from droq_exp.learner.networks import actor_shapes, named, sample_action, unflatten
+from droq_exp.learner.losses import soft_reward, temperature_gradient
+from droq_exp.learner.networks import named, unflatten
 from droq_exp.learner.optimiser import adam_, polyak_
 from droq_exp.learner.spec import LearnerSpec
 
@@ -29,7 +22,7 @@ def target_inputs(
     """Compute the inputs of several critic updates while policy and temperature stand still.
 
     Args:
-        spec: the learner's numbers.
+        spec: the learner's description.
         actor: ``[S, n]``.
         alpha: ``[S, 1]``, the temperature.
         rows: transitions ``[S, U, B, row_size]``, laid out as ``spec.layout`` says.
@@ -42,8 +35,8 @@ def target_inputs(
 
     """
     batch = spec.layout.split(rows)
-    params = named(actor, actor_shapes(spec))
-    next_action, log_prob = sample_action(params, batch.next_obs.flatten(1, 2), noise.flatten(1, 2))
+    params = named(actor, spec.actor.shapes(spec))
+    next_action, log_prob = spec.actor.sample(params, batch.next_obs.flatten(1, 2), noise.flatten(1, 2), spec)
     next_action = (next_action * action_map[0] + action_map[1]).unflatten(1, noise.shape[1:3])
     discount = spec.gamma * (1 - batch.terminated)
     log_prob = log_prob.unflatten(1, noise.shape[1:3])
@@ -83,10 +76,10 @@ def critic_updates(
         if u == count - 1:
             critic_before_last.copy_(critic)
         target_masks, online_masks = critic_masks(_at(dropout_masks, u), spec)
-        next_value = target_value(
-            target, next_inputs[:, u], target_masks, _at(subset, u), _at(in_subset, u), _at(rem_weights, u), spec
+        next_outputs = target_outputs(target, next_inputs[:, u], target_masks, _at(subset, u), spec)
+        y = spec.objective.target(
+            next_outputs, reward[:, u], discount[:, u], _at(in_subset, u), _at(rem_weights, u), spec
         )
-        y = td_target(reward[:, u], discount[:, u], next_value)
         gradient, (_, (losses, q_mean)) = torch.func.grad_and_value(critic_loss, has_aux=True)(
             critic, inputs[:, u], y, online_masks, spec
         )
@@ -128,6 +121,78 @@ def policy_update(
         adam_(log_alpha, temperature_grad, log_alpha_moment1, log_alpha_moment2, coefficients[1])
         alpha.copy_(log_alpha.exp())
     sums.add_(torch.stack([losses, temperature_loss, -log_prob, torch.ones_like(losses)], -1))
+
+
+def target_outputs(
+    target: Tensor, next_inputs: Tensor, dropout_masks: list[Tensor] | None, subset: Tensor | None, spec: LearnerSpec
+) -> Tensor:
+    """Evaluate the target critics at the next state and action.
+
+    Args:
+        target: target parameters, ``[S, n]``.
+        next_inputs: ``[S, B, obs + act]``.
+        dropout_masks: dropout masks of the T target passes, ``[S, T, B, width]`` a hidden layer.
+        subset: indices of the critics looked at, ``[S, num_min]`` (REDQ, algorithm 1), or None for all in order.
+        spec: the learner's description.
+
+    Returns:
+        ``[S, T, B, M]``.
+
+    """
+    params = named(target, spec.critic.shapes(spec))
+    if subset is not None:
+        rows = torch.arange(subset.shape[0], device=subset.device)[:, None]
+        params = {name: value[rows, subset] for name, value in params.items()}
+    if spec.target_passes > 1:
+        params = {name: value.repeat_interleave(spec.target_passes, 1) for name, value in params.items()}
+    return spec.critic.outputs(params, next_inputs, dropout_masks, spec)
+
+
+def critic_loss(
+    critic: Tensor, inputs: Tensor, target: Tensor, dropout_masks: list[Tensor] | None, spec: LearnerSpec
+) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """``sum_i mean_B`` of the objective's loss; sums over seeds are separable, so one gradient serves all of them.
+
+    Returns:
+        The loss summed over seeds, and ``[S]`` each: the loss, the mean Q.
+
+    """
+    outputs = spec.critic.outputs(named(critic, spec.critic.shapes(spec)), inputs, dropout_masks, spec)
+    losses = spec.objective.loss(outputs, target, spec).mean(-1).sum(-1)
+    return losses.sum(), (losses, spec.objective.value(outputs).mean((1, 2)))
+
+
+def policy_loss(
+    actor: Tensor,
+    critic: Tensor,
+    alpha: Tensor,
+    obs: Tensor,
+    noise: Tensor,
+    action_map: Tensor,
+    dropout_masks: list[Tensor] | None,
+    spec: LearnerSpec,
+) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """Mean over the minibatch of the policy objective's loss.
+
+    Args:
+        actor: ``[S, n]``.
+        critic: ``[S, n]``.
+        alpha: ``[S, 1]``, the temperature.
+        obs: ``[S, B, obs]``.
+        noise: standard normal, ``[S, B, act]``.
+        action_map: ``[2, act]``, scale and offset from [-1, 1] to what critics and environment see.
+        dropout_masks: dropout masks ``[S, N, B, width]`` of the critics' pass.
+        spec: the learner's description.
+
+    Returns:
+        The loss summed over seeds, and ``[S]`` each: the loss, the mean log-density.
+
+    """
+    action, log_prob = spec.actor.sample(named(actor, spec.actor.shapes(spec)), obs, noise, spec)
+    inputs = torch.cat([obs, action * action_map[0] + action_map[1]], -1)
+    outputs = spec.critic.outputs(named(critic, spec.critic.shapes(spec)), inputs, dropout_masks, spec)
+    losses = spec.policy_objective.loss(spec.objective.value(outputs), log_prob, alpha, spec).mean(-1)
+    return losses.sum(), (losses, log_prob.mean(-1))
 
 
 def _at(tensor: Tensor | None, update: int) -> Tensor | None:

@@ -15,8 +15,8 @@ from droq_exp.syntax import digest, spelled
 PACKAGE = Path(droq_exp.__file__).parent
 # What computes the same in another way (learner/native, learner/cuda) is held to these by tests and at start-up.
 FILES = (
-    *(f"learner/{name}.py" for name in ("spec", "transitions", "state", "networks", "losses", "updates", "optimiser")),
-    *(f"learner/{name}.py" for name in ("draws", "dropout", "learner")),
+    *(f"learner/{name}.py" for name in ("spec", "hyperparameters", "transitions", "state", "networks", "losses")),
+    *(f"learner/{name}.py" for name in ("updates", "optimiser", "draws", "dropout", "learner")),
     *(f"agent/{name}.py" for name in ("agent", "policy", "replay", "host")),
     "random_streams.py",
 )

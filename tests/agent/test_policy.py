@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from droq_exp.agent.policy import NumpyPolicy
-from droq_exp.learner.networks import actor_shapes, named, policy_distribution, sample_action
+from droq_exp.learner.networks import SquashedGaussianActor, named
 from droq_exp.learner.spec import LearnerSpec
 from droq_exp.learner.state import LearnerState
 
@@ -20,16 +20,16 @@ def test_actions_and_densities_are_the_learners() -> None:
     actor = LearnerState.initial(SPEC, [0, 1, 2], torch.device("cpu")).actor
     policy = NumpyPolicy(actor, SPEC, ACTION_MAP.numpy())
     actor += torch.from_numpy(np.random.default_rng(1).standard_normal(actor.shape))  # in place, as updates change it
-    params = named(actor, actor_shapes(SPEC))
+    params = named(actor, SPEC.actor.shapes(SPEC))
     for count in (1, 16, 1):
         rng = np.random.default_rng(count)
         obs, noise = (rng.standard_normal((3, count, size)) for size in (SPEC.obs_dim, SPEC.act_dim))
         action, log_prob = policy.sample_with_density(obs, noise)
-        expected, density = sample_action(params, torch.from_numpy(obs), torch.from_numpy(noise))
+        expected, density = SPEC.actor.sample(params, torch.from_numpy(obs), torch.from_numpy(noise), SPEC)
         np.testing.assert_allclose(action, expected * ACTION_MAP[0] + ACTION_MAP[1], rtol=1e-10)
         np.testing.assert_allclose(log_prob, density, rtol=1e-6)
         np.testing.assert_array_equal(policy.sample(obs, noise), action)
-        mean, _ = policy_distribution(params, torch.from_numpy(obs))
+        mean, _ = SquashedGaussianActor().distribution(params, torch.from_numpy(obs), SPEC)
         np.testing.assert_allclose(policy.sample(obs, 0 * noise), mean.tanh() * ACTION_MAP[0] + ACTION_MAP[1])
 
 

@@ -17,6 +17,7 @@ from droq_exp.config import ConfigError
 from droq_exp.learner import backend, definitions, losses, networks, optimiser, updates
 from droq_exp.learner.backend import backend_for, why_not_native
 from droq_exp.learner.dropout import DropoutMask
+from droq_exp.learner.hyperparameters import Hyperparameters
 from droq_exp.learner.native import handshake
 from droq_exp.learner.spec import LearnerSpec
 from droq_exp.learner.state import LearnerState
@@ -41,19 +42,23 @@ def unedited(tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor
 
 
 EDITS = {
-    "critic_values": (
+    "EnsembleCritic.outputs": (
         "networks.py",
-        "        hidden = torch.relu(hidden)\n    out",
-        "        hidden = torch.tanh(hidden)\n    out",
+        "            hidden = torch.relu(hidden)\n        out",
+        "            hidden = torch.tanh(hidden)\n        out",
     ),
-    "critic_loss": ("losses.py", "- td_target[:, None]) ** 2)", "- td_target[:, None]) ** 4)"),
+    "SquaredTdError.loss": ("losses.py", "- target[:, None]) ** 2", "- target[:, None]) ** 4"),
     "td_target": (
         "losses.py",
         "return soft_reward + discount * next_value",
         "return soft_reward + 0.5 * discount * next_value",
     ),
     "adam_": ("optimiser.py", "param.sub_(coefficients[0] * moment1", "param.sub_(2 * coefficients[0] * moment1"),
-    "policy_distribution": ("networks.py", "hidden[:, 0].chunk(2, -1)", "(0.5 * hidden[:, 0]).chunk(2, -1)"),
+    "SquashedGaussianActor.distribution": (
+        "networks.py",
+        "hidden[:, 0].chunk(2, -1)",
+        "(0.5 * hidden[:, 0]).chunk(2, -1)",
+    ),
     "LOG_STD_MAX": ("networks.py", "LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0", "LOG_STD_MIN, LOG_STD_MAX = -20.0, -3.0"),
 }
 
@@ -96,14 +101,17 @@ def test_the_digests_are_those_of_what_is_here() -> None:
 
 PATCHES: list[tuple[Any, str, Any]] = [
     (updates, "target_inputs", lambda *given: None),
-    (updates, "critic_loss", lambda *given: losses.critic_loss(*given)),
-    (losses, "critic_values", lambda *given: networks.critic_values(*given)),
+    (updates, "critic_loss", lambda *given: None),
+    (networks.EnsembleCritic, "outputs", lambda *given: None),
+    (losses.SquaredTdError, "loss", lambda *given: None),
+    (losses.SoftPolicyObjective, "loss", lambda *given: None),
+    (networks.SquashedGaussianActor, "sample", lambda *given: None),
     (networks, "LAYER_NORM_EPS", 1e-3),
     (networks, "HALF_LOG_TWO_PI", 1.0),
     (updates, "adam_", lambda *given: None),
     (optimiser, "BETA2", 0.99),
     (DropoutMask, "redraw", lambda self, rng: None),
-    (LearnerSpec, "subset_size", property(lambda self: 1)),
+    (Hyperparameters, "subset_size", property(lambda self: 1)),
 ]
 
 
@@ -132,18 +140,25 @@ def test_a_spec_that_it_was_not_taught_stands_against_it(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(
-    ("name", "mode"), [("target_mode", "median"), ("policy_objective", "max"), ("dtype", torch.float16)]
+    ("name", "mode"), [("target_mode", "median"), ("policy_value", "max"), ("dtype", torch.float16)]
 )
 def test_a_mode_that_it_does_not_know_stands_against_it(name: str, mode: Any) -> None:
     assert why_not_native(replace(SPEC, **{name: mode})) == f"it does not know {name}={mode}"
 
 
-def test_other_tensors_stand_against_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    def wider(spec: LearnerSpec) -> networks.Shapes:
-        return {**networks.critic_shapes(spec), "gate0": (2, 1, 16)}
+@dataclass(frozen=True)
+class Gated(networks.EnsembleCritic):
+    pass
 
-    monkeypatch.setattr(backend, "critic_shapes", wider)
-    assert why_not_native(SPEC) == "the critics have other tensors than it knows"
+
+def test_another_part_stands_against_it() -> None:
+    assert why_not_native(replace(SPEC, critic=Gated())) == f"algo.critic is {__name__}.Gated"
+
+
+def test_other_tensors_stand_against_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = backend.known_shapes(SPEC)
+    monkeypatch.setattr(backend, "known_shapes", lambda spec: (known[0], {**known[1], "gate0": (2, 1, 16)}))
+    assert why_not_native(SPEC) == "the actor has other tensors than it knows"
 
 
 @pytest.mark.parametrize(
@@ -153,7 +168,7 @@ def test_other_tensors_stand_against_it(monkeypatch: pytest.MonkeyPatch) -> None
         {"dropout_rate": 0.0, "layer_norm": False},
         {"num_critics": 10, "num_min": 2.5},
         {"num_critics": 3, "target_mode": "rem"},
-        {"target_mode": "ave", "policy_objective": "min"},
+        {"target_mode": "ave", "policy_value": "min"},
         {"num_critics": 1, "num_min": 1, "target_passes": 2, "learn_temperature": False},
         {"obs_dim": 348, "act_dim": 17, "hidden_sizes": (256, 256)},
         {"dtype": torch.float64, "act_dim": 1},

@@ -25,7 +25,6 @@ from droq_exp.learner.dropout import KeyedMasks
 from droq_exp.learner.learner import Learner
 from droq_exp.learner.native.build import BuildError, Variant, shared_object, start
 from droq_exp.learner.native.critic_updates import CriticUpdates
-from droq_exp.learner.networks import critic_shapes
 from droq_exp.learner.optimiser import adam_coefficients
 from droq_exp.learner.spec import LearnerSpec
 from droq_exp.learner.state import LearnerState
@@ -59,7 +58,7 @@ def spec(**changes: Any) -> LearnerSpec:
 
 def state_of(spec: LearnerSpec) -> dict[str, torch.Tensor]:
     """A used state: positive second moments, targets that differ from the online critics."""
-    size = sum(torch.Size(shape).numel() for shape in critic_shapes(spec).values())
+    size = sum(torch.Size(shape).numel() for shape in spec.critic.shapes(spec).values())
     generator = torch.Generator().manual_seed(1)
     state = {
         name: 0.3 * torch.randn(spec.seeds, size, generator=generator, dtype=torch.float64).to(spec.dtype)

@@ -9,7 +9,6 @@ from torch import Tensor
 from droq_exp.learner.dropout import KeyedMasks
 from droq_exp.learner.native.geometry import Geometry, NativeCall, geometry
 from droq_exp.learner.native.library import library
-from droq_exp.learner.networks import actor_shapes, critic_shapes
 from droq_exp.learner.spec import LearnerSpec
 from droq_exp.learner.transitions import TransitionLayout
 
@@ -65,7 +64,7 @@ class TargetInputs:
             BuildError: that does not work here.
 
         """
-        self._geometry = geometry(actor_shapes(spec), spec)
+        self._geometry = geometry(spec.actor.shapes(spec), spec)
         call = TargetInputsCall(
             actor=self._geometry,
             row=_row_columns(spec.layout),
@@ -110,8 +109,8 @@ class PolicyUpdate:
 
         """
         self._geometries = [
-            geometry(actor_shapes(spec), spec),
-            geometry(critic_shapes(spec), spec, spec.dropout_rate),
+            geometry(spec.actor.shapes(spec), spec),
+            geometry(spec.critic.shapes(spec), spec, spec.dropout_rate),
         ]
         call = PolicyCall(
             actor=self._geometries[0],
@@ -120,7 +119,7 @@ class PolicyUpdate:
             batch=spec.batch_size,
             obs_dim=spec.obs_dim,
             act_dim=spec.act_dim,
-            objective=OBJECTIVES[spec.policy_objective],
+            objective=OBJECTIVES[spec.policy_value],
             learn_temperature=spec.learn_temperature,
             target_entropy=spec.target_entropy,
         )

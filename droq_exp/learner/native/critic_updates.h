@@ -141,7 +141,7 @@ class CriticUpdates {
              next_value(u, pass) + from);
   }
 
-  // The temporal-difference target of a row, from objectives.py's target_value.
+  // The temporal-difference target of a row, from losses.py's td_target.
   T td_target(int u, int s, int b) const {
     T value = c.target_mode ? T(0) : std::numeric_limits<T>::infinity();
     for (int t = 0; t < c.passes; t++) {

@@ -11,7 +11,6 @@ from torch import Tensor
 from droq_exp.learner.dropout import KeyedMasks
 from droq_exp.learner.native.geometry import Geometry, NativeCall, geometry
 from droq_exp.learner.native.library import library
-from droq_exp.learner.networks import critic_shapes
 from droq_exp.learner.spec import LearnerSpec
 
 TARGET_MODES = {"min": 0, "ave": 1, "rem": 2}
@@ -45,7 +44,7 @@ class CriticUpdates:
             BuildError: that does not work here.
 
         """
-        self._geometry = geometry(critic_shapes(spec), spec, spec.dropout_rate)
+        self._geometry = geometry(spec.critic.shapes(spec), spec, spec.dropout_rate)
         self._critics = spec.num_critics
         call = CriticCall(
             network=self._geometry,

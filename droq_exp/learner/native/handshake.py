@@ -19,7 +19,7 @@ from droq_exp.learner import losses, updates
 from droq_exp.learner.draws import Draws, DrawSampler
 from droq_exp.learner.native.actor import PolicyUpdate, TargetInputs
 from droq_exp.learner.native.critic_updates import CriticUpdates
-from droq_exp.learner.networks import actor_shapes, named
+from droq_exp.learner.networks import named
 from droq_exp.learner.optimiser import BETA1, AdamSchedule, polyak_
 from droq_exp.learner.spec import LearnerSpec
 from droq_exp.learner.state import LearnerState
@@ -71,7 +71,7 @@ def _pairs(spec: LearnerSpec) -> Iterator[tuple[str, Tensor, Tensor]]:
     native(*changed, state.critic, obs, noise, action_map, coefficients, keyed.policy_dropout_masks)
     kept = updates.policy_masks(_first(masks.policy_dropout_masks), spec)
     gradient, loss, log_prob = _gradient(
-        losses.policy_loss, state.actor, state.critic, state.alpha, obs, noise, action_map, kept, spec
+        updates.policy_loss, state.actor, state.critic, state.alpha, obs, noise, action_map, kept, spec
     )
     yield "policy gradients", changed[1] / (1 - BETA1), gradient
     yield "policy losses", changed[7][:, 0], loss
@@ -90,11 +90,9 @@ def _critic_pairs(
     inputs, next_inputs, reward, discount = (tensor[:, 0] for tensor in bulk)
     target_masks, online_masks = updates.critic_masks(_first(masks.critic_dropout_masks), spec)
     subset, in_subset, rem_weights = map(_first, drawn)
-    next_value = losses.target_value(
-        state.critic_target, next_inputs, target_masks, subset, in_subset, rem_weights, spec
-    )
-    y = losses.td_target(reward, discount, next_value)
-    gradient, loss, _ = _gradient(losses.critic_loss, state.critic, inputs, y, online_masks, spec)
+    next_outputs = updates.target_outputs(state.critic_target, next_inputs, target_masks, subset, spec)
+    y = spec.objective.target(next_outputs, reward, discount, in_subset, rem_weights, spec)
+    gradient, loss, _ = _gradient(updates.critic_loss, state.critic, inputs, y, online_masks, spec)
     yield "critic gradients", changed[3] / (1 - BETA1), gradient
     yield "critic losses", changed[5][:, 0], loss
     target = state.critic_target.clone()
@@ -131,7 +129,7 @@ def _state(spec: LearnerSpec) -> LearnerState:
     for tensor in (state.critic, state.critic_target, state.actor):
         tensor.mul_(WEIGHT_SCALE)
     state.critic_target.mul_(0.9)
-    shapes = actor_shapes(spec)
+    shapes = spec.actor.shapes(spec)
     bias = named(state.actor, shapes)[list(shapes)[-1]][0, 0, 0]
     bias[spec.act_dim] = 10.0
     bias[-1] = -30.0 if spec.act_dim > 1 else bias[-1]

@@ -14,7 +14,7 @@ from droq_exp.codebases import Codebase, KuCodebase, RedqCodebase
 from droq_exp.learner.draws import Draws, DrawSampler
 from droq_exp.learner.dropout import KeyedMasks
 from droq_exp.learner.learner import Learner
-from droq_exp.learner.networks import Shapes, actor_shapes, critic_shapes, named
+from droq_exp.learner.networks import Shapes, named
 from droq_exp.learner.spec import LearnerSpec
 from droq_exp.learner.state import LearnerState
 
@@ -43,7 +43,7 @@ def spec_of(algorithm: Algorithm, settings: Settings, seeds: int, dtype: torch.d
         target_passes=algorithm.target_passes,
         dropout_rate=settings.dropout_rate,
         layer_norm=settings.layer_norm,
-        policy_objective=codebase.policy_objective(settings.num_critics, algorithm.num_min, settings.dropout_rate),
+        policy_value=codebase.policy_objective(settings.num_critics, algorithm.num_min, settings.dropout_rate),
         actor_heads=codebase.actor_heads,
         utd_ratio=UTD_RATIO,
         batch_size=BATCH_SIZE,
@@ -80,7 +80,7 @@ class FlatView:
 
     def __init__(self, slow: SlowLearner, spec: LearnerSpec) -> None:
         self.slow = slow
-        self.critic_shapes, self.actor_shapes = critic_shapes(spec), actor_shapes(spec)
+        self.critic_shapes, self.actor_shapes = spec.critic.shapes(spec), spec.actor.shapes(spec)
 
     def critic_gradient(self, gradients: list[list[Tensor]]) -> Tensor:
         names = [name for name, _ in self.slow.critics[0].named_parameters()]

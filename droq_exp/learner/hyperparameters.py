@@ -1,0 +1,88 @@
+"""The numbers that fix the learner's arithmetic and shapes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from droq_exp.learner.transitions import TransitionLayout
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
+    """What parts are told beside their own keys; S seeds train side by side with the same numbers.
+
+    ``policy_value`` says how the critics enter the policy's objective: ``mean`` or ``min`` over all N.
+    """
+
+    seeds: int
+    obs_dim: int
+    act_dim: int
+    hidden_sizes: tuple[int, ...] = (256, 256)
+    num_critics: int = 2
+    num_min: float = 2
+    target_mode: str = "min"
+    target_passes: int = 1
+    dropout_rate: float = 0.0
+    layer_norm: bool = False
+    policy_value: str = "mean"
+    actor_heads: int = 1
+    utd_ratio: int = 20
+    batch_size: int = 256
+    gamma: float = 0.99
+    tau: float = 0.005
+    critic_learning_rate: float = 3e-4
+    actor_learning_rate: float = 3e-4
+    temperature_learning_rate: float = 3e-4
+    target_entropy: float = -1.0
+    learn_temperature: bool = True
+    initial_temperature: float = 1.0
+    first_alpha: float | None = None  # the temperature up to and including the first policy update; None: the initial
+    dtype: torch.dtype = torch.float32
+    bf16: bool = False  # the C++ rounds the factors of its matrix multiplications, those of the first layers excepted
+
+    @property
+    def subset_size(self) -> int:
+        """Critics evaluated for one target: all for ``ave`` and ``rem``, else ``num_min`` rounded up."""
+        return math.ceil(self.num_min) if self.target_mode == "min" else self.num_critics
+
+    @property
+    def draws_subset(self) -> bool:
+        """Whether the target looks at a random subset of the critics."""
+        return self.target_mode == "min" and self.num_min < self.num_critics
+
+    @property
+    def fractional(self) -> bool:
+        """Whether the size of the subset is itself random."""
+        return self.target_mode == "min" and self.num_min != int(self.num_min)
+
+    @property
+    def target_forwards(self) -> int:
+        """T: forward passes behind one target, ``target_passes`` for each critic looked at."""
+        return self.subset_size * self.target_passes
+
+    @property
+    def layout(self) -> TransitionLayout:
+        """Which numbers of a transition are what."""
+        return TransitionLayout(self.obs_dim, self.act_dim)
+
+    @property
+    def row_size(self) -> int:
+        """Numbers in one transition."""
+        return self.layout.size
+
+    def dropout_shapes(self, forwards: int) -> list[tuple[int, int, int]]:
+        """Shapes of the dropout masks of ``forwards`` critic passes over one minibatch, a mask a hidden layer."""
+        return [(forwards, self.batch_size, width) for width in self.hidden_sizes] if self.dropout_rate else []
+
+    @property
+    def policy_mask_size(self) -> int:
+        """Elements of the masks of one policy update."""
+        return sum(math.prod(shape) for shape in self.dropout_shapes(self.num_critics))
+
+    @property
+    def critic_mask_size(self) -> int:
+        """Elements of the masks of one critic update: those of the target passes, then of the critics' own."""
+        return sum(math.prod(shape) for shape in self.dropout_shapes(self.target_forwards)) + self.policy_mask_size

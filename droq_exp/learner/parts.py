@@ -1,0 +1,85 @@
+"""What an algorithm is composed of: the signatures of its parts.
+
+A part is a frozen dataclass, so that equal parts have equal updates and one graph each. Its fields are its own keys,
+``algo.<part>.<field>`` of a configuration; keys that several parts share, such as ``algo.dropout_rate``, reach it in
+``spec``. Its methods are pure functions of tensors that ``torch.func`` and ``torch.compile`` can trace: no ``.item()``,
+no branch on a tensor's values, nothing random but what is passed in.
+
+S seeds, K critics, N of them in the ensemble, B transitions of a minibatch, M output units of a critic.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from torch import Tensor
+
+from droq_exp.learner.hyperparameters import Hyperparameters
+
+Params = dict[str, Tensor]  # a network's tensors by name, [S, ...]
+
+
+class Network(Protocol):
+    """Parameters by name, flat in memory as ``[S, n]``."""
+
+    def shapes(self, spec: Hyperparameters) -> dict[str, tuple[int, ...]]:
+        """Shape of each tensor of one seed; those of critics begin with N."""
+
+    def initial(self, spec: Hyperparameters, rng: np.random.Generator) -> np.ndarray:
+        """Draw the parameters of one seed, ``[n]``, in the order of ``shapes``."""
+
+
+class Critic(Network, Protocol):
+    """``algo.critic``: what the critics put out at (s, a)."""
+
+    def outputs(
+        self, params: Params, inputs: Tensor, dropout_masks: list[Tensor] | None, spec: Hyperparameters
+    ) -> Tensor:
+        """Evaluate K critics, ``[S, K, B, M]``, on ``inputs`` ``[S, B, obs + act]``.
+
+        ``params`` are ``[S, K, ...]``: a target may look at some of the N, or at one several times. ``dropout_masks``
+        are 0/1 masks ``[S, K, B, width]`` for each hidden layer, None without dropout.
+        """
+
+
+class Actor(Network, Protocol):
+    """``algo.actor``: the policy."""
+
+    def sample(self, params: Params, obs: Tensor, noise: Tensor, spec: Hyperparameters) -> tuple[Tensor, Tensor]:
+        """Return actions in [-1, 1], ``[S, B, act]``, and log-densities ``[S, B]``, at ``obs`` ``[S, B, obs]``.
+
+        ``noise`` is standard normal, ``[S, B, act]``; 0 gives the deterministic action.
+        """
+
+
+class Objective(Protocol):
+    """``algo.objective``: target and loss of the critics together, for both know what the critics put out."""
+
+    def value(self, outputs: Tensor) -> Tensor:
+        """Q ``[S, K, B]`` of outputs ``[S, K, B, M]``: what policy, bias and logs see."""
+
+    def target(
+        self,
+        outputs: Tensor,
+        soft_reward: Tensor,
+        discount: Tensor,
+        in_subset: Tensor | None,
+        rem_weights: Tensor | None,
+        spec: Hyperparameters,
+    ) -> Tensor:
+        """What the critics learn, ``[S, B, ...]``, from the target critics' outputs ``[S, T, B, M]`` at (s', a').
+
+        ``soft_reward`` and ``discount`` are ``[S, B]``, as in :func:`~droq_exp.learner.losses.td_target`;
+        ``in_subset`` and ``rem_weights`` are those of :class:`~droq_exp.learner.draws.Draws`, of this update.
+        """
+
+    def loss(self, outputs: Tensor, target: Tensor, spec: Hyperparameters) -> Tensor:
+        """Loss of each critic at each transition, ``[S, N, B]``: averaged over B and added up over N."""
+
+
+class PolicyObjective(Protocol):
+    """``algo.policy_objective``: what the policy minimises."""
+
+    def loss(self, values: Tensor, log_prob: Tensor, alpha: Tensor, spec: Hyperparameters) -> Tensor:
+        """Loss at each state, ``[S, B]``, from Q ``[S, N, B]``, log-density ``[S, B]`` and temperature ``[S, 1]``."""
