@@ -25,7 +25,7 @@ from droq_exp.jobs.state import held
 from droq_exp.learner.native import early_build
 from droq_exp.runs.files import write_atomically
 from droq_exp.runs.identity import run_directory
-from droq_exp.runs.status import now, read_status
+from droq_exp.runs.status import now, read_status, summary_of
 
 REQUEUE = 128 + signal.SIGUSR2  # training's exit code when it has saved and is to be started again
 
@@ -113,9 +113,8 @@ def _tell_failure(directory: Path, error: Exception, started: str, total_steps: 
     told = status["state"] in ("failed", "interrupted") and status["ended"] >= started
     if told or status["state"] == "finished":
         return
-    summary = " ".join("".join(traceback.format_exception_only(error)).split())
     trace = "".join(traceback.format_exception(error))
-    status |= {"state": "failed", "ended": now(), "error": {"summary": summary, "traceback": trace}}
+    status |= {"state": "failed", "ended": now(), "error": {"summary": summary_of(error), "traceback": trace}}
     write_atomically(path, json.dumps(status, indent=2) + "\n")
 
 

@@ -23,7 +23,7 @@ from droq_exp.runs.code import code_of
 from droq_exp.runs.files import discard, remove_leftovers, write_atomically
 from droq_exp.runs.identity import differences, environment_name, group_parts, identity, run_directory
 from droq_exp.runs.lock import RunLock
-from droq_exp.runs.status import now, read_status
+from droq_exp.runs.status import now, read_status, summary_of
 from droq_exp.runs.takeover import FORMAT, other_code, records_code
 
 __all__ = ["RunDirectory", "differences", "identity", "read_status", "run_directory"]
@@ -146,7 +146,7 @@ class RunDirectory:
         if self.ended:
             return
         if isinstance(error, BaseException):
-            summary = " ".join("".join(traceback.format_exception_only(error)).split())
+            summary = summary_of(error)
             trace = "".join(traceback.format_exception(error))
             self.log.info("traceback:\n%s", trace.rstrip())
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from datetime import UTC, datetime
 from pathlib import Path
 from types import NoneType
@@ -40,3 +41,8 @@ def read_status(directory: Path) -> dict[str, Any] | None:
 def now() -> str:
     """The time as ``status.json`` and ``job.json`` keep it: ISO 8601 in UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def summary_of(error: BaseException) -> str:
+    """What ``status.json`` says of ``error``, in a line."""
+    return " ".join("".join(traceback.format_exception_only(error)).split())
