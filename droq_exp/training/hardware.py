@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
 import torch
@@ -62,6 +64,17 @@ def set_up(config: Config, critic_updates: int | None = None) -> Hardware:
     _keep_freed_memory()
     backend = backend_for(learner_spec(config), device, requested.updates, critic_updates)
     return Hardware(device, backend)
+
+
+@contextmanager
+def settings_put_back() -> Iterator[None]:
+    """Put torch's threads and precision, which ``set_up`` changes, back at the end of the block."""
+    threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_float32_matmul_precision(precision)
 
 
 def learner_spec(config: Config) -> LearnerSpec:

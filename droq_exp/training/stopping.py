@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -13,6 +14,8 @@ class StopSignal:
     SIGUSR2 counts too where somebody handles it already: submitit, whose jobs are warned by it before they are
     preempted or out of time. What follows it (SIGTERM, when the job is taken off its node) does not cut short what is
     being saved.
+
+    Python lets the main thread alone handle signals, so that within another thread nothing is received.
     """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -24,10 +27,12 @@ class StopSignal:
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
-        """Install the handlers (possible in the main thread only)."""
-        warned = callable(signal.getsignal(self.WARNING))
-        for number in (*self.SIGNALS, *([self.WARNING] if warned else [])):
-            self._before[number] = signal.signal(number, self._handle)
+        """Install the handlers, but where one is in place that Python could not put back."""
+        if threading.current_thread() is threading.main_thread():
+            warned = callable(signal.getsignal(self.WARNING))
+            for number in (*self.SIGNALS, *([self.WARNING] if warned else [])):
+                if signal.getsignal(number) is not None:
+                    self._before[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(
