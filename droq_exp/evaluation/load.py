@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import gymnasium
+import numpy as np
 import torch
 import yaml
+from numpy.typing import ArrayLike
 from omegaconf import OmegaConf
 from torch import Tensor
 
@@ -19,7 +22,7 @@ from droq_exp.config.schema import Config, HardwareConfig, LoggerConfig
 from droq_exp.config.targets import check_stored, trusting
 from droq_exp.config.task import dimensions
 from droq_exp.config.validation import to_config
-from droq_exp.evaluation.episodes import Episode, Trajectory, play
+from droq_exp.evaluation.episodes import SIDE_BY_SIDE, Episode, Trajectory, play
 from droq_exp.learner.backend import EAGER
 from droq_exp.learner.state import with_alpha
 from droq_exp.random_streams import Stream, derived_seed, generator
@@ -41,12 +44,49 @@ class LoadedPolicy:
         config: the run's, but for hardware and loggers.
         step: environment step of the weights.
         agent: of this one seed, on the CPU, never compiled.
+        rng: draws the noise of samples where :meth:`predict` is given no generator; begins alike in each load.
     """
 
     directory: Path
     config: Config
     step: int
     agent: Agent
+    rng: np.random.Generator
+
+    def predict(
+        self, obs: ArrayLike, *, deterministic: bool = True, rng: np.random.Generator | None = None
+    ) -> np.ndarray:
+        """The action at one observation or at each of a batch, as ``step`` of the run's task takes it.
+
+        The same to the bit, whatever else is in the batch, and as in the evaluations of training.
+
+        Args:
+            obs: ``[obs]`` or ``[n, obs]``.
+            deterministic: ``tanh(mean)`` instead of a sample of the policy.
+            rng: draws the noise of samples; of a batch, the same as one observation after another. None: ``self.rng``.
+
+        Returns:
+            float32 ``[act]`` or ``[n, act]``.
+
+        Raises:
+            ValueError: ``obs`` has another shape.
+        """
+        given = np.asarray(obs, dtype=np.float32)
+        obs_dim, act_dim = self.agent.spec.obs_dim, self.agent.spec.act_dim
+        if given.ndim not in (1, 2) or given.shape[-1] != obs_dim:
+            problem = f"observations of {self.config.env.id} are [{obs_dim}], batches of them [n, {obs_dim}]"
+            raise ValueError(f"{problem}; these are {list(given.shape)}")
+        count = len(given) if given.ndim == 2 else 1
+        whole = -(-count // SIDE_BY_SIDE) * SIDE_BY_SIDE  # rows that the policy is asked for: see SIDE_BY_SIDE
+        rows, noise, actions = (np.zeros((whole, size), dtype=np.float32) for size in (obs_dim, act_dim, act_dim))
+        rows[:count] = given
+        if not deterministic:
+            source = self.rng if rng is None else rng
+            noise[:count] = source.standard_normal((count, act_dim), dtype=np.float32)
+        for start in range(0, whole, SIDE_BY_SIDE):
+            block = slice(start, start + SIDE_BY_SIDE)
+            actions[block] = self.agent.act(rows[None, block], noise[None, block])[0][0]
+        return actions[:count].reshape(*given.shape[:-1], act_dim)
 
     def make_env(self, **kwargs: Any) -> gymnasium.Env:
         """Make the run's task; ``kwargs`` (a render mode, say) go before those of the configuration."""
@@ -80,7 +120,7 @@ class LoadedPolicy:
         return Episode(env, derived_seed(seed, Stream.PLAY_ENV, number), rng)
 
 
-def load(directory: Path, trust: Iterable[str] = ()) -> LoadedPolicy:
+def load(directory: str | PathLike[str], trust: Iterable[str] = ()) -> LoadedPolicy:
     """Read the run in ``directory``; nothing is written, and nothing that the files hold is executed.
 
     Args:
@@ -93,7 +133,7 @@ def load(directory: Path, trust: Iterable[str] = ()) -> LoadedPolicy:
         CheckpointError: its weights are missing, damaged, or not those of its configuration.
     """
     with trusting(trust):
-        return _load(directory)
+        return _load(Path(directory))
 
 
 def _load(directory: Path) -> LoadedPolicy:
@@ -110,7 +150,7 @@ def _load(directory: Path) -> LoadedPolicy:
     if wrong:
         raise CheckpointError(f"{path} does not fit the run's config.yaml: {', '.join(wrong)}")
     agent.state.load_tensors_of(0, {name: tensors[name] for name in expected})
-    return LoadedPolicy(directory, config, step, agent)
+    return LoadedPolicy(directory, config, step, agent, generator(config.seeds[0], Stream.PLAY_ACTION))
 
 
 def read_config(directory: Path) -> Config:
