@@ -130,27 +130,35 @@ def _run(args: argparse.Namespace, overrides: Sequence[str]) -> None:
             shown = ["--cfg", args.cfg, *package, *resolve] if args.cfg else ["--info", args.info]
             _hydra_main([*shown, *plain(overrides)])
         else:
-            _check_output_dirs({config.output_dir})
+            check_output_dirs({config.output_dir})
             early_build.begin(config)
             _hydra_main(plain(overrides))
 
 
-def with_config_dir(overrides: Sequence[str], directory: str | None) -> list[str]:
-    """``overrides`` that also find the choices in ``directory``, as by --config-dir; refused where it is none."""
+def with_config_dir(overrides: Sequence[str], directory: str | os.PathLike[str] | None) -> list[str]:
+    """``overrides`` that also find the choices in ``directory``, as by --config-dir.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    from droq_exp.config import ConfigError
+
     if directory is None:
         return list(overrides)
-    quoted = str(_directory(directory)).replace("'", "\\'")
+    if not Path(directory).is_dir():
+        raise ConfigError("--config-dir", f"{directory} is not a directory")
+    quoted = str(Path(directory).resolve()).replace("'", "\\'")
     return [f"hydra.searchpath=['file://{quoted}']", *overrides]
 
 
 def check_sweep(configs: Iterable[Config], overrides: Sequence[str]) -> None:
-    """Refuse what no sweep of these ``configs`` can do: see ``_check_output_dirs`` and ``_check_launcher``.
+    """Refuse what no sweep of these ``configs`` can do: see ``check_output_dirs`` and ``_check_launcher``.
 
     Raises:
         ConfigError: which of it.
     """
     kinds = {(config.output_dir, config.hardware.launcher) for config in configs}
-    _check_output_dirs({output_dir for output_dir, _ in kinds})
+    check_output_dirs({output_dir for output_dir, _ in kinds})
     _check_launcher({launcher for _, launcher in kinds}, overrides)
 
 
@@ -164,8 +172,12 @@ def _check_directories(points: Iterable[tuple[Config, Config]]) -> None:
             check_directory(run_directory(config, recipe, seed), config)
 
 
-def _check_output_dirs(directories: set[str]) -> None:
-    """Refuse directories in which no run's own can be made; here and not in ``compose``, since --cfg writes nothing."""
+def check_output_dirs(directories: set[str]) -> None:
+    """Refuse directories in which no run's own can be made; here and not in ``compose``, since --cfg writes nothing.
+
+    Raises:
+        ConfigError: which, and why.
+    """
     from droq_exp.config import ConfigError
 
     for name in directories:
@@ -190,12 +202,6 @@ def _check_launcher(launchers: set[str], overrides: Sequence[str]) -> None:
         )
     if launchers != {"here"} and any(line.startswith("hydra/launcher=") for line in overrides):
         raise ConfigError("hydra/launcher", "the choice of hardware decides how these runs are launched")
-
-
-def _directory(path: str) -> Path:
-    if not Path(path).is_dir():
-        refuse(f"--config-dir: {path} is not a directory")
-    return Path(path).resolve()
 
 
 def _print(config: Config, package: str | None) -> None:

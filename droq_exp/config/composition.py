@@ -117,7 +117,8 @@ def _refuse_sweeps(parsed: Sequence[Override]) -> None:
             key, values = item.key_or_group, item.get_value_string()
             listed = key == "seed" and item.value_type is ValueType.SIMPLE_CHOICE_SWEEP
             also = f" (or {key}=[{values}], side by side in one process)" if listed else ""
-            raise ConfigError(key, f"{values} is several values for one run; -m runs one after the other{also}")
+            several = f"{values} is several values for one run"
+            raise ConfigError(key, f"{several}; python launch.py -m runs one after the other{also}")
 
 
 def _of_task(parsed: Sequence[Override]) -> list[Override]:
@@ -153,7 +154,8 @@ def _refuse_experiment_sweep(parsed: Sequence[Override]) -> None:
     if swept:
         name = [item.value() for item in task if item.key_or_group == "experiment"][-1]
         one = " ".join(f"{key}=<value>" for key in swept)
-        raise ConfigError("experiment", f"{name} is a sweep over {', '.join(swept)}: -m runs it, {one} one run of it")
+        problem = f"{name} is a sweep over {', '.join(swept)}: python launch.py -m runs it, {one} one run of it"
+        raise ConfigError("experiment", problem)
 
 
 def _check_launcher(parsed: Sequence[Override]) -> None:

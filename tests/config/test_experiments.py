@@ -101,13 +101,15 @@ def test_a_point_of_a_sweep_is_one_run() -> None:
 
 @pytest.mark.parametrize("name", SWEEPS)
 def test_a_sweep_is_refused_as_one_run(name: str) -> None:
-    with pytest.raises(ConfigError, match=f"{name} is a sweep over .*: -m runs it, .*seed=<value> one run") as refusal:
+    with pytest.raises(
+        ConfigError, match=rf"{name} is a sweep over .*: python launch\.py -m runs it, .*seed=<value> one"
+    ) as refusal:
         compose([f"experiment={name}"])
     assert refusal.value.key == "experiment"
 
 
 def test_only_what_is_missing_of_a_point_is_asked_for() -> None:
-    with pytest.raises(ConfigError, match="sweep over env: -m runs it, env=<value> one run of it"):
+    with pytest.raises(ConfigError, match=r"over env: python launch\.py -m runs it, env=<value> one run of it"):
         compose(["experiment=paper_redq", "seed=[0,1]", "algo=sac"])
 
 
