@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from droq_exp.import_path import looking_in
-from droq_exp.launch import check_output_dirs, with_config_dir
+from droq_exp.launch import check_output_dirs, named_by_user, with_config_dir
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,14 +79,14 @@ def train(*overrides: str, trust: Iterable[str] = (), config_dir: str | os.PathL
         HeldError: another process trains in one of the directories.
     """
     with _training, looking_in([os.getcwd()]):
-        from droq_exp.config import ConfigError, task_modules
+        from droq_exp.config import ConfigError
         from droq_exp.config.targets import trusting
 
         for item in overrides:
             if not isinstance(item, str):
                 raise ConfigError(str(item), "overrides are strings, each an argument of its own: train(*overrides)")
         lines = with_config_dir(overrides, config_dir)
-        with trusting(trust), trusting(task_modules(lines)):
+        with trusting(trust), trusting(named_by_user(lines, config_dir)):
             runs, received = _train(lines)
     if received is not None:
         signal.raise_signal(received)

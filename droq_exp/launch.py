@@ -42,20 +42,31 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _main(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    if args.help:
+    if args.help and not args.overrides:
         from droq_exp.config.help import help_text
 
         _show(help_text(parser))
         return
-    from droq_exp.config import ConfigError, task_modules
+    from droq_exp.config import ConfigError
     from droq_exp.config.targets import trusting
 
     try:
         overrides = with_config_dir(args.overrides, args.config_dir)
-        with trusting(args.trust), trusting(task_modules(overrides)):  # what is typed here; not what a file names
-            _run(args, overrides)
+        with trusting(args.trust), trusting(named_by_user(overrides, args.config_dir)):
+            if args.help:
+                _help_with_parts(parser, overrides)
+            else:
+                _run(args, overrides)
     except ConfigError as error:
         refuse(str(error))
+
+
+def _help_with_parts(parser: argparse.ArgumentParser, overrides: Sequence[str]) -> None:
+    """Show the help with the keys of the user's own parts that ``overrides`` choose."""
+    from droq_exp.config import own_parts
+    from droq_exp.config.help import help_text
+
+    _show(help_text(parser, own_parts(overrides)))
 
 
 def refuse(problem: str) -> NoReturn:
@@ -149,6 +160,18 @@ def with_config_dir(overrides: Sequence[str], directory: str | os.PathLike[str] 
         raise ConfigError("--config-dir", f"{directory} is not a directory")
     quoted = str(Path(directory).resolve()).replace("'", "\\'")
     return [f"hydra.searchpath=['file://{quoted}']", *overrides]
+
+
+def named_by_user(overrides: Sequence[str], directory: str | os.PathLike[str] | None) -> list[str]:
+    """What a training command may build since its user names it: as typed, and in the directory of --config-dir.
+
+    Raises:
+        ConfigError: an override that cannot be read.
+    """
+    from droq_exp.config import targets_of_directory, task_modules, typed_targets
+
+    own = [] if directory is None else targets_of_directory(directory)
+    return [*task_modules(overrides), *typed_targets(overrides), *own]
 
 
 def check_sweep(configs: Iterable[Config], overrides: Sequence[str]) -> None:

@@ -12,7 +12,7 @@ import typer
 
 from droq_exp import __version__
 from droq_exp.cli.errors import RefusedError
-from droq_exp.launch import refuse, with_config_dir
+from droq_exp.launch import named_by_user, refuse, with_config_dir
 
 app = typer.Typer(
     help="Plan, follow, retry, cancel and report sweeps; inspect trained runs.",
@@ -212,11 +212,10 @@ def profile(
 ) -> None:
     """Measure what training costs on this machine: time per loop and per Q-function update, parameters, peak memory."""
     from droq_exp.cli.profile import profile as profile_cells
-    from droq_exp.config.overrides import task_modules
     from droq_exp.config.targets import trusting
 
     lines = with_config_dir(overrides or [], config_dir)
-    with trusting(trust or []), trusting(task_modules(lines)):  # it trains what is typed, as launch.py does
+    with trusting(trust or []), trusting(named_by_user(lines, config_dir)):  # it trains, as launch.py does
         profile_cells(lines, all_cells, steps, json_file, markdown)
 
 

@@ -1,8 +1,15 @@
 """Typed configuration: the schema, the composition of ``conf/`` and the checks made once, before anything runs."""
 
-from droq_exp.config.composition import compose, compose_points, compose_sweep, sweep_points
+from droq_exp.config.composition import compose, compose_points, compose_sweep, own_parts, sweep_points
 from droq_exp.config.errors import ConfigError
-from droq_exp.config.overrides import left_to_experiment, plain, readable, task_modules
+from droq_exp.config.overrides import (
+    left_to_experiment,
+    plain,
+    readable,
+    targets_of_directory,
+    task_modules,
+    typed_targets,
+)
 from droq_exp.config.schema import Config
 
 __all__ = [
@@ -12,8 +19,11 @@ __all__ = [
     "compose_points",
     "compose_sweep",
     "left_to_experiment",
+    "own_parts",
     "plain",
     "readable",
     "sweep_points",
+    "targets_of_directory",
     "task_modules",
+    "typed_targets",
 ]

@@ -23,7 +23,8 @@ from droq_exp.config.defaults import register
 from droq_exp.config.errors import ConfigError, nearest
 from droq_exp.config.files import conf_directory
 from droq_exp.config.keys import OPTIONAL_LOGGERS, check_key
-from droq_exp.config.schema import Config
+from droq_exp.config.parts import Parts, foreign_parts
+from droq_exp.config.schema import PARTS, Config
 from droq_exp.config.targets import check_hydra
 from droq_exp.config.task import dimensions
 from droq_exp.config.validation import checked, resolved
@@ -82,6 +83,18 @@ def compose_points(points: Sequence[Sequence[str]]) -> list[tuple[Config, Config
         return [_compose_point(point) for point in points]
 
 
+def own_parts(overrides: Sequence[str]) -> Parts:
+    """The user's own parts of the algorithm that ``overrides`` choose.
+
+    Raises:
+        ConfigError: what cannot be read, or one that may not be built.
+    """
+    with _hydra():
+        parsed = lines.parse(overrides)
+        _refuse_sweeps(parsed)
+        return _parts(_choices(tuple(lines.text(item) for item in parsed if _is_choice(item))).config, parsed)
+
+
 def _compose_point(point: Sequence[str]) -> tuple[Config, Config]:
     try:
         return _compose_run(lines.parse(point))
@@ -96,10 +109,11 @@ def _compose_run(parsed: list[Override]) -> tuple[Config, Config]:
     chosen = [item for item in parsed if _is_choice(item)]
     skeleton = _choices(tuple(map(lines.text, chosen))).config
     loggers = [name for name in OPTIONAL_LOGGERS if OmegaConf.select(skeleton, f"logger.{name}") is not None]
+    parts = _parts(skeleton, parsed)
     for item in parsed:
         if item not in chosen:
             for key in lines.keys(item):
-                check_key(key, skeleton.codebase.name, skeleton.hardware.get("launcher", "here"), loggers)
+                check_key(key, skeleton.codebase.name, skeleton.hardware.get("launcher", "here"), loggers, parts)
     config = _checked(parsed)
     recipe_lines = [item for item in chosen if item.is_hydra_override() or item.key_or_group in RECIPE_GROUPS]
     if config.env.name == "gym":
@@ -109,6 +123,18 @@ def _compose_run(parsed: list[Override]) -> tuple[Config, Config]:
         problem = f"{config.env.name} is {recipe.env.id}; another task is chosen by env=gym env.id={config.env.id}"
         raise ConfigError("env.id", problem)
     return config, recipe
+
+
+def _parts(skeleton: DictConfig, parsed: Sequence[Override]) -> Parts:
+    """The user's own parts of the algorithm that is chosen, or of what is typed in their place."""
+    algo = typing.cast("dict[str, Any]", OmegaConf.to_container(skeleton.algo, resolve=False))
+    for item in parsed:
+        part, _, name = item.key_or_group.removeprefix("algo.").partition(".")
+        if item.key_or_group.startswith("algo.") and part in PARTS and name in ("", "_target_"):
+            value = item.value()
+            target = value.get("_target_", algo[part]["_target_"]) if isinstance(value, dict) else value
+            algo[part] = {"_target_": str(target)}
+    return foreign_parts(algo)
 
 
 def _refuse_sweeps(parsed: Sequence[Override]) -> None:

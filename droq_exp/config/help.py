@@ -13,7 +13,8 @@ from typing import Any
 from omegaconf import MISSING, OmegaConf
 
 from droq_exp.config.files import GROUPS, choices, conf_directory
-from droq_exp.config.keys import CODEBASES, LAUNCHERS, Key, hardware_with, known_keys
+from droq_exp.config.keys import CODEBASES, LAUNCHERS, Key, hardware_with, is_part, known_keys
+from droq_exp.config.parts import Parts
 
 _EXAMPLES = """\
 Train SAC, REDQ, DroQ, DUVN and their relatives on continuous-control tasks.
@@ -60,9 +61,9 @@ _BLOCKS = {
 }
 
 
-def help_text(parser: argparse.ArgumentParser) -> str:
-    """The whole text."""
-    keys = [(name, f"{key.meaning} [{key.allowed}]{_only(name)}") for name, key in _keys().items()]
+def help_text(parser: argparse.ArgumentParser, parts: Parts = ()) -> str:
+    """The whole text; ``parts`` are the user's own parts of the algorithm that is chosen."""
+    keys = [(name, f"{key.meaning} [{key.allowed}]{_only(name)}") for name, key in _keys(parts).items()]
     sections = {
         "Groups (group=choice)": [(group, _choices(group)) for group in GROUPS],
         "Keys (key=value; --cfg job prints the values of a run, docs/configuration.md all defaults)": keys,
@@ -150,12 +151,12 @@ def _defaults() -> list[dict[str, Any]]:
     return [entry for entry in entries if isinstance(entry, dict)]
 
 
-def _keys() -> dict[str, Key]:
+def _keys(parts: Parts = ()) -> dict[str, Key]:
     """The keys that a user may set, under any code base and any hardware."""
     kinds = [(codebase, "here") for codebase in CODEBASES] + [("redq", launcher) for launcher in LAUNCHERS]
     keys: dict[str, Key] = {}
     for kind in kinds:
-        for name, key in known_keys(*kind).items():
+        for name, key in known_keys(*kind, parts).items():
             if key.settable:
                 keys.setdefault(name, key)
     return keys
@@ -163,6 +164,8 @@ def _keys() -> dict[str, Key]:
 
 def _only(name: str) -> str:
     """What else must be chosen for a key to exist, in words."""
+    if is_part(name):
+        return ""
     codebases = [codebase for codebase in CODEBASES if name in known_keys(codebase)]
     if hardware := hardware_with(name):
         return f" (hardware={' or '.join(hardware)} only)"

@@ -12,6 +12,7 @@ from typing import Any
 
 from droq_exp.config import schema
 from droq_exp.config.errors import ConfigError, nearest
+from droq_exp.config.parts import Parts, part_block
 from droq_exp.config.rules import Relation, Rule, type_words
 
 CODEBASES: dict[str, tuple[type, type]] = {
@@ -50,7 +51,8 @@ class Key:
     @property
     def settable(self) -> bool:
         """Whether it is a value that a user gives, not one that follows from a choice."""
-        return not self.is_block and self.name.rpartition(".")[2] not in ("_target_", "name", "launcher")
+        last = self.name.rpartition(".")[2]
+        return not self.is_block and (last not in ("_target_", "name", "launcher") or is_part(self.name))
 
     @property
     def allowed(self) -> str:
@@ -61,10 +63,18 @@ class Key:
 
 
 @lru_cache
-def known_keys(codebase: str, launcher: str = "here") -> MappingProxyType[str, Key]:
-    """Every key under ``codebase`` and ``launcher`` by its dotted name, blocks included."""
+def known_keys(codebase: str, launcher: str = "here", parts: Parts = ()) -> MappingProxyType[str, Key]:
+    """Every key under ``codebase`` and ``launcher`` by its dotted name, blocks included.
+
+    ``parts`` are the user's own parts of the algorithm, whose keys are among them.
+
+    Raises:
+        ConfigError: one of these is not what a part must be.
+    """
     codebase_type, bias_type = CODEBASES[codebase]
     types = {"codebase": codebase_type, "bias": bias_type, "hardware": LAUNCHERS[launcher]}
+    types |= {f"algo.{name}": block for name, block in schema.PARTS.items()}
+    types |= {key: part_block(key, target) for key, target in parts}
     return MappingProxyType({each.name: each for each in _collect(schema.Config, "", types)})
 
 
@@ -91,11 +101,20 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 
 def defaults(block: type) -> dict[str, Any]:
     """The defaults of a block of the schema; where its keys must be given, OmegaConf's MISSING."""
-    return {field.name: _default(field) for field in dataclasses.fields(block) if "meaning" in field.metadata}
+    return {field.name: _plain(_default(field)) for field in dataclasses.fields(block) if "meaning" in field.metadata}
+
+
+def _plain(value: Any) -> Any:
+    return dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
 
 
 LOGGERS = {name: _blocks(annotation)[0] for name, annotation in typing.get_type_hints(schema.LoggerConfig).items()}
 OPTIONAL_LOGGERS = tuple(field.name for field in dataclasses.fields(schema.LoggerConfig) if field.default is None)
+
+
+def is_part(key: str) -> bool:
+    """Whether ``key`` is a part of the algorithm or stands below one, where a user's own has keys of its own."""
+    return any(f"{key}.".startswith(f"algo.{part}.") for part in schema.PARTS)
 
 
 def is_free(key: str) -> bool:
@@ -117,9 +136,9 @@ def is_block(key: str) -> bool:
     return key == FREE or any(other.startswith(key + ".") for codebase in CODEBASES for other in known_keys(codebase))
 
 
-def check_key(key: str, codebase: str, launcher: str, loggers: typing.Collection[str]) -> None:
-    """Raise ConfigError unless ``key`` may be set in a run of ``codebase`` by ``launcher`` with these ``loggers``."""
-    keys = known_keys(codebase, launcher)
+def check_key(key: str, codebase: str, launcher: str, loggers: typing.Collection[str], parts: Parts = ()) -> None:
+    """Raise ConfigError unless ``key`` may be set in a run with these choices, loggers and parts of its algorithm."""
+    keys = known_keys(codebase, launcher, parts)
     if is_free(key):
         return
     if key not in keys:
@@ -148,6 +167,8 @@ def _unknown(key: str, keys: typing.Mapping[str, Key], codebase: str) -> ConfigE
     prefix = parent + "." if parent else ""
     names = {other.removeprefix(prefix).split(".")[0] for other in keys if other.startswith(prefix)}
     allowed = ", ".join(sorted(names - {"_target_", "name", "launcher"}))
+    if is_part(parent) and not allowed:
+        return ConfigError(key, f"{parent} has no keys of its own; {parent}._target_=<class> names one that has")
     suggestion = _nearest_key(key, prefix, list(keys))
     return ConfigError(key, f"unknown key; allowed {'in ' + parent if parent else 'at the top'}: {allowed}", suggestion)
 

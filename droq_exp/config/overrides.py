@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import (
@@ -25,8 +28,8 @@ from hydra.errors import HydraException
 
 from droq_exp.config.errors import ConfigError, nearest
 from droq_exp.config.files import GROUPS, choices
-from droq_exp.config.keys import FREE, is_block, is_free
-from droq_exp.config.targets import is_trusted
+from droq_exp.config.keys import FREE, is_block, is_free, is_part
+from droq_exp.config.targets import is_trusted, targets_in
 
 HYDRA_KEYS = ("hydra.searchpath", "hydra/launcher", "hydra.launcher")  # what a user may set of Hydra's own
 MANY = ("logger",)  # groups of which several choices may be selected
@@ -37,8 +40,8 @@ MOST_POINTS = 10_000  # of a sweep: each is composed before the first starts, so
 def parse(overrides: Sequence[str]) -> list[Override]:
     """Parse ``overrides`` and check everything but the names of plain keys, which depend on the choices made.
 
-    A ``+`` is dropped (the schema says which keys there are), but set on arguments of the task, which Hydra would
-    otherwise take for unknown keys.
+    A ``+`` is dropped (the schema says which keys there are), but set on arguments of the task and on keys of the
+    algorithm's parts, which Hydra would otherwise take for unknown keys.
 
     Args:
         overrides: as typed.
@@ -163,6 +166,34 @@ def task_modules(overrides: Sequence[str]) -> list[str]:
     return [f"{task.rpartition(':')[0]}:" for task in tasks if ":" in task]
 
 
+def typed_targets(overrides: Sequence[str]) -> list[str]:
+    """The targets that ``overrides`` name.
+
+    Raises:
+        ConfigError: as ``parse``.
+    """
+    found: list[str] = []
+    for item in parse(overrides):
+        if item.is_hydra_override() or item.key_or_group == "hydra":
+            continue
+        value = item.value()
+        values = value.list if isinstance(value, ChoiceSweep) else [value]
+        last = item.key_or_group.rpartition(".")[2]
+        for each in values:
+            plain_value = each.text if isinstance(each, QuotedString) else each
+            found += targets_in({last: plain_value})
+    return found
+
+
+def targets_of_directory(directory: str | os.PathLike[str]) -> list[str]:
+    """The targets that the files of a configuration directory name; a file that cannot be read has none."""
+    found: list[str] = []
+    for path in sorted(Path(directory).rglob("*.yaml")):
+        with suppress(OSError, ValueError, yaml.YAMLError):
+            found += targets_in(yaml.safe_load(path.read_text(encoding="utf-8")))
+    return found
+
+
 @lru_cache(maxsize=1024)  # the points of a sweep have most of their lines in common, and ANTLR is slow
 def _read(line: str) -> Override:
     return OverridesParser.create().parse_override(line)
@@ -186,7 +217,7 @@ def _parse_one(line: str) -> Override:
         raise ConfigError(f"{key}@{override.package}", f"a choice stays in its place: {key}=<choice>")
     if not isinstance(override.value(), Sweep) and _holds_sweep(override.value()):
         raise ConfigError(key, f"{override.get_value_string()}: a sweep stands alone, not inside a list or a mapping")
-    override.type = OverrideType.FORCE_ADD if is_free(key) or key == FREE else OverrideType.CHANGE
+    override.type = OverrideType.FORCE_ADD if is_free(key) or key == FREE or is_part(key) else OverrideType.CHANGE
     return override
 
 

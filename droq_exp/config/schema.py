@@ -10,7 +10,7 @@ arXiv:2110.02034.
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from typing import Any
 
 from omegaconf import MISSING
@@ -60,7 +60,7 @@ def key(
     metadata = {"meaning": meaning, "rule": rule, "relation": relation}
     if absent is not _UNKNOWN_BEFORE:
         metadata["absent"] = absent
-    if isinstance(default, list | dict):
+    if isinstance(default, list | dict) or is_dataclass(default):
         return field(default_factory=lambda: copy.copy(default), metadata=metadata)
     return field(default=default, metadata=metadata)
 
@@ -78,10 +78,46 @@ REPLAY_SIZE = Relation(
         or config.training.total_steps <= config.training.start_steps
     ),
 )
-TARGET = "the class that is built; one of a user's own needs --trust"
+TARGET = "the class that is built, one of this project's or of a user's own"
 NAME = "that of its file"
 LAUNCHER = "who starts the training; set by the choice of hardware"
 CLUSTERS = "null: the cluster's default"
+
+
+@dataclass
+class CriticConfig:
+    """``algo.critic``; below it stand the keys of a user's own class, whose dataclass is their schema."""
+
+    _target_: str = key("droq_exp.learner.networks.EnsembleCritic", "class of the critics' network")
+
+
+@dataclass
+class ActorConfig:
+    """``algo.actor``, as ``algo.critic``."""
+
+    _target_: str = key("droq_exp.learner.networks.SquashedGaussianActor", "class of the policy's network")
+
+
+@dataclass
+class ObjectiveConfig:
+    """``algo.objective``, as ``algo.critic``."""
+
+    _target_: str = key("droq_exp.learner.losses.SquaredTdError", "class of the critics' target and loss")
+
+
+@dataclass
+class PolicyObjectiveConfig:
+    """``algo.policy_objective``, as ``algo.critic``."""
+
+    _target_: str = key("droq_exp.learner.losses.SoftPolicyObjective", "class of the policy's loss")
+
+
+PARTS: dict[str, Any] = {
+    "critic": CriticConfig,
+    "actor": ActorConfig,
+    "objective": ObjectiveConfig,
+    "policy_objective": PolicyObjectiveConfig,
+}
 
 
 @dataclass
@@ -113,6 +149,10 @@ class AlgoConfig:
     target_entropy: float | None = key(None, "of the policy; null: -dim(A), as in SAC", or_null(FINITE))
     learn_temperature: bool = key(True, "false: the temperature stays at initial_temperature")
     initial_temperature: float = key(1.0, "alpha before its first update (log alpha is 0 in both code bases)", POSITIVE)
+    critic: Any = key(CriticConfig(), "the critics' network")
+    actor: Any = key(ActorConfig(), "the policy's network")
+    objective: Any = key(ObjectiveConfig(), "target and loss of the critics")
+    policy_objective: Any = key(PolicyObjectiveConfig(), "loss of the policy")
 
 
 @dataclass

@@ -15,11 +15,16 @@ from contextvars import ContextVar
 from types import ModuleType
 from typing import Any
 
+from droq_exp.config import schema
 from droq_exp.config.errors import ConfigError, nearest
 
 VARIABLE = "DROQ_EXP_TRUST"
 BUILT_IN = (
     "droq_exp.agent.Agent",
+    "droq_exp.learner.networks.EnsembleCritic",
+    "droq_exp.learner.networks.SquashedGaussianActor",
+    "droq_exp.learner.losses.SquaredTdError",
+    "droq_exp.learner.losses.SoftPolicyObjective",
     "droq_exp.envs.make_env",
     "droq_exp.codebases.redq.RedqCodebase",
     "droq_exp.codebases.ku.KuCodebase",
@@ -77,6 +82,32 @@ def check_target(key: str, target: str) -> None:
         raise ConfigError(key, problem, nearest(target, BUILT_IN))
 
 
+def import_target(key: str, target: str) -> Any:
+    """What ``target`` names, which ``key`` has and which may be built.
+
+    Raises:
+        ConfigError: it may not be, or it cannot be imported.
+    """
+    check_target(key, target)
+    module, _, name = target.rpartition(".")
+    found = getattr(import_part(key, module), name, None)
+    if found is None:
+        raise ConfigError(key, f"there is no {target}", nearest(target, BUILT_IN))
+    return found
+
+
+def targets_in(value: Any) -> Iterator[str]:
+    """All targets that stand anywhere in mappings and lists."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            if name == "_target_" and isinstance(inner, str):
+                yield inner
+            yield from targets_in(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from targets_in(inner)
+
+
 def check_free(key: str, value: Any) -> None:
     """Raise ConfigError where something within ``value`` looks like what Hydra would build."""
     for place, name in _names(key, value):
@@ -91,11 +122,13 @@ def check_stored(source: str, values: dict[str, Any]) -> None:
         source: the file that the line names.
         values: the configuration; renamed targets are brought up to date in place.
     """
-    for group in ("algo", "env", "codebase"):
-        block = values.get(group)
+    blocks = {group: values.get(group) for group in ("algo", "env", "codebase")}
+    if isinstance(blocks["algo"], dict):
+        blocks |= {f"algo.{part}": blocks["algo"].get(part) for part in schema.PARTS}
+    for key, block in blocks.items():
         if isinstance(block, dict) and isinstance(block.get("_target_"), str):
             block["_target_"] = current_target(block["_target_"])
-            check_target(f"{source}: {group}._target_", block["_target_"])
+            check_target(f"{source}: {key}._target_", block["_target_"])
     env = values.get("env")
     if isinstance(env, dict):
         check_task(f"{source}: env.id", str(env.get("id", "")))

@@ -15,9 +15,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from droq_exp.config.errors import ConfigError, nearest
 from droq_exp.config.keys import CODEBASES, FREE, LAUNCHERS, Key, check_key, is_block, known_keys
+from droq_exp.config.parts import Parts, foreign_parts
 from droq_exp.config.rules import FORMS, kind_of, type_words
 from droq_exp.config.schema import Config
-from droq_exp.config.targets import BUILT_IN, check_free, check_target, check_task, import_part
+from droq_exp.config.targets import BUILT_IN, check_free, check_task, import_target
 from droq_exp.cpu import has_bf16
 
 
@@ -40,8 +41,9 @@ def checked(values: dict[str, Any]) -> Config:
     launcher = values.get("hardware", {}).get("launcher", "here")
     if launcher not in LAUNCHERS:
         raise ConfigError("hardware.launcher", f"{launcher!r} is not one of {', '.join(LAUNCHERS)}")
-    _check_names(values, "", codebase, launcher)
-    keys = known_keys(codebase, launcher)
+    parts = foreign_parts(values.get("algo", {}))
+    _check_names(values, "", codebase, launcher, parts)
+    keys = known_keys(codebase, launcher, parts)
     config = _build(Config, "", values, keys)
     _check_values(config, keys)
     _check_targets(values)
@@ -79,14 +81,14 @@ def _missing(key: str, value: Any) -> Iterator[str]:
             yield from _missing(f"{key}[{number}]", inner)
 
 
-def _check_names(values: dict[str, Any], prefix: str, codebase: str, launcher: str) -> None:
-    keys = known_keys(codebase, launcher)
+def _check_names(values: dict[str, Any], prefix: str, codebase: str, launcher: str, parts: Parts) -> None:
+    keys = known_keys(codebase, launcher, parts)
     for name, value in values.items():
         key = f"{prefix}{name}"
         if key not in keys:
-            check_key(key, codebase, launcher, loggers=())
+            check_key(key, codebase, launcher, loggers=(), parts=parts)
         if isinstance(value, dict) and is_block(key) and key != FREE:
-            _check_names(value, key + ".", codebase, launcher)
+            _check_names(value, key + ".", codebase, launcher, parts)
 
 
 def _build(block: type, key: str, values: Any, keys: Mapping[str, Key]) -> Any:
@@ -142,19 +144,16 @@ def _check_targets(values: dict[str, Any]) -> None:
     """Targets at their named places, and nothing like one in what is free; tasks of modules that are trusted."""
     check_free("env.kwargs", values["env"].get("kwargs", {}))
     loggers = {f"logger.{name}": block for name, block in values.get("logger", {}).items()}
-    for key, block in {**{name: values[name] for name in ("algo", "env", "codebase")}, **loggers}.items():
+    blocks = {name: values[name] for name in ("algo", "env", "codebase")}
+    for key, block in {**blocks, **loggers}.items():
         if isinstance(block, dict) and "_target_" in block:
             _check_target(f"{key}._target_", str(block["_target_"]))
     check_task("env.id", str(values["env"].get("id", "")))
 
 
 def _check_target(key: str, target: str) -> None:
-    check_target(key, target)
-    if target in BUILT_IN:
-        return  # not imported before training: --cfg and the checks stay quick
-    module, _, name = target.rpartition(".")
-    if not hasattr(import_part(key, module), name):
-        raise ConfigError(key, f"there is no {target}", nearest(target, BUILT_IN))
+    if target not in BUILT_IN:  # which are not imported before training: --cfg and the checks stay quick
+        import_target(key, target)
 
 
 def _check_device(config: Config) -> None:

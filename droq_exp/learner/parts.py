@@ -83,3 +83,17 @@ class PolicyObjective(Protocol):
 
     def loss(self, values: Tensor, log_prob: Tensor, alpha: Tensor, spec: Hyperparameters) -> Tensor:
         """Loss at each state, ``[S, B]``, from Q ``[S, N, B]``, log-density ``[S, B]`` and temperature ``[S, 1]``."""
+
+
+PROTOCOLS: dict[str, type] = {
+    "critic": Critic,
+    "actor": Actor,
+    "objective": Objective,
+    "policy_objective": PolicyObjective,
+}
+
+
+def missing_methods(part: str, cls: type) -> list[str]:
+    """Names of what a part must have and ``cls`` has not."""
+    wanted = [name for name in dir(PROTOCOLS[part]) if not name.startswith("_")]
+    return [name for name in wanted if not callable(getattr(cls, name, None))]

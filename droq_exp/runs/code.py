@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import droq_exp
-from droq_exp.config.schema import Config
+from droq_exp.config.schema import PARTS, Config
 from droq_exp.config.targets import BUILT_IN
 from droq_exp.syntax import digest, spelled
 
@@ -25,7 +25,8 @@ FILES = (
 def code_of(config: Config) -> dict[str, str]:
     """Digests of the files that define the learner of ``config``, by file; a target's own file is one of them."""
     files = {name: PACKAGE / name for name in (*FILES, f"codebases/{config.codebase.name}.py")}
-    for target in (config.algo._target_, config.codebase._target_):
+    parts = [getattr(config.algo, part)._target_ for part in PARTS]
+    for target in (config.algo._target_, config.codebase._target_, *parts):
         if target not in BUILT_IN:
             module = target.rpartition(".")[0]
             spec = find_spec(module)

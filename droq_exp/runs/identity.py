@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, fields
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +27,23 @@ def identity(config: Config) -> dict[str, Any]:
     """
     values: dict[str, Any] = {}
     for group in GROUPS:
-        block = getattr(config, group)
-        ours = {field.name: field.default for field in fields(block)}
-        content = {key: value for key, value in asdict(block).items() if key != "_target_" or value != ours[key]}
-        values.update(_flatten(group, content))
+        values.update(_flatten(group, _without_own_targets(getattr(config, group))))
     for key in ("training.total_steps", *ONCE):
         del values[key]
     values["hardware.precision"] = config.hardware.precision
     return values
+
+
+def _without_own_targets(block: Any) -> dict[str, Any]:
+    """The content of a block; a target that is the schema's own default says nothing."""
+    content = {}
+    for field in fields(block):
+        value = getattr(block, field.name)
+        if is_dataclass(value):
+            value = _without_own_targets(value)
+        if field.name != "_target_" or value != field.default:
+            content[field.name] = value
+    return content
 
 
 def differences(config: Config, recipe: Config) -> dict[str, tuple[Any, Any]]:

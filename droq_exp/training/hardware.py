@@ -12,6 +12,7 @@ import torch
 from hydra.utils import instantiate
 
 from droq_exp.config.errors import ConfigError
+from droq_exp.config.parts import build_parts
 from droq_exp.config.schema import Config
 from droq_exp.config.task import dimensions
 from droq_exp.cpu import has_bf16, usable_cores
@@ -87,6 +88,7 @@ def learner_spec(config: Config) -> LearnerSpec:
         obs_dim=obs_dim,
         act_dim=act_dim,
         bf16=config.hardware.precision == "bf16",
+        parts=build_parts(config.algo),
     )
 
 

@@ -1,0 +1,93 @@
+"""A user's own parts of an algorithm: the dataclass of each is the schema of the keys below ``algo.<part>``."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from omegaconf import MISSING
+
+from droq_exp.config import schema
+from droq_exp.config.errors import ConfigError
+from droq_exp.config.rules import FORMS, kind_of
+from droq_exp.config.targets import check_target, import_target
+
+Parts = tuple[tuple[str, str], ...]  # (key, target) of each part that is not this project's own
+
+OWN: dict[str, str] = {name: default()._target_ for name, default in schema.PARTS.items()}
+TYPES = "bool, int, float, str, list[int] or list[str]"
+
+
+def foreign_parts(algo: Mapping[str, Any]) -> Parts:
+    """The parts in a composed ``algo`` that are a user's own.
+
+    Raises:
+        ConfigError: one that may not be built.
+    """
+    found = []
+    for name in schema.PARTS:
+        block = algo.get(name)
+        target = block.get("_target_") if isinstance(block, Mapping) else None
+        if isinstance(target, str) and target not in ("", MISSING, OWN[name]):
+            check_target(f"algo.{name}._target_", target)
+            found.append((f"algo.{name}", target))
+    return tuple(found)
+
+
+@lru_cache
+def part_block(key: str, target: str) -> type:
+    """The schema of a user's own part: ``_target_``, and the fields of its dataclass.
+
+    Raises:
+        ConfigError: it cannot be imported, is no frozen dataclass, lacks a method of its part or has a field that no
+            key can give.
+    """
+    from droq_exp.learner.parts import missing_methods  # imports torch, as the part does
+
+    place = f"{key}._target_"
+    cls = import_target(place, target)
+    if not (isinstance(cls, type) and dataclasses.is_dataclass(cls) and cls.__dataclass_params__.frozen):  # type: ignore[attr-defined]
+        raise ConfigError(place, f"{target} is not a frozen dataclass, as a part must be")
+    missing = missing_methods(key.removeprefix("algo."), cls)
+    if missing:
+        raise ConfigError(
+            place, f"{target} lacks {', '.join(missing)}; droq_exp/learner/parts.py says what a part must have"
+        )
+    try:
+        hints = typing.get_type_hints(cls)
+    except Exception as error:
+        raise ConfigError(place, f"the types of {target}'s fields cannot be read: {error}") from error
+    (own,) = dataclasses.fields(schema.PARTS[key.removeprefix("algo.")])
+    fields: list[tuple[str, Any, Any]] = [("_target_", str, dataclasses.field(metadata=own.metadata))]
+    for field in dataclasses.fields(cls):
+        if not _is_form(hints[field.name]):
+            problem = f"has the type {hints[field.name]} in {target}; a key may have {TYPES}, each also with | None"
+            raise ConfigError(f"{key}.{field.name}", problem)
+        default = {"default": field.default, "default_factory": field.default_factory}
+        given: dict[str, Any] = {name: value for name, value in default.items() if value is not dataclasses.MISSING}
+        fields.append(
+            (field.name, hints[field.name], dataclasses.field(kw_only=True, metadata=field.metadata, **given))
+        )
+    return dataclasses.make_dataclass(cls.__name__, fields)
+
+
+def build_parts(algo: schema.AlgoConfig) -> dict[str, Any]:
+    """The user's own parts of a checked ``algo``, by field of the learner's spec; lists become tuples."""
+    built = {}
+    for name in schema.PARTS:
+        block = getattr(algo, name)
+        if block._target_ != OWN[name]:
+            values = {key: value for key, value in dataclasses.asdict(block).items() if key != "_target_"}
+            own = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+            built[name] = import_target(f"algo.{name}._target_", block._target_)(**own)
+    return built
+
+
+def _is_form(annotation: Any) -> bool:
+    try:
+        return kind_of(annotation)[0] in FORMS
+    except (ValueError, TypeError):  # a union of several types, or nothing that can be looked up
+        return False

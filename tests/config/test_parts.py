@@ -1,0 +1,120 @@
+"""Parts of an algorithm from a package of the user's own: their keys, and what is refused in one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from droq_exp.config import ConfigError, compose, compose_sweep, own_parts
+from droq_exp.config.targets import trusting
+from droq_exp.runs.identity import differences, identity, run_directory
+
+MODULE = """
+from dataclasses import dataclass
+from droq_exp.config.rules import at_least
+from droq_exp.config.schema import key
+from droq_exp.learner.losses import SquaredTdError
+from droq_exp.learner.networks import EnsembleCritic
+
+@dataclass(frozen=True)
+class Wide(EnsembleCritic):
+    width: int = key(3, "output units", at_least(2))
+    sizes: list[int] = key([1, 2], "any")
+    scale: float | None = None
+
+@dataclass(frozen=True)
+class MustBeGiven(SquaredTdError):
+    power: float
+
+@dataclass
+class NotFrozen:
+    pass
+
+@dataclass(frozen=True)
+class Half:
+    def value(self, outputs): ...
+
+@dataclass(frozen=True)
+class Odd(SquaredTdError):
+    inner: dict[int, str] = key({}, "no key can give it")
+"""
+WIDE = "algo.critic._target_=my_module.Wide"
+
+
+@pytest.fixture(autouse=True)
+def my_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_module.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("DROQ_EXP_TRUST", "my_module")
+
+
+def test_keys_of_a_part_have_defaults_types_and_rules() -> None:
+    config, _ = compose([WIDE, "algo.critic.width=4"])
+    critic = config.algo.critic
+    assert (critic._target_, critic.width, critic.sizes, critic.scale) == ("my_module.Wide", 4, [1, 2], None)
+    config, _ = compose(["algo.critic={_target_: my_module.Wide, width: 5, scale: 2}"])
+    assert (config.algo.critic.width, config.algo.critic.scale) == (5, 2.0)
+
+
+OBJECTIVE = "algo.objective._target_"
+
+
+@pytest.mark.parametrize(
+    ("given", "key", "words"),
+    [
+        ([WIDE, "algo.critic.widht=4"], "algo.critic.widht", "scale, sizes, width.*mean algo.critic.width"),
+        ([WIDE, "algo.critic.width=1"], "algo.critic.width", "1 is not allowed; it must be an integer, at least 2"),
+        ([WIDE, "algo.critic.width=2.5"], "algo.critic.width", "2.5 is not an integer"),
+        ([WIDE, "algo.critic.scale=a"], "algo.critic.scale", "is not a number, or null"),
+        (["algo.critic.width=4"], "algo.critic.width", "algo.critic has no keys of its own; algo.critic._target_="),
+        ([f"{OBJECTIVE}=my_module.MustBeGiven"], "algo.objective.power", "must be given"),
+        ([f"{OBJECTIVE}=my_module.NotFrozen"], OBJECTIVE, "is not a frozen dataclass"),
+        ([f"{OBJECTIVE}=my_module.Half"], OBJECTIVE, "my_module.Half lacks loss, target; "),
+        ([f"{OBJECTIVE}=my_module.Odd"], "algo.objective.inner", "has the type dict.* a key may have bool, int"),
+        ([f"{OBJECTIVE}=my_module.Nothing"], OBJECTIVE, "there is no my_module.Nothing"),
+        (["algo.critic=7"], "algo.critic", "7 is not a block of keys"),
+    ],
+)
+def test_what_a_part_cannot_be_is_one_line(given: list[str], key: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words) as refusal:
+        compose(given)
+    assert refusal.value.key == key
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_part_is_part_of_what_a_run_is_and_the_projects_own_are_not_named() -> None:
+    usual, recipe = compose(["algo=sac"])
+    assert not any("critic." in key or "objective" in key or "actor." in key for key in identity(usual))
+    assert run_directory(usual, recipe, 0).parts[-2:] == ("hopper", "seed_0")
+    config, recipe = compose(["algo=sac", WIDE, "algo.critic.width=4"])
+    changed = {key: ours for key, (_, ours) in differences(config, recipe).items()}
+    assert changed == {
+        "algo.critic._target_": "my_module.Wide",
+        "algo.critic.width": 4,
+        "algo.critic.sizes": [1, 2],
+        "algo.critic.scale": None,
+    }
+    other, recipe = compose(["algo=sac", WIDE, "algo.critic.width=5"])
+    assert run_directory(other, recipe, 0) != run_directory(config, recipe, 0)
+
+
+def test_a_sweep_over_parts_and_their_keys() -> None:
+    points = compose_sweep([WIDE, "algo.critic.width=4,5"])
+    assert [config.algo.critic.width for config, _ in points] == [4, 5]
+    points = compose_sweep(["algo.critic._target_=my_module.Wide,droq_exp.learner.networks.EnsembleCritic"])
+    assert [config.algo.critic._target_.rpartition(".")[2] for config, _ in points] == ["Wide", "EnsembleCritic"]
+
+
+def test_a_part_that_nobody_trusts_is_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DROQ_EXP_TRUST")
+    (tmp_path / "bait.py").write_text(f"open({str(tmp_path / 'executed')!r}, 'w')")
+    for given in (["algo.critic._target_=bait.Part"], ["algo.critic={_target_: bait.Part}"]):
+        with pytest.raises(ConfigError, match=r"bait\.Part is not one of this project's; --trust bait"):
+            compose(given)
+        with pytest.raises(ConfigError, match=r"bait\.Part is not one of this project's"):
+            own_parts(given)
+    assert not (tmp_path / "executed").exists()
+    with trusting(["bait"]), pytest.raises(ConfigError, match=r"there is no bait\.Part"):
+        compose(["algo.critic._target_=bait.Part"])
+    assert (tmp_path / "executed").exists()
