@@ -100,7 +100,7 @@ def test_a_sweep_over_choices_by_pattern(trained: Trained) -> None:
 def test_a_sweep_over_lists(trained: Trained) -> None:
     main(["-m", "seed=[0,1],[2,3]", "logger=[tensorboard,wandb],wandb"])
     assert [config.seed for config, _ in trained] == [[0, 1], [0, 1], [2, 3], [2, 3]]
-    assert [config.logger.tensorboard is not None for config, _ in trained] == [True, False] * 2
+    assert ["tensorboard" in config.logger for config, _ in trained] == [True, False] * 2
 
 
 @pytest.mark.parametrize("broken", [99, 101])

@@ -22,7 +22,7 @@ from droq_exp.config import overrides as lines
 from droq_exp.config.defaults import register
 from droq_exp.config.errors import ConfigError, nearest
 from droq_exp.config.files import conf_directory
-from droq_exp.config.keys import OPTIONAL_LOGGERS, check_key
+from droq_exp.config.keys import OPEN, check_key, entry_of
 from droq_exp.config.parts import Parts, foreign_parts
 from droq_exp.config.schema import PARTS, Config
 from droq_exp.config.targets import check_hydra
@@ -108,12 +108,14 @@ def _compose_run(parsed: list[Override]) -> tuple[Config, Config]:
     _refuse_experiment_sweep(parsed)
     chosen = [item for item in parsed if _is_choice(item)]
     skeleton = _choices(tuple(map(lines.text, chosen))).config
-    loggers = [name for name in OPTIONAL_LOGGERS if OmegaConf.select(skeleton, f"logger.{name}") is not None]
+    launcher = skeleton.hardware.get("launcher", "here")
+    values = [item for item in parsed if item not in chosen]
     parts = _parts(skeleton, parsed)
-    for item in parsed:
-        if item not in chosen:
-            for key in lines.keys(item):
-                check_key(key, skeleton.codebase.name, skeleton.hardware.get("launcher", "here"), loggers, parts)
+    entries = {group: {name for name, block in skeleton[group].items() if block is not None} for group in OPEN}
+    for group, name in _typed_entries(values):
+        entries[group].add(name)
+    for key in (key for item in values for key in lines.keys(item)):
+        check_key(key, skeleton.codebase.name, launcher, parts, entries)
     config = _checked(parsed)
     recipe_lines = [item for item in chosen if item.is_hydra_override() or item.key_or_group in RECIPE_GROUPS]
     if config.env.name == "gym":
@@ -135,6 +137,15 @@ def _parts(skeleton: DictConfig, parsed: Sequence[Override]) -> Parts:
             target = value.get("_target_", algo[part]["_target_"]) if isinstance(value, dict) else value
             algo[part] = {"_target_": str(target)}
     return foreign_parts(algo)
+
+
+def _typed_entries(parsed: Sequence[Override]) -> Iterator[tuple[str, str]]:
+    """The entries of open groups, not this project's, whose targets are typed: the group and the name of each."""
+    for item in parsed:
+        entry, value = entry_of(item.key_or_group), item.value()
+        whole = entry and item.key_or_group == ".".join(entry) and isinstance(value, dict) and "_target_" in value
+        if entry and entry[1] not in OPEN[entry[0]] and (whole or item.key_or_group.endswith("._target_")):
+            yield entry
 
 
 def _refuse_sweeps(parsed: Sequence[Override]) -> None:

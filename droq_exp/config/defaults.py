@@ -11,7 +11,7 @@ from functools import cache
 from hydra.core.config_store import ConfigStore
 
 from droq_exp.config import schema
-from droq_exp.config.keys import CODEBASES, LAUNCHERS, LOGGERS, OPTIONAL_LOGGERS, defaults
+from droq_exp.config.keys import ALWAYS, CODEBASES, LAUNCHERS, OPEN, defaults
 
 SHARED = {
     "algo": schema.AlgoConfig,
@@ -27,12 +27,13 @@ def register() -> None:
     """Give Hydra the defaults, once a process."""
     store = ConfigStore.instance().store
     base = defaults(schema.Config) | {name: defaults(block) for name, block in SHARED.items()}
-    loggers = {name: None if name in OPTIONAL_LOGGERS else defaults(block) for name, block in LOGGERS.items()}
-    store(name="base", node=base | {"logger": loggers})
+    always = {group: {name: defaults(parts[name]) for name in ALWAYS.get(group, ())} for group, parts in OPEN.items()}
+    store(name="base", node=base | always)
     for name, (codebase, bias) in CODEBASES.items():
         node = {"codebase": defaults(codebase), "bias": defaults(bias)}
         store(group="codebase", name=f"base_{name}", node=node, package="_global_")
     for name, hardware in LAUNCHERS.items():
         store(group="hardware", name=f"base_{name}", node=defaults(hardware))
-    for name in OPTIONAL_LOGGERS:
-        store(group="logger", name=f"base_{name}", node={name: defaults(LOGGERS[name])})
+    for group, parts in OPEN.items():
+        for name, part in parts.items():
+            store(group=group, name=f"base_{name}", node={name: defaults(part)})

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Iterable
+from typing import Any
 
 
 class ConfigError(ValueError):
@@ -37,3 +39,8 @@ def nearest(name: str, names: Iterable[str]) -> str | None:
     by_folded = {candidate.casefold(): candidate for candidate in names}
     found = difflib.get_close_matches(name.casefold(), by_folded, n=1, cutoff=0.6)
     return by_folded[found[0]] if found else None
+
+
+def shown(value: Any) -> str:
+    """A value as one would type it, more or less."""
+    return str(value) if isinstance(value, float) else json.dumps(value, default=str, ensure_ascii=False)

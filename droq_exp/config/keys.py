@@ -24,6 +24,10 @@ LAUNCHERS: dict[str, type] = {  # by hardware.launcher
     "slurm": schema.SlurmHardwareConfig,
     "parallel": schema.ParallelHardwareConfig,
 }
+OPEN: dict[str, dict[str, type]] = {  # groups of entries by name: this project's, and whatever has a target
+    "logger": {"csv": schema.CsvConfig, "tensorboard": schema.TensorBoardConfig, "wandb": schema.WandbConfig},
+}
+ALWAYS = {"logger": ("csv",)}  # of these, what need not be chosen
 LAUNCHER_CHOICES = {"slurm": ("slurm_cpu", "slurm_gpu"), "parallel": ("cpu_parallel",)}  # of hardware, in conf/
 FREE = "env.kwargs"  # whatever the task takes may stand below it
 REPLACED = {  # keys of earlier versions, and what says the same now
@@ -46,7 +50,7 @@ class Key:
     @property
     def is_block(self) -> bool:
         """Whether keys stand below it."""
-        return bool(_blocks(self.annotation))
+        return self.name in OPEN or bool(_blocks(self.annotation))
 
     @property
     def settable(self) -> bool:
@@ -88,6 +92,9 @@ def _collect(block: type, prefix: str, substitutes: dict[str, type]) -> Iterator
         yield Key(name, annotation, default, told.get("meaning", ""), told.get("rule"), told.get("relation"))
         for part in blocks:
             yield from _collect(part, name + ".", substitutes)
+        for entry, its_block in OPEN.get(name, {}).items():
+            yield Key(f"{name}.{entry}", its_block, None, "", None, None)
+            yield from _collect(its_block, f"{name}.{entry}.", substitutes)
 
 
 def _blocks(annotation: Any) -> list[type]:
@@ -108,8 +115,10 @@ def _plain(value: Any) -> Any:
     return dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
 
 
-LOGGERS = {name: _blocks(annotation)[0] for name, annotation in typing.get_type_hints(schema.LoggerConfig).items()}
-OPTIONAL_LOGGERS = tuple(field.name for field in dataclasses.fields(schema.LoggerConfig) if field.default is None)
+def entry_of(key: str) -> tuple[str, str] | None:
+    """The open group and the name of the entry there that ``key`` is of or stands for; None of any other key."""
+    group, _, rest = key.partition(".")
+    return (group, rest.partition(".")[0]) if group in OPEN and rest else None
 
 
 def is_part(key: str) -> bool:
@@ -136,18 +145,33 @@ def is_block(key: str) -> bool:
     return key == FREE or any(other.startswith(key + ".") for codebase in CODEBASES for other in known_keys(codebase))
 
 
-def check_key(key: str, codebase: str, launcher: str, loggers: typing.Collection[str], parts: Parts = ()) -> None:
-    """Raise ConfigError unless ``key`` may be set in a run with these choices, loggers and parts of its algorithm."""
+def check_key(
+    key: str,
+    codebase: str,
+    launcher: str,
+    parts: Parts = (),
+    entries: typing.Mapping[str, typing.Collection[str]] = MappingProxyType({}),
+) -> None:
+    """Raise ConfigError unless ``key`` may be set in a run with these choices.
+
+    Args:
+        key: its dotted name.
+        codebase: by name.
+        launcher: by name.
+        parts: a user's own parts of the algorithm.
+        entries: of each open group the names that are there. The keys of one that is not this project's are for its
+            class to tell, once all is composed.
+    """
     keys = known_keys(codebase, launcher, parts)
-    if is_free(key):
+    entry = entry_of(key)
+    if is_free(key) or (entry and entry[1] not in OPEN[entry[0]] and entry[1] in entries.get(entry[0], ())):
         return
     if key not in keys:
         raise _unknown(key, keys, codebase)
     if key == "hardware.launcher":
         raise ConfigError(key, "is set by the choice of hardware: give hardware=<choice> instead")
-    for logger in OPTIONAL_LOGGERS:
-        if key.startswith(f"logger.{logger}") and logger not in loggers:
-            raise ConfigError(key, f"the {logger} logger is not selected: add logger={logger}")
+    if entry and entry[1] not in (*ALWAYS.get(entry[0], ()), *entries.get(entry[0], ())):
+        raise ConfigError(key, f"{entry[1]} is not chosen: add {entry[0]}={entry[1]}")
     if key.count(".") == 1 and key.endswith(".name"):
         group = key.removesuffix(".name")
         raise ConfigError(key, f"is set by the choice of {group}: give {group}=<choice> instead")

@@ -28,7 +28,7 @@ from hydra.errors import HydraException
 
 from droq_exp.config.errors import ConfigError, nearest
 from droq_exp.config.files import GROUPS, choices
-from droq_exp.config.keys import FREE, is_block, is_free, is_part
+from droq_exp.config.keys import FREE, entry_of, is_block, is_free, is_part
 from droq_exp.config.targets import is_trusted, targets_in
 
 HYDRA_KEYS = ("hydra.searchpath", "hydra/launcher", "hydra.launcher")  # what a user may set of Hydra's own
@@ -40,8 +40,8 @@ MOST_POINTS = 10_000  # of a sweep: each is composed before the first starts, so
 def parse(overrides: Sequence[str]) -> list[Override]:
     """Parse ``overrides`` and check everything but the names of plain keys, which depend on the choices made.
 
-    A ``+`` is dropped (the schema says which keys there are), but set on arguments of the task and on keys of the
-    algorithm's parts, which Hydra would otherwise take for unknown keys.
+    A ``+`` is dropped (the schema says which keys there are), but set on arguments of the task, on keys of the
+    algorithm's parts and on loggers, which Hydra would otherwise take for unknown keys.
 
     Args:
         overrides: as typed.
@@ -217,7 +217,8 @@ def _parse_one(line: str) -> Override:
         raise ConfigError(f"{key}@{override.package}", f"a choice stays in its place: {key}=<choice>")
     if not isinstance(override.value(), Sweep) and _holds_sweep(override.value()):
         raise ConfigError(key, f"{override.get_value_string()}: a sweep stands alone, not inside a list or a mapping")
-    override.type = OverrideType.FORCE_ADD if is_free(key) or key == FREE or is_part(key) else OverrideType.CHANGE
+    added = is_free(key) or key == FREE or is_part(key) or entry_of(key) is not None
+    override.type = OverrideType.FORCE_ADD if added else OverrideType.CHANGE
     return override
 
 

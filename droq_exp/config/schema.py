@@ -331,17 +331,12 @@ class WandbConfig:
 
 
 @dataclass
-class LoggerConfig:
-    """The selected loggers; one that is not selected is None."""
-
-    csv: CsvConfig = field(default_factory=CsvConfig)
-    tensorboard: TensorBoardConfig | None = None
-    wandb: WandbConfig | None = None
-
-
-@dataclass
 class Config:
-    """Everything that one command asks for."""
+    """Everything that one command asks for.
+
+    What stands under ``logger`` is built of its ``_target_``, each entry under a name of its own: this project's, whose
+    keys are declared above, and any other class, whose parameters are its keys (``droq_exp.config.signature``).
+    """
 
     algo: AlgoConfig
     env: EnvConfig
@@ -350,7 +345,7 @@ class Config:
     training: TrainingConfig
     eval: EvalConfig
     hardware: HardwareConfig
-    logger: LoggerConfig
+    logger: dict[str, dict[str, Any]] = field(default_factory=dict)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     seed: Any = key(0, "of all that is random; a list is trained together in one process: 'seed=[0,1,2,3]'", SEEDS)
     experiment_name: str = key(None, "first folder below output_dir; null: the chosen experiment, or else runs", FOLDER)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import typing
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,13 +12,16 @@ from typing import Any
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from droq_exp.config.errors import ConfigError, nearest
-from droq_exp.config.keys import CODEBASES, FREE, LAUNCHERS, Key, check_key, is_block, known_keys
+from droq_exp.config.errors import ConfigError, nearest, shown
+from droq_exp.config.keys import CODEBASES, FREE, LAUNCHERS, OPEN, Key, check_key, is_block, known_keys
 from droq_exp.config.parts import Parts, foreign_parts
 from droq_exp.config.rules import FORMS, kind_of, type_words
 from droq_exp.config.schema import Config
+from droq_exp.config.signature import own_keys
 from droq_exp.config.targets import BUILT_IN, check_free, check_task, import_target
 from droq_exp.cpu import has_bf16
+
+PASSED = {"logger": ("info",)}  # what the entries of a group are built with, beside their keys
 
 
 def to_config(composed: DictConfig) -> Config:
@@ -46,7 +48,8 @@ def checked(values: dict[str, Any]) -> Config:
     keys = known_keys(codebase, launcher, parts)
     config = _build(Config, "", values, keys)
     _check_values(config, keys)
-    _check_targets(values)
+    _check_targets(config)
+    _complete_entries(config)
     _check_device(config)
     return config
 
@@ -85,8 +88,8 @@ def _check_names(values: dict[str, Any], prefix: str, codebase: str, launcher: s
     keys = known_keys(codebase, launcher, parts)
     for name, value in values.items():
         key = f"{prefix}{name}"
-        if key not in keys:
-            check_key(key, codebase, launcher, loggers=(), parts=parts)
+        if key not in keys and prefix.rstrip(".") not in OPEN:
+            check_key(key, codebase, launcher, parts)
         if isinstance(value, dict) and is_block(key) and key != FREE:
             _check_names(value, key + ".", codebase, launcher, parts)
 
@@ -94,7 +97,7 @@ def _check_names(values: dict[str, Any], prefix: str, codebase: str, launcher: s
 def _build(block: type, key: str, values: Any, keys: Mapping[str, Key]) -> Any:
     """A dataclass ``block`` from the mapping ``values`` found at ``key``; strict about types, as Hydra is not."""
     if not isinstance(values, dict):
-        raise ConfigError(key, f"{_shown(values)} is not a block of keys")
+        raise ConfigError(key, f"{shown(values)} is not a block of keys")
     fields = {}
     for field in dataclasses.fields(block):
         name = f"{key}.{field.name}" if key else field.name
@@ -105,7 +108,36 @@ def _build(block: type, key: str, values: Any, keys: Mapping[str, Key]) -> Any:
     return block(**fields)
 
 
+def _build_open(group: str, values: Any, keys: Mapping[str, Key]) -> dict[str, dict[str, Any]]:
+    """The parts of a group by name, without those that are null; of the keys only this project's are checked."""
+    parts = {}
+    for name, block in (values or {}).items():
+        key = f"{group}.{name}"
+        if name in OPEN[group]:
+            parts[name] = dataclasses.asdict(_build(OPEN[group][name], key, block, keys))
+        elif not isinstance(block, dict | None):
+            raise ConfigError(key, f"is no part by itself: each has a name, as in {group}.mine._target_=<class>")
+        elif block is not None and not isinstance(block.get("_target_"), str):
+            raise ConfigError(f"{key}._target_", f"must be given: the class that is built, {key}._target_=<class>")
+        elif block is not None:
+            parts[name] = block
+    return parts
+
+
+def _complete_entries(config: Config) -> None:
+    """Check the keys of the entries that are not this project's, and give them the defaults of their classes."""
+    for group, ours in OPEN.items():
+        chosen = getattr(config, group)
+        for name in chosen.keys() - ours.keys():
+            target, key = chosen[name]["_target_"], f"{group}.{name}"
+            given = {own: value for own, value in chosen[name].items() if own != "_target_"}
+            made = import_target(f"{key}._target_", target)
+            chosen[name] = {"_target_": target, **own_keys(key, made, given, PASSED.get(group, ()))}
+
+
 def _convert(key: str, annotation: Any, value: Any, keys: Mapping[str, Key]) -> Any:
+    if key in OPEN:
+        return _build_open(key, value, keys)
     kind, optional = kind_of(annotation)
     if annotation is Any or (optional and value is None):
         return value
@@ -114,7 +146,7 @@ def _convert(key: str, annotation: Any, value: Any, keys: Mapping[str, Key]) -> 
     form = FORMS[kind]
     if not form.accepts(value):
         nearest_integer = str(int(value)) if kind is int and isinstance(value, float) and value.is_integer() else None
-        raise ConfigError(key, f"{_shown(value)} is not {type_words(annotation)}", nearest_integer)
+        raise ConfigError(key, f"{shown(value)} is not {type_words(annotation)}", nearest_integer)
     return form.convert(value)
 
 
@@ -123,37 +155,33 @@ def _check_values(config: Config, keys: Mapping[str, Key]) -> None:
     for key, (found, value) in values.items():
         rule = keys[key].rule
         if found and rule and not rule.accepts(value):
-            problem = f"{_shown(value)} is not allowed; it must be {rule.allowed}"
+            problem = f"{shown(value)} is not allowed; it must be {rule.allowed}"
             raise ConfigError(key, problem, nearest(str(value), rule.names))
     for key, (_, value) in values.items():
         relation = keys[key].relation
         if relation and not relation.holds(config):
-            raise ConfigError(key, f"{_shown(value)} is not allowed; it must be {relation.allowed(config)}")
+            raise ConfigError(key, f"{shown(value)} is not allowed; it must be {relation.allowed(config)}")
 
 
 def _lookup(config: Config, key: str) -> tuple[bool, Any]:
     node: Any = config
     for name in key.split("."):
-        if not hasattr(node, name):
-            return False, None  # of a logger that is not selected
-        node = getattr(node, name)
+        inner = node if isinstance(node, dict) else vars(node)
+        if name not in inner:
+            return False, None  # of a part that is not chosen
+        node = inner[name]
     return True, node
 
 
-def _check_targets(values: dict[str, Any]) -> None:
+def _check_targets(config: Config) -> None:
     """Targets at their named places, and nothing like one in what is free; tasks of modules that are trusted."""
-    check_free("env.kwargs", values["env"].get("kwargs", {}))
-    loggers = {f"logger.{name}": block for name, block in values.get("logger", {}).items()}
-    blocks = {name: values[name] for name in ("algo", "env", "codebase")}
-    for key, block in {**blocks, **loggers}.items():
-        if isinstance(block, dict) and "_target_" in block:
-            _check_target(f"{key}._target_", str(block["_target_"]))
-    check_task("env.id", str(values["env"].get("id", "")))
-
-
-def _check_target(key: str, target: str) -> None:
-    if target not in BUILT_IN:  # which are not imported before training: --cfg and the checks stay quick
-        import_target(key, target)
+    check_free("env.kwargs", config.env.kwargs)
+    targets = {name: getattr(config, name)._target_ for name in ("algo", "env", "codebase")}
+    entries = {f"{group}.{name}": block["_target_"] for group in OPEN for name, block in getattr(config, group).items()}
+    for key, target in {**targets, **entries}.items():
+        if target not in BUILT_IN:  # those are not imported before training: --cfg and the checks stay quick
+            import_target(f"{key}._target_", target)
+    check_task("env.id", config.env.id)
 
 
 def _check_device(config: Config) -> None:
@@ -192,12 +220,6 @@ def _check_device(config: Config) -> None:
     last = torch.cuda.device_count() - 1
     if index > last:
         raise ConfigError("hardware.device", f"{device} is not here; allowed: cuda:0 to cuda:{last}")
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, float):
-        return str(value)
-    return json.dumps(value, default=str, ensure_ascii=False)
 
 
 def _first_line(error: Exception) -> str:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from droq_exp.agent.agent import Agent
 from droq_exp.config.errors import ConfigError
-from droq_exp.config.schema import Config, HardwareConfig, LoggerConfig
+from droq_exp.config.schema import Config, HardwareConfig
 from droq_exp.config.targets import check_stored, trusting
 from droq_exp.config.task import dimensions
 from droq_exp.config.validation import to_config
@@ -172,7 +172,7 @@ def read_config(directory: Path) -> Config:
     kept = {key: value for key, value in values.items() if key not in NOT_CONFIGURATION}
     # Where it was trained, and what it logged to, may not be here.
     config = to_config(OmegaConf.create({**kept, "hardware": {}, "logger": {}}))
-    return replace(config, hardware=HardwareConfig(device="cpu", updates="eager"), logger=LoggerConfig())
+    return replace(config, hardware=HardwareConfig(device="cpu", updates="eager"))
 
 
 def read_weights(path: Path) -> tuple[int, dict[str, Tensor]]:

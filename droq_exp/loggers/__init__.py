@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from typing import Any
 
-from hydra.utils import instantiate
+from hydra.utils import get_object
 
-from droq_exp.config.schema import LoggerConfig
 from droq_exp.loggers.base import Logger, RunInfo
 
 __all__ = ["Logger", "Loggers", "RunInfo"]
@@ -16,14 +15,13 @@ __all__ = ["Logger", "Loggers", "RunInfo"]
 class Loggers:
     """All loggers of one seed."""
 
-    def __init__(self, config: LoggerConfig, info: RunInfo) -> None:
-        """Build those that ``config`` selects; where one raises, the ones before it are closed."""
+    def __init__(self, config: Mapping[str, Mapping[str, Any]], info: RunInfo) -> None:
+        """Build what ``config`` holds by name, each of its target; where one raises, those before it are closed."""
         self._loggers: list[Logger] = []
         try:
-            for block in (getattr(config, field.name) for field in fields(config)):
-                if block is not None:
-                    # In two steps: instantiate() would turn the dataclass ``info`` into a configuration node.
-                    self._loggers.append(instantiate(asdict(block), _partial_=True, _recursive_=False)(info=info))
+            for block in config.values():
+                keys = {key: value for key, value in block.items() if key != "_target_"}
+                self._loggers.append(get_object(block["_target_"])(info=info, **keys))
         except BaseException:
             self.close("failed")
             raise

@@ -8,13 +8,18 @@ from typing import Any
 import pytest
 from logged import make_info, read_csv, read_wandb
 
-from droq_exp.config.schema import LoggerConfig, TensorBoardConfig, WandbConfig
+from droq_exp.config import compose
 from droq_exp.loggers import Loggers
 from droq_exp.loggers.tensorboard import TensorBoardLogger
 
 
+def both() -> dict[str, dict[str, Any]]:
+    config, _ = compose(["logger=[tensorboard,wandb]"])
+    return config.logger
+
+
 def test_selected_loggers_all_get_the_metrics(tmp_path: Path, wandb_session: pytest.MonkeyPatch) -> None:
-    loggers = Loggers(LoggerConfig(tensorboard=TensorBoardConfig(), wandb=WandbConfig()), info := make_info(tmp_path))
+    loggers = Loggers(both(), info := make_info(tmp_path))
     loggers.log(10, {"eval/return_mean": 1.0})
     loggers.close("finished")
     assert read_csv(info.directory / "eval.csv")[0]["return_mean"] == "1.0"
@@ -27,7 +32,7 @@ def test_one_that_fails_to_close_leaves_no_other_open(tmp_path: Path, wandb_sess
         raise OSError("disk full")
 
     wandb_session.setattr(TensorBoardLogger, "close", fail)
-    loggers = Loggers(LoggerConfig(tensorboard=TensorBoardConfig(), wandb=WandbConfig()), info := make_info(tmp_path))
+    loggers = Loggers(both(), info := make_info(tmp_path))
     with pytest.raises(OSError, match="disk full"):
         loggers.close("finished")
     assert read_wandb(info)["exit"] == 0

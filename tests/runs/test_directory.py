@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from copy import deepcopy
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ def make_config(output_dir: Path | str = "outputs", **changes: Any) -> schema.Co
         training=schema.TrainingConfig(total_steps=100),
         eval=schema.EvalConfig(episodes=1),
         hardware=schema.HardwareConfig(),
-        logger=schema.LoggerConfig(),
+        logger={"csv": asdict(schema.CsvConfig())},
         seed=[0, 1],
         experiment_name="runs",
         output_dir=str(output_dir),
@@ -100,7 +101,7 @@ def test_what_a_run_is_makes_a_variant(change: str, value: Any, key: str) -> Non
         ("hardware__threads", 1),
         ("hardware__compile", False),
         ("hardware__detect_anomaly", True),
-        ("logger__wandb", schema.WandbConfig()),
+        ("logger", {"wandb": asdict(schema.WandbConfig())}),
         ("seed", 7),
     ],
 )
