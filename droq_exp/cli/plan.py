@@ -15,6 +15,7 @@ from droq_exp.jobs.plan import PlannedJob, PlannedRun, group_into_jobs, plan_run
 from droq_exp.jobs.queue import Queue
 from droq_exp.jobs.state import LIVE, STATES, State
 from droq_exp.launch import check_sweep
+from droq_exp.runs.status import DONE
 from droq_exp.runs.takeover import check_directory
 
 
@@ -62,7 +63,7 @@ def _table(states: dict[PlannedRun, State], numbers: dict[PlannedRun, int]) -> T
 def _action(state: State, number: int | None, restart: bool) -> str:
     if state in LIVE:
         return "left alone"
-    if state == "finished" and not restart:
+    if state in DONE and not restart:
         return "skipped"
     verb = "started" if state == "missing" else "started over" if restart else "resumed"
     return f"{verb} in job {number}" if number is not None else f"{verb} here"

@@ -33,6 +33,7 @@ class ListedRun:
         last_return: mean return of the last evaluation; None before the first.
         seconds_left: of a running run that has begun to learn, by its rate over the last intervals; else None.
         error: one line that says what went wrong, or None.
+        reason: one line that says why a callback has stopped it, or None.
         log: where to read more about the error; None where there is none.
         record: the job last submitted for it.
         overrides: what makes exactly this run; None where neither job.json nor status.json has them.
@@ -46,6 +47,7 @@ class ListedRun:
     last_return: float | None
     seconds_left: float | None
     error: str | None
+    reason: str | None
     log: Path | None
     record: JobRecord | None
     overrides: list[str] | None
@@ -141,6 +143,7 @@ def _view(place: Path, below: Path, queue: Queue | None) -> ListedRun:
         last_return=_finite(evaluations[-1].get("return_mean")) if evaluations else None,
         seconds_left=_seconds_left(_last_rows(place / "train.csv"), total) if state == "running" else None,
         error=damage or (_error(state, status, record) if trouble else None),
+        reason=status.get("reason") if state == "stopped" else None,
         log=_log(state, place, record) if trouble else None,
         record=record,
         overrides=overrides,

@@ -1,4 +1,4 @@
-"""``droq-exp status``: a table of runs, what is wrong with those that have trouble, and counts."""
+"""``droq-exp status``: a table of runs, why some have stopped, what is wrong with others, and counts."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from droq_exp.training.progress import duration
 
 STYLES = {
     "finished": "green",
+    "stopped": "green",
     "running": "cyan",
     "queued": "blue",
     "interrupted": "yellow",
@@ -62,6 +63,8 @@ def _counts(runs: Sequence[ListedRun]) -> dict[str, int]:
 def _print(runs: Sequence[ListedRun], problem: str | None, console: Console) -> None:
     console.print(_table(runs), soft_wrap=True)
     for run in runs:
+        if run.reason is not None:
+            console.print(Text(f"{run.state}: {run.name}: {run.reason}", STYLES[run.state]), soft_wrap=True)
         if run.error is not None or run.log is not None:
             where = f" (see {run.log})" if run.log is not None else ""
             line = Text(f"{run.state}: {run.name}: {run.error or 'unknown reason'}{where}", STYLES[run.state])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-GROUPS = ("algo", "env", "codebase", "hardware", "logger", "experiment", "debug")
+GROUPS = ("algo", "env", "codebase", "hardware", "logger", "callbacks", "experiment", "debug")
 
 
 def conf_directory() -> Path:

@@ -13,8 +13,9 @@ from typing import Any
 from omegaconf import MISSING, OmegaConf
 
 from droq_exp.config.files import GROUPS, choices, conf_directory
-from droq_exp.config.keys import CODEBASES, LAUNCHERS, Key, hardware_with, is_part, known_keys
+from droq_exp.config.keys import ALWAYS, CODEBASES, LAUNCHERS, OPEN, Key, hardware_with, is_part, known_keys
 from droq_exp.config.parts import Parts
+from droq_exp.config.schema import TARGET
 
 _EXAMPLES = """\
 Train SAC, REDQ, DroQ, DUVN and their relatives on continuous-control tasks.
@@ -46,6 +47,8 @@ below, the choices of the groups (`conf/<group>/<choice>.yaml`), an experiment, 
 *table* value is that of the task's row in the code base's tables (`conf/codebase/`).
 {keys}"""
 
+_OWN_ENTRY = f"{TARGET}; its parameters are the keys beside it"
+
 # Of the command's blocks, in the order of the page; the top level is "".
 _BLOCKS = {
     "": "The run",
@@ -58,12 +61,14 @@ _BLOCKS = {
     "checkpoint": "Checkpoints",
     "hardware": "Hardware",
     "logger": "Loggers",
+    "callbacks": "Callbacks",
 }
 
 
 def help_text(parser: argparse.ArgumentParser, parts: Parts = ()) -> str:
     """The whole text; ``parts`` are the user's own parts of the algorithm that is chosen."""
     keys = [(name, f"{key.meaning} [{key.allowed}]{_only(name)}") for name, key in _keys(parts).items()]
+    keys += [(_own_entry(group), _OWN_ENTRY) for group in OPEN]
     sections = {
         "Groups (group=choice)": [(group, _choices(group)) for group in GROUPS],
         "Keys (key=value; --cfg job prints the values of a run, docs/configuration.md all defaults)": keys,
@@ -83,7 +88,14 @@ def _block_section(block: str) -> str:
     for name, key in _keys().items():
         if name.rpartition(".")[0].partition(".")[0] == block:
             rows.append((f"`{name}`", key.allowed, _shown_default(key), f"{key.meaning}{_only(name)}"))
+    if block in OPEN:
+        rows.append((f"`{_own_entry(block)}`", "the name of a class", "none", _OWN_ENTRY))
     return f"\n### {_BLOCKS[block]}\n\n{_markdown(rows)}\n"
+
+
+def _own_entry(group: str) -> str:
+    """The key by which a user's own entry of an open group is typed."""
+    return f"{group}.<name>._target_"
 
 
 def _shown_default(key: Key) -> str:
@@ -107,7 +119,7 @@ def _shown(value: Any) -> str:
 def _choice_contents() -> list[tuple[str, Any]]:
     """What the files of ``conf/`` say themselves, with the name of the choice; "config" is ``config.yaml``."""
     contents: list[tuple[str, Any]] = [("config", OmegaConf.load(conf_directory() / "config.yaml"))]
-    for group in ("algo", "env", "codebase", "hardware", "logger"):
+    for group in ("algo", "env", "codebase", "hardware", "logger", "callbacks"):
         for choice in choices(group):
             file = conf_directory() / group / f"{choice}.yaml"
             content = OmegaConf.load(file)
@@ -141,8 +153,8 @@ def _flags(parser: argparse.ArgumentParser) -> list[argparse.Action]:
 def _choices(group: str) -> str:
     names = " | ".join(choices(group))
     default = next(entry[group] for entry in _defaults() if group in entry)
-    if group == "logger":
-        return f"{names}, several as [a,b] (csv is always on)"
+    if group in OPEN:
+        return f"{names}, several as [a,b] ({'csv is always on' if group in ALWAYS else 'none by default'})"
     return f"{names} ({'none by default' if default is None else f'default: {default}'})"
 
 

@@ -26,6 +26,7 @@ LAUNCHERS: dict[str, type] = {  # by hardware.launcher
 }
 OPEN: dict[str, dict[str, type]] = {  # groups of entries by name: this project's, and whatever has a target
     "logger": {"csv": schema.CsvConfig, "tensorboard": schema.TensorBoardConfig, "wandb": schema.WandbConfig},
+    "callbacks": {"early_stop": schema.EarlyStopConfig},
 }
 ALWAYS = {"logger": ("csv",)}  # of these, what need not be chosen
 LAUNCHER_CHOICES = {"slurm": ("slurm_cpu", "slurm_gpu"), "parallel": ("cpu_parallel",)}  # of hardware, in conf/

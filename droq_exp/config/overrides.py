@@ -32,8 +32,8 @@ from droq_exp.config.keys import FREE, entry_of, is_block, is_free, is_part
 from droq_exp.config.targets import is_trusted, targets_in
 
 HYDRA_KEYS = ("hydra.searchpath", "hydra/launcher", "hydra.launcher")  # what a user may set of Hydra's own
-MANY = ("logger",)  # groups of which several choices may be selected
-OPTIONAL = ("experiment", "debug")
+MANY = ("logger", "callbacks")  # groups of which several choices may be selected
+OPTIONAL = ("callbacks", "experiment", "debug")
 MOST_POINTS = 10_000  # of a sweep: each is composed before the first starts, so that more are never meant
 
 
@@ -41,7 +41,7 @@ def parse(overrides: Sequence[str]) -> list[Override]:
     """Parse ``overrides`` and check everything but the names of plain keys, which depend on the choices made.
 
     A ``+`` is dropped (the schema says which keys there are), but set on arguments of the task, on keys of the
-    algorithm's parts and on loggers, which Hydra would otherwise take for unknown keys.
+    algorithm's parts and on loggers and callbacks, which Hydra would otherwise take for unknown keys.
 
     Args:
         overrides: as typed.

@@ -331,11 +331,21 @@ class WandbConfig:
 
 
 @dataclass
+class EarlyStopConfig:
+    """``callbacks=early_stop``: one of the two is needed."""
+
+    _target_: str = key("droq_exp.callbacks.early_stop.EarlyStop", TARGET)
+    return_above: float | None = key(None, "stop once an evaluation's mean return is above it", or_null(FINITE))
+    patience: int | None = key(None, "stop after so many evaluations without a better return", or_null(at_least(1)))
+
+
+@dataclass
 class Config:
     """Everything that one command asks for.
 
-    What stands under ``logger`` is built of its ``_target_``, each entry under a name of its own: this project's, whose
-    keys are declared above, and any other class, whose parameters are its keys (``droq_exp.config.signature``).
+    What stands under ``logger`` and ``callbacks`` is built of its ``_target_``, each under a name of its own: this
+    project's, whose keys are declared above, and any other class, whose parameters are its keys
+    (``droq_exp.config.signature``).
     """
 
     algo: AlgoConfig
@@ -346,6 +356,7 @@ class Config:
     eval: EvalConfig
     hardware: HardwareConfig
     logger: dict[str, dict[str, Any]] = field(default_factory=dict)
+    callbacks: dict[str, dict[str, Any]] = field(default_factory=dict)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     seed: Any = key(0, "of all that is random; a list is trained together in one process: 'seed=[0,1,2,3]'", SEEDS)
     experiment_name: str = key(None, "first folder below output_dir; null: the chosen experiment, or else runs", FOLDER)

@@ -31,6 +31,7 @@ BUILT_IN = (
     "droq_exp.loggers.csv.CsvLogger",
     "droq_exp.loggers.tensorboard.TensorBoardLogger",
     "droq_exp.loggers.wandb.WandbLogger",
+    "droq_exp.callbacks.early_stop.EarlyStop",
 )
 RENAMED = {  # as older versions wrote them into run directories
     "droq_exp.styles.redq.RedqStyle": "droq_exp.codebases.redq.RedqCodebase",

@@ -12,6 +12,7 @@ from typing import Any
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from droq_exp.callbacks import build
 from droq_exp.config.errors import ConfigError, nearest, shown
 from droq_exp.config.keys import CODEBASES, FREE, LAUNCHERS, OPEN, Key, check_key, is_block, known_keys
 from droq_exp.config.parts import Parts, foreign_parts
@@ -50,6 +51,7 @@ def checked(values: dict[str, Any]) -> Config:
     _check_values(config, keys)
     _check_targets(config)
     _complete_entries(config)
+    _check_callbacks(config)
     _check_device(config)
     return config
 
@@ -133,6 +135,15 @@ def _complete_entries(config: Config) -> None:
             given = {own: value for own, value in chosen[name].items() if own != "_target_"}
             made = import_target(f"{key}._target_", target)
             chosen[name] = {"_target_": target, **own_keys(key, made, given, PASSED.get(group, ()))}
+
+
+def _check_callbacks(config: Config) -> None:
+    """Make each once: only it knows which of its keys go together."""
+    for name, block in config.callbacks.items():
+        try:
+            build(block)
+        except Exception as error:  # it may do anything
+            raise ConfigError(f"callbacks.{name}", str(error) or type(error).__name__) from error
 
 
 def _convert(key: str, annotation: Any, value: Any, keys: Mapping[str, Key]) -> Any:

@@ -41,7 +41,7 @@ class LoadedPolicy:
 
     Args:
         directory: the run's.
-        config: the run's, but for hardware and loggers.
+        config: the run's, but for hardware, loggers and callbacks.
         step: environment step of the weights.
         agent: of this one seed, on the CPU, never compiled.
         rng: draws the noise of samples where :meth:`predict` is given no generator; begins alike in each load.
@@ -154,7 +154,7 @@ def _load(directory: Path) -> LoadedPolicy:
 
 
 def read_config(directory: Path) -> Config:
-    """Read ``config.yaml``, checked as a command's configuration is; hardware and loggers are those of this process.
+    """Read ``config.yaml``, checked as a command's configuration is, but for loggers, callbacks and this hardware.
 
     Raises:
         ConfigError: it is missing, damaged, or no run's.
@@ -170,8 +170,8 @@ def read_config(directory: Path) -> Config:
         raise ConfigError(str(path), "is not the configuration of a run")
     check_stored(str(path), values)
     kept = {key: value for key, value in values.items() if key not in NOT_CONFIGURATION}
-    # Where it was trained, and what it logged to, may not be here.
-    config = to_config(OmegaConf.create({**kept, "hardware": {}, "logger": {}}))
+    # Where it was trained, what it logged to and what watched it may not be here.
+    config = to_config(OmegaConf.create({**kept, "hardware": {}, "logger": {}, "callbacks": {}}))
     return replace(config, hardware=HardwareConfig(device="cpu", updates="eager"))
 
 

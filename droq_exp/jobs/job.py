@@ -25,7 +25,7 @@ from droq_exp.jobs.state import held
 from droq_exp.learner.native import early_build
 from droq_exp.runs.files import write_atomically
 from droq_exp.runs.identity import run_directory
-from droq_exp.runs.status import now, read_status, summary_of
+from droq_exp.runs.status import DONE, now, read_status, summary_of
 
 REQUEUE = 128 + signal.SIGUSR2  # training's exit code when it has saved and is to be started again
 
@@ -111,7 +111,7 @@ def _tell_failure(directory: Path, error: Exception, started: str, total_steps: 
     status: dict[str, Any] = {"state": None, "seed": seed, "step": 0, "total_steps": total_steps, "started": started}
     status |= read_status(directory) or {}
     told = status["state"] in ("failed", "interrupted") and status["ended"] >= started
-    if told or status["state"] == "finished":
+    if told or status["state"] in DONE:
         return
     trace = "".join(traceback.format_exception(error))
     status |= {"state": "failed", "ended": now(), "error": {"summary": summary_of(error), "traceback": trace}}

@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
@@ -22,10 +22,10 @@ from droq_exp.jobs.record import JobRecord
 from droq_exp.jobs.slurm import SubmissionError
 from droq_exp.jobs.state import LIVE, STATES, State
 from droq_exp.runs.lock import HeldError
-from droq_exp.runs.status import read_status
+from droq_exp.runs.status import DONE, read_status
 from droq_exp.runs.takeover import check_directory, set_aside
 
-WHAT_NOW = {"finished": "nothing to do", "running": "left alone", "queued": "left alone"}
+WHAT_NOW = {"finished": "nothing to do", "stopped": "nothing to do", "running": "left alone", "queued": "left alone"}
 LOOKS = 2  # that must agree on a run's end: files on a shared file system are seen late
 
 
@@ -36,7 +36,7 @@ def launch(points: Sequence[Sequence[str]]) -> list[int]:
         points: each a list of plain overrides, checked before.
 
     Returns:
-        For each point 0, or 1 where one of its runs ended otherwise than finished.
+        For each point 0, or 1 where one of its runs ended otherwise than finished or stopped.
 
     Raises:
         SystemExit: told in one line: 2 when two points are one run, or a directory holds another run; 1 when nothing
@@ -63,12 +63,12 @@ def launch(points: Sequence[Sequence[str]]) -> list[int]:
         _leave()
     counts = Counter(states.values())
     _say(", ".join(f"{counts[state]} {state}" for state in STATES if counts[state]))
-    bad = {run.point for run, state in states.items() if state != "finished"}
+    bad = {run.point for run, state in states.items() if state not in DONE}
     return [int(index in bad) for index in range(len(points))]
 
 
-def _submit(runs: Sequence[PlannedRun]) -> list[PlannedRun]:
-    """Submit what is to be submitted; return what is finished."""
+def _submit(runs: Sequence[PlannedRun]) -> dict[PlannedRun, State]:
+    """Submit what is to be submitted; return what is done."""
     queue = Queue()
     states = {run: run.state(queue) for run in runs}
     counts = Counter(states.values())
@@ -85,12 +85,12 @@ def _submit(runs: Sequence[PlannedRun]) -> list[PlannedRun]:
     if jobs:
         (slurm.submit if jobs[0].hardware.launcher == "slurm" else pool.submit)(jobs)
         _say(f"{len(jobs)} {'job' if len(jobs) == 1 else 'jobs'} submitted")
-    return [run for run, state in states.items() if state == "finished" and run not in submitted]
+    return {run: state for run, state in states.items() if state in DONE and run not in submitted}
 
 
-def _watch(runs: Sequence[PlannedRun], done: Sequence[PlannedRun], seconds: float) -> dict[PlannedRun, State]:
+def _watch(runs: Sequence[PlannedRun], done: Mapping[PlannedRun, State], seconds: float) -> dict[PlannedRun, State]:
     """Wait until no run is queued or running; tell each end but of those ``done``."""
-    last: dict[PlannedRun, State] = dict.fromkeys(done, "finished")
+    last: dict[PlannedRun, State] = dict(done)
     agreed: Counter[PlannedRun] = Counter(dict.fromkeys(done, LOOKS))
     silent = False
     while True:
@@ -100,7 +100,7 @@ def _watch(runs: Sequence[PlannedRun], done: Sequence[PlannedRun], seconds: floa
             for run in open_runs:
                 state = run.state(queue)
                 agreed[run] = 0 if state in LIVE else agreed[run] + 1 if last.get(run) == state else 1
-                if state == "finished":
+                if state in DONE:
                     agreed[run] = LOOKS
                 last[run] = state
                 if agreed[run] == LOOKS:
@@ -119,8 +119,12 @@ def _tell_end(run: PlannedRun, state: State) -> None:
     if state == "finished":
         _say(f"finished: {run.directory}")
         return
+    status = read_status(run.directory) or {}
+    if state == "stopped":
+        _say(f"stopped: {run.directory}: {status['reason']}")
+        return
     record = JobRecord.read(run.directory)
-    error = (read_status(run.directory) or {}).get("error")
+    error = status.get("error")
     why = f": {error['summary']}" if state in ("failed", "interrupted") and error else ""
     log = f" (log: {record.log})" if record is not None else ""
     _say(f"{state}: {run.directory}{why}{log}", problem=True)

@@ -16,6 +16,7 @@ from droq_exp.jobs.queue import Queue
 from droq_exp.jobs.record import JobRecord
 from droq_exp.jobs.state import LIVE, State, point_state
 from droq_exp.runs.identity import run_directory
+from droq_exp.runs.status import DONE
 
 
 @dataclass(frozen=True, eq=False)  # one object for each run
@@ -99,11 +100,9 @@ def group_into_jobs(runs: Sequence[PlannedRun]) -> list[PlannedJob]:
 
 
 def to_submit(states: dict[PlannedRun, State]) -> list[PlannedRun]:
-    """Those that are neither finished (unless they are to start over) nor on their way."""
+    """Those that are neither done (unless they are to start over) nor on their way."""
     return [
-        run
-        for run, state in states.items()
-        if state not in LIVE and (state != "finished" or run.config.training.restart)
+        run for run, state in states.items() if state not in LIVE and (state not in DONE or run.config.training.restart)
     ]
 
 

@@ -12,7 +12,7 @@ from droq_exp.runs.lock import LOCK, owner
 from droq_exp.runs.process import Process
 from droq_exp.runs.status import read_status
 
-State = Literal["finished", "running", "queued", "failed", "interrupted", "vanished", "missing"]
+State = Literal["finished", "stopped", "running", "queued", "failed", "interrupted", "vanished", "missing"]
 STATES: tuple[State, ...] = get_args(State)
 LIVE: tuple[State, ...] = ("running", "queued")  # a process trains there, or will
 
@@ -20,10 +20,10 @@ LIVE: tuple[State, ...] = ("running", "queued")  # a process trains there, or wi
 def point_state(directory: Path, total_steps: int, queue: Queue) -> State:
     """What has become of the run in ``directory``, which may not exist, that is to reach ``total_steps``.
 
-    "finished": all steps done. "queued" and "running": a job, or a process that holds the lock, is on it. "failed":
-    it ended with an error, or its files are damaged. "interrupted": it ended by a signal, or finished fewer steps.
-    "vanished": it was submitted or started, and nothing is on it any more, though it never said that it ended.
-    "missing": nothing was ever tried.
+    "finished": all steps done. "stopped": a callback has ended it, whatever it was to reach. "queued" and "running": a
+    job, or a process that holds the lock, is on it. "failed": it ended with an error, or its files are damaged.
+    "interrupted": it ended by a signal, or finished fewer steps. "vanished": it was submitted or started, and nothing
+    is on it any more, though it never said that it ended. "missing": nothing was ever tried.
 
     Raises:
         QueueUnreachableError: the answer depends on SLURM's queue, and SLURM does not answer.
@@ -35,6 +35,8 @@ def point_state(directory: Path, total_steps: int, queue: Queue) -> State:
         return "failed"
     if status is not None and status["state"] == "finished" and status["step"] >= total_steps:
         return "finished"
+    if status is not None and status["state"] == "stopped":
+        return "stopped"
     job = None if record is None else queue.state(record)
     if job == QUEUED:
         return "queued"

@@ -32,7 +32,7 @@ class Loggers:
             logger.log(step, metrics)
 
     def close(self, state: str) -> None:
-        """Close every logger, even where one of them raises; the run's state is finished, interrupted or failed."""
+        """Close every logger, even where one of them raises; the run's state is as in ``Logger.close``."""
         try:
             while self._loggers:
                 self._loggers.pop(0).close(state)

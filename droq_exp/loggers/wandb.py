@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Mode = Literal["online", "offline"]
 
-EXIT_CODES = {"finished": 0, "interrupted": 130, "failed": 1}
+EXIT_CODES = {"finished": 0, "stopped": 0, "interrupted": 130, "failed": 1}
 TAG_LENGTH = 64  # what wandb accepts
 RETRY_SECONDS = 600.0
 
@@ -69,7 +69,7 @@ class WandbLogger:
             self._warn("wandb takes no more metrics", error)
 
     def close(self, state: str) -> None:
-        """Finish the wandb run, as failed unless ``state`` is finished; waits for uploads ``init_timeout`` at most."""
+        """Finish the wandb run with an exit code for ``state``; waits for uploads ``init_timeout`` at most."""
         if self._run is None:
             return
         try:

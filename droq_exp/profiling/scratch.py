@@ -49,7 +49,7 @@ def train_timed(
         RuntimeError: a seed failed.
 
     """
-    config = replace(config, training=replace(config.training, total_steps=NEVER))
+    config = replace(config, training=replace(config.training, total_steps=NEVER), callbacks={})  # none may stop it
     stop = StopSignal()
     with (
         scratch_runs(config, recipe, machine) as (config, runs),

@@ -31,6 +31,7 @@ from droq_exp.report.page_runs import (
 from droq_exp.report.page_style import Label, labels
 from droq_exp.report.table import Column, Table
 from droq_exp.runs.files import write_atomically
+from droq_exp.runs.status import DONE
 
 TEMPLATES = Path(__file__).parent / "templates"
 TABLES = ("csv", "md", "tex")
@@ -132,7 +133,7 @@ def _page(sweep: Sweep, report: Report, path: Path, thin_beyond: int) -> Page:
         total=len(rows),
         facts=facts(sweep),
         troubles=[row for row in rows if row.state in ENDED_EARLY],
-        underway=[row for row in rows if row.state not in (*ENDED_EARLY, "finished")],
+        underway=[row for row in rows if row.state not in (*ENDED_EARLY, *DONE)],
         absent=report.missing,
         problems=problems(sweep),
         curves=pack(sweep, report, thin_beyond),

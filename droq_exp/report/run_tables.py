@@ -11,6 +11,7 @@ from droq_exp.report.captions import numbers, table, texts
 from droq_exp.report.data import Sweep
 from droq_exp.report.run_data import RunData
 from droq_exp.report.table import Table, Value
+from droq_exp.runs.status import DONE
 
 # Parts of the time of a run: heading, and the file and column that measure it.
 PARTS = (
@@ -63,13 +64,13 @@ def _updates_per_second(run: RunData) -> float | None:
 
 
 def unfinished_runs(sweep: Sweep) -> Table:
-    """The runs that are not finished or whose files are damaged, with their error and log."""
+    """The runs that are not done or whose files are damaged, with their error and log."""
     repeated = {id(run) for run in sweep.repeated}
     rows: list[tuple[Value, ...]] = []
     for run in sweep.runs:
         twice = ("left out: another run of this seed is in the report",) if id(run) in repeated else ()
         told = "; ".join([*([run.error] if run.error else []), *run.problems, *twice])
-        if run.state != "finished" or told:
+        if run.state not in DONE or told:
             name = f"{run.source}: {run.name}" if len(sweep.sources) > 1 else run.name
             rows.append((name, run.state, run.step, run.total_steps, told, str(run.log) if run.log else ""))
     columns = [*texts("run", "state"), *numbers(0, "step", "of"), *texts("what is wrong", "log")]

@@ -10,6 +10,7 @@ import numpy as np
 
 from droq_exp.report.data import Cell, Sweep
 from droq_exp.report.run_data import RunData
+from droq_exp.runs.status import DONE
 
 WINDOW = 2_000  # environment steps to either side over which evaluations are averaged: one alone scatters too much
 COMPARABLE = 0.5  # of the longest: cells that are shorter are not compared with the others yet
@@ -36,7 +37,7 @@ class Comparison:
 def around(run: RunData, step: int) -> float | None:
     """Mean return of the evaluations within ``WINDOW`` of ``step``; None without any, and while more may come."""
     steps = run.steps
-    if not len(steps) or (steps[-1] < step + WINDOW and not (run.state == "finished" and steps[-1] >= step)):
+    if not len(steps) or (steps[-1] < step + WINDOW and not (run.state in DONE and steps[-1] >= step)):
         return None
     return _mean(run.returns[np.abs(steps - step) <= WINDOW])
 
@@ -58,7 +59,7 @@ def steps_to(run: RunData, target: float) -> int | None:
     first, last = np.searchsorted(steps, steps - WINDOW), np.searchsorted(steps, steps + WINDOW, side="right")
     number = counts[last] - counts[first]
     reached = (number > 0) & (sums[last] - sums[first] >= target * number)
-    if run.state != "finished" and len(steps):
+    if run.state not in DONE and len(steps):
         reached &= steps + WINDOW <= steps[-1]
     return int(steps[np.argmax(reached)]) if reached.any() else None
 

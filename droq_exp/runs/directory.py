@@ -36,7 +36,7 @@ OUTPUTS = ("train.csv", "eval.csv", "checkpoint", "tensorboard", "wandb")
 class RunDirectory:
     """The directory of one seed, from start to end.
 
-    Its end is told by ``finish``, ``interrupt`` or ``fail``; the first of them stands, later ones do nothing.
+    Its end is told by ``finish``, ``stop``, ``interrupt`` or ``fail``; the first of them stands, later ones do nothing.
     Loggers are closed before, so that what they have to say is still in train.log.
     """
 
@@ -83,6 +83,7 @@ class RunDirectory:
             "attempts": before.get("attempts", 0) + 1,
             "ended": None,
             "error": None,
+            "reason": None,
             "overrides": list(overrides),
             "accepted_code": sorted({*before.get("accepted_code", []), *accepted}),
         }
@@ -136,6 +137,13 @@ class RunDirectory:
         """End the run with everything done."""
         self._end("finished", step, None, logging.INFO, f"finished at step {step}")
 
+    def stop(self, step: int, reason: str) -> None:
+        """End the run in order, before its last step or at it, because a callback asks for it; ``reason`` is a line."""
+        self._status["reason"] = reason
+        message = f"stopped at step {step}: {reason}"
+        self._end("stopped", step, None, logging.INFO, message)
+        print(f"{self.directory.name}: {message}", flush=True)
+
     def interrupt(self, step: int, signal_name: str) -> None:
         """End the run because of a signal, such as "SIGTERM"."""
         error = {"summary": f"interrupted by {signal_name}", "traceback": None}
@@ -164,7 +172,7 @@ class RunDirectory:
 
     @property
     def state(self) -> str:
-        """One of running, finished, interrupted, failed."""
+        """One of running, finished, stopped, interrupted, failed."""
         return self._status["state"]
 
     @property
@@ -174,7 +182,7 @@ class RunDirectory:
 
     @property
     def ended(self) -> bool:
-        """Whether ``finish``, ``interrupt`` or ``fail`` was called."""
+        """Whether ``finish``, ``stop``, ``interrupt`` or ``fail`` was called."""
         return self.state != "running"
 
     def _end(self, state: str, step: int, error: dict[str, Any] | None, level: int, message: str) -> None:

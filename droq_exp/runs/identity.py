@@ -28,6 +28,7 @@ def identity(config: Config) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for group in GROUPS:
         values.update(_flatten(group, _without_own_targets(getattr(config, group))))
+    values.update(_flatten("callbacks", config.callbacks))  # nothing where there are none, as before they existed
     for key in ("training.total_steps", *ONCE):
         del values[key]
     values["hardware.precision"] = config.hardware.precision

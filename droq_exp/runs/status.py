@@ -13,6 +13,7 @@ from droq_exp.runs.files import read_json
 FILE = "status.json"
 ASIDE = ".before-"  # in the name of a directory that was set aside: seed_0.before-1
 REMEDY = "remove it to start this run over"
+DONE = ("finished", "stopped")  # states of a run that has ended in order: nothing is left to do
 # Of those that others count on, where they are there.
 KINDS: dict[str, tuple[type, ...]] = {
     "state": (str,),
@@ -20,6 +21,7 @@ KINDS: dict[str, tuple[type, ...]] = {
     "started": (str,),
     "total_steps": (int, NoneType),
     "error": (dict, NoneType),
+    "reason": (str, NoneType),
 }
 
 

@@ -13,7 +13,7 @@ from droq_exp.config.schema import Config
 from droq_exp.runs.code import changed, code_of
 from droq_exp.runs.identity import conflict
 from droq_exp.runs.lock import LOCK, RunLock
-from droq_exp.runs.status import ASIDE, read_status
+from droq_exp.runs.status import ASIDE, DONE, read_status
 
 # Of run directories. 1 had neither a format nor the digests of its code; the transitions of 2 had no `truncated`.
 FORMAT = 3
@@ -22,7 +22,7 @@ FORMAT = 3
 def check_directory(directory: Path, config: Config) -> None:
     """Raise OtherRunError unless ``directory`` is free, or holds the run of ``config`` made by the code of today.
 
-    Code counts only where something would come of the old one: a finished run, or a checkpoint to go on from.
+    Code counts only where something would come of the old one: a run that is done, or a checkpoint to go on from.
     """
     stored = _stored(directory)
     if stored is None:
@@ -86,4 +86,4 @@ def _unreadable(stored: dict[str, Any]) -> str | None:
 
 def _has_results(directory: Path) -> bool:
     status = read_status(directory) or {}
-    return status.get("state") == "finished" or any((directory / "checkpoint").glob("state_*.pt"))
+    return status.get("state") in DONE or any((directory / "checkpoint").glob("state_*.pt"))

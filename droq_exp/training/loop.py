@@ -89,10 +89,14 @@ class TrainingLoop:
         self._store_transitions()
         for index, seed_run in enumerate(self._seed_runs):
             if seed_run.active:
-                try:
-                    seed_run.run.checkpoints.save(self.step, self._state(index))
-                except Exception as error:
-                    seed_run.fail(self.step, error)
+                self._save_seed(index)
+
+    def _save_seed(self, index: int) -> None:
+        seed_run = self._seed_runs[index]
+        try:
+            seed_run.run.checkpoints.save(self.step, self._state(index))
+        except Exception as error:
+            seed_run.fail(self.step, error)
 
     def _store_transitions(self) -> None:
         for index, (seed_run, replay_file) in enumerate(zip(self._seed_runs, self._replay_files, strict=True)):
@@ -123,7 +127,7 @@ class TrainingLoop:
         }
 
     def run(self, stop: StopSignal) -> None:
-        """Train until the last step, until every seed has failed, or until a signal arrives."""
+        """Train until the last step, until every seed has stopped or failed, or until a signal arrives."""
         total, start = self._config.training.total_steps, self._config.training.start_steps
         random_steps = self._agent.codebase.random_steps(start)
         first_update = self._agent.codebase.first_update_step(start, self._agent.spec.batch_size)
@@ -176,15 +180,28 @@ class TrainingLoop:
                 if seed_run.active
             },
         )
+        self._evaluating += time.monotonic() - started
+        self._measured = self.step
         returns = [math.nan] * len(self._seed_runs)
         for index, result in measured.items():
             if isinstance(result, Exception):  # one seed's measurement broke: the others went on
                 self._seed_runs[index].fail(self.step, result)
-            else:
-                returns[index] = result
-        self._evaluating += time.monotonic() - started
-        self._measured = self.step
+                continue
+            returns[index], reason = result
+            if reason is not None:
+                self._stop(index, reason)
         return returns
+
+    def _stop(self, index: int, reason: str) -> None:
+        """End one seed in order; of what it takes to go on it keeps as much as a finished one does."""
+        seed_run, keep = self._seed_runs[index], self._config.checkpoint.keep_replay
+        if keep:
+            self._store_transitions()
+            self._save_seed(index)
+        if seed_run.active:
+            seed_run.stop(self.step, reason)
+        if seed_run.run.state == "stopped" and not keep:
+            seed_run.run.checkpoints.drop()
 
     def _take_training_metrics(self) -> list[dict[str, float]]:
         updates, seconds = self._agent.state.critic_updates, time.monotonic() - self._started - self._evaluating
@@ -198,8 +215,13 @@ class TrainingLoop:
         }
         return [metrics | common for metrics in self._agent.take_metrics()]
 
-    def _measurement(self, index: int, seed_run: SeedRun, training: dict[str, float]) -> Measurement[float]:
-        """Keep a seed's weights, evaluate it and log everything. Its result is the mean return."""
+    def _measurement(
+        self, index: int, seed_run: SeedRun, training: dict[str, float]
+    ) -> Measurement[tuple[float, str | None]]:
+        """Keep a seed's weights, evaluate it and log everything.
+
+        Its result is the mean return, and why the seed is to stop or None.
+        """
         config, started = self._config, time.monotonic()
         save_weights(seed_run.run.directory / "checkpoint", self._agent.state.tensors_of(index), self.step)
         measured = yield from self._agent.codebase.measure(
@@ -216,9 +238,7 @@ class TrainingLoop:
         metrics |= {f"eval/{name}": value for name, value in measured.items()}
         metrics["eval/evaluate_seconds"] = time.monotonic() - started
         metrics["eval/wall_seconds"] = time.monotonic() - self._started
-        seed_run.log(self.step, metrics)
-        seed_run.run.update(self.step)
-        return measured["return_mean"]
+        return measured["return_mean"], seed_run.log(self.step, metrics)
 
     def _fail_non_finite(self) -> None:
         for index, seed_run in enumerate(self._seed_runs):

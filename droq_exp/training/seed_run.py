@@ -9,6 +9,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from droq_exp.callbacks import Callbacks
 from droq_exp.evaluation.episodes import SIDE_BY_SIDE
 from droq_exp.learner.transitions import TransitionLayout
 from droq_exp.loggers import Loggers
@@ -30,11 +31,12 @@ class SeedRun:
         self,
         run: RunDirectory,
         loggers: Loggers,
+        callbacks: Callbacks,
         env: gymnasium.Env,
         make_eval_env: Callable[[], gymnasium.Env],
         layout: TransitionLayout,
     ) -> None:
-        """Take the loggers, the training environment and the layout of rows; then ``begin`` or ``resume``.
+        """Take loggers, callbacks, the training environment and the layout of rows; then ``begin`` or ``resume``.
 
         ``make_eval_env`` makes those for measurements alone, when they are first needed.
         """
@@ -44,6 +46,7 @@ class SeedRun:
         self._env = env
         self._layout = layout
         self._loggers = loggers
+        self._callbacks = callbacks
         self._returns: list[float] = []
         self._lengths: list[int] = []
         self._return, self._length = 0.0, 0
@@ -60,7 +63,7 @@ class SeedRun:
             self.fail(0, error)
 
     def state(self) -> dict[str, Any]:
-        """Return where the episode and its statistics are, as plain numbers and lists."""
+        """Return where the episode, its statistics and the callbacks are, as plain numbers, texts and lists."""
         return {
             "returns": list(self._returns),
             "lengths": list(self._lengths),
@@ -69,6 +72,7 @@ class SeedRun:
             "reset_seed": self._reset_seed,
             "reset_state": self._reset_state,
             "obs": self._obs.tolist(),
+            "callbacks": self._callbacks.state(),
         }
 
     def resume(self, state: dict[str, Any], episode: np.ndarray) -> None:
@@ -83,6 +87,7 @@ class SeedRun:
         """
         self._returns, self._lengths = list(state["returns"]), list(state["lengths"])
         self._return, self._length = state["return"], state["length"]
+        self._callbacks.load_state(state.get("callbacks", {}))  # older states know of none, as there were none
         problem = self._make_anew(state, episode)
         if problem is not None:
             self.run.log.warning("this task cannot be resumed exactly: %s; a new episode begins", problem)
@@ -159,15 +164,29 @@ class SeedRun:
         self._returns, self._lengths = [], []
         return metrics
 
-    def log(self, step: int, metrics: dict[str, float]) -> None:
-        """Hand metrics named ``group/name`` to every logger."""
+    def log(self, step: int, metrics: dict[str, float]) -> str | None:
+        """Hand an evaluation's metrics, named ``group/name``, to every logger and callback.
+
+        Returns:
+            Why a callback wants the seed to stop, or None.
+        """
         self._loggers.log(step, metrics)
+        self.run.update(step)
+        return self._callbacks.evaluated(step, metrics)
 
     def finish(self, step: int) -> None:
         """End with everything done."""
         error = self._close_loggers("finished")
         if error is None:
             self.run.finish(step)
+        else:
+            self.run.fail(step, error)
+
+    def stop(self, step: int, reason: str) -> None:
+        """End because a callback asks for it."""
+        error = self._close_loggers("stopped")
+        if error is None:
+            self.run.stop(step, reason)
         else:
             self.run.fail(step, error)
 

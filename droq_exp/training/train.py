@@ -12,12 +12,14 @@ from hydra.utils import get_class, instantiate
 
 from droq_exp.agent.agent import Agent
 from droq_exp.agent.replay import Replay
+from droq_exp.callbacks import Callbacks
 from droq_exp.config.schema import Config
 from droq_exp.envs.make import action_bounds
 from droq_exp.loggers import Loggers
 from droq_exp.runs.directory import RunDirectory, run_directory
 from droq_exp.runs.identity import ONCE
 from droq_exp.runs.lock import RunLock
+from droq_exp.runs.status import DONE, read_status
 from droq_exp.runs.takeover import check_directory, set_aside
 from droq_exp.training import hardware
 from droq_exp.training.loop import TrainingLoop
@@ -28,7 +30,7 @@ from droq_exp.training.stopping import StopSignal
 
 
 def train(config: Config, recipe: Config, overrides: Sequence[str] = ()) -> int:
-    """Train every seed of ``config`` that has not finished, side by side, each from its last checkpoint.
+    """Train every seed of ``config`` that is not done yet, side by side, each from its last checkpoint.
 
     Args:
         config: what to train, resolved and validated.
@@ -50,7 +52,7 @@ def train(config: Config, recipe: Config, overrides: Sequence[str] = ()) -> int:
         for seed in seeds:
             if (aside := set_aside(run_directory(config, recipe, seed))) is not None:
                 print(f"kept aside: {aside}", flush=True)
-    seeds = [seed for seed in seeds if not _already_finished(config, recipe, seed)]
+    seeds = [seed for seed in seeds if not _already_done(config, recipe, seed)]
     if not seeds:
         return 0
     machine = hardware.set_up(config, config.critic_updates)  # before anything is written: it may refuse
@@ -99,8 +101,13 @@ def _train_seeds(
     return code
 
 
-def _already_finished(config: Config, recipe: Config, seed: int) -> bool:
+def _already_done(config: Config, recipe: Config, seed: int) -> bool:
     directory = run_directory(config, recipe, seed)
+    status = read_status(directory) or {}
+    if status.get("state") == "stopped":  # whatever it is to reach now: a longer run would have stopped there too
+        ways = "training.restart=true starts it over"
+        print(f"already stopped at step {status['step']:,} ({status['reason']}): {directory}; {ways}", flush=True)
+        return True
     steps = RunDirectory.finished_steps(directory)
     finished = steps is not None and steps >= config.training.total_steps
     if finished:
@@ -130,7 +137,9 @@ def open_training(
     with ExitStack() as closing:
         seed_runs: list[SeedRun] = []
         for run, env in zip(runs, envs, strict=True):
-            seed_run = SeedRun(run, Loggers(config.logger, run.info), env, environment_maker(config), agent.spec.layout)
+            callbacks = Callbacks(config.callbacks)
+            loggers = Loggers(config.logger, run.info)
+            seed_run = SeedRun(run, loggers, callbacks, env, environment_maker(config), agent.spec.layout)
             closing.callback(_close, seed_run, stop)  # whatever happens next, a second Ctrl-C too
             seed_runs.append(seed_run)
         yield SeedsTogether(agent, replay, envs, seed_runs)
@@ -173,7 +182,7 @@ def _train_together(
                 seed_run.interrupt(loop.step, stop.name)
     if stop.received is not None:
         return stop.exit_code
-    return int(any(run.state != "finished" for run in runs))
+    return int(any(run.state not in DONE for run in runs))
 
 
 def make_environments(config: Config, count: int) -> list[gymnasium.Env]:

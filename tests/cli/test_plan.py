@@ -53,7 +53,11 @@ def test_without_jobs(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> No
 
 def test_nothing_to_do(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_run(RUNS / "seed_0", "finished", step=125_000)
-    assert _lines(capsys, *SWEEP, "seed=0")[-1] == "nothing to do"
+    write_run(RUNS / "seed_1", "stopped")
+    lines = _lines(capsys, *SWEEP, "seed=0,1")
+    assert [line.split()[1:] for line in lines[1:3]] == [["done", "skipped"], ["stopped", "skipped"]]
+    assert lines[3:] == ["2 runs: 1 done, 1 stopped", "nothing to do"]
+    assert "started over in job 1" in _lines(capsys, *SWEEP, "seed=1", "training.restart=true")[1]
 
 
 def test_a_directory_of_another_run_is_refused(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:

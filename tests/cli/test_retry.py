@@ -40,10 +40,11 @@ def test_only_what_is_broken_is_run_again(elsewhere: Path, capsys: pytest.Captur
     failed = _broken(0, "failed", SMALL)
     unknown = _broken(1, "failed", None)
     done = _broken(2, "finished", SMALL, step=100)
+    _broken(3, "stopped", SMALL, reason="early_stop: enough")
     before = (done / "status.json").read_text()
     assert droq_exp("retry", "outputs") == 1
     out, error = capsys.readouterr()
-    assert out.startswith("2 of 3 runs to retry: 2 failed\n")
+    assert out.startswith("2 of 4 runs to retry: 2 failed\n")
     (line,) = [line for line in error.splitlines() if line.startswith("not retried")]
     assert line.endswith("seed_1: neither job.json nor status.json has its overrides; repeat its command")
     assert (_state(failed), _state(unknown)) == ("finished", "failed")

@@ -67,6 +67,17 @@ def test_the_table(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert " ".join(lines[-1]) == counted
 
 
+def test_why_a_run_has_stopped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    reason = "early_stop: return 3,001.0 above 3,000"
+    write_run(tmp_path / "seed_0", "stopped", reason=reason)
+    (told,) = _json(tmp_path, capsys)["runs"]
+    assert (told["state"], told["reason"], told["error"], told["log"]) == ("stopped", reason, None, None)
+    assert droq_exp("status", str(tmp_path)) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split() == ["seed_0", "stopped", "5,000", "50%", "5.5", "-"]
+    assert lines[2:] == [f"stopped: seed_0: {reason}", "1 run: 1 stopped"]
+
+
 def test_any_level_and_any_current_directory(
     sweep: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

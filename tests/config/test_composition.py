@@ -35,7 +35,9 @@ EXPECTED_CHOICES = {
     "codebase": {"redq", "ku"},
     "hardware": {"auto", "cpu", "gpu", "cpu_parallel", "slurm_cpu", "slurm_gpu"},
     "logger": {"tensorboard", "wandb"},
+    "callbacks": {"early_stop"},
 }
+NEEDS = {"gym": "env.id=Pendulum-v1", "early_stop": "callbacks.early_stop.patience=3"}  # beside the choice
 CHOICES = [(group, choice) for group in GROUPS if group != "experiment" for choice in choices(group)]
 
 
@@ -54,7 +56,7 @@ def test_every_choice_composes(group: str, choice: str, codebase: str, monkeypat
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)  # for hardware=gpu
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
     overrides = [f"{group}={choice}"] + ([f"codebase={codebase}"] if group != "codebase" else [])
-    config, recipe = compose([*overrides, *(["env.id=Pendulum-v1"] if choice == "gym" else [])])
+    config, recipe = compose([*overrides, *([NEEDS[choice]] if choice in NEEDS else [])])
     for composed in (config, recipe):
         assert isinstance(composed.algo.target_entropy, float)
         assert "${" not in str(dataclasses.asdict(composed))
@@ -84,7 +86,8 @@ def test_cfg_shows_every_key_of_the_schema(
     codebase: str, hardware: str, launcher: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """None is hidden: what has a default in the schema alone is printed as much as what conf/ sets."""
-    main(["--cfg", "job", f"codebase={codebase}", f"hardware={hardware}", "logger=[tensorboard,wandb]"])
+    chosen = ["logger=[tensorboard,wandb]", "callbacks=early_stop", NEEDS["early_stop"]]
+    main(["--cfg", "job", f"codebase={codebase}", f"hardware={hardware}", *chosen])
     shown: set[str] = set()
     _collect(yaml.safe_load(capsys.readouterr().out), "", shown)
     assert set(known_keys(codebase, launcher)) <= shown

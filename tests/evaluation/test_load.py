@@ -173,3 +173,11 @@ def test_where_it_was_trained_does_not_matter(copy: Path) -> None:
     _change(copy, "hardware", device="cuda:7", launcher="slurm", partition="gone")
     _change(copy, "logger", wandb={"mode": "online"})
     assert load(copy).step == 100
+
+
+def test_what_it_logged_to_and_what_watched_it_is_not_built(copy: Path) -> None:
+    content = yaml.safe_load((copy / "config.yaml").read_text())
+    for group in ("logger", "callbacks"):
+        content[group]["theirs"] = {"_target_": "not_here.Theirs"}
+    (copy / "config.yaml").write_text(yaml.safe_dump(content))
+    assert load(copy).config.callbacks == {}

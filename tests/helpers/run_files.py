@@ -16,7 +16,13 @@ STARTED, SUBMITTED, ENDED = (f"2026-01-01T00:00:0{second}+00:00" for second in (
 
 
 def write_run(
-    directory: Path, state: str | None, *, step: int = 5_000, evaluations: int = 5, error: str | None = None
+    directory: Path,
+    state: str | None,
+    *,
+    step: int = 5_000,
+    evaluations: int = 5,
+    error: str | None = None,
+    reason: str | None = None,
 ) -> Path:
     """A run of 10,000 steps, evaluated every 1,000; None: it has not started.
 
@@ -27,7 +33,7 @@ def write_run(
         return directory
     status = {"state": state, "step": step, "total_steps": 10_000, "started": STARTED, "ended": ENDED}
     told = {"summary": error, "traceback": "many\nlines"} if error else None
-    (directory / "status.json").write_text(json.dumps(status | {"error": told}))
+    (directory / "status.json").write_text(json.dumps(status | {"error": told, "reason": reason}))
     measured = range(1, evaluations + 1)
     rows = [f"{at}000,{at}.5,0.0,{at * 10 - 9}.0\n" for at in measured]
     (directory / "eval.csv").write_text("step,return_mean,return_std,wall_seconds\n" + "".join(rows))

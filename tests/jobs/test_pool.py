@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from run_files import droq_exp
 from sweep import GATED_STEPS, Sweep, broken, until
 
 from droq_exp.jobs.queue import LocalJob, Queue
@@ -16,6 +17,22 @@ from droq_exp.jobs.record import withdraw
 from droq_exp.jobs.state import point_state
 
 pytestmark = pytest.mark.program
+
+STOPPER = """
+from pathlib import Path
+from droq_exp.callbacks import Callback, Stop
+
+class First(Callback):
+    def __init__(self, left: str):
+        self.first = Path(left, "taken")
+
+    def evaluated(self, step, metrics):
+        try:
+            self.first.touch(exist_ok=False)
+        except FileExistsError:
+            return None
+        return Stop("the first")
+"""
 
 
 @pytest.fixture
@@ -39,6 +56,25 @@ def test_so_many_at_once_with_a_failure_among_them(sweep: Sweep) -> None:
     ends = [(sweep.status(seed)["started"], sweep.status(seed)["ended"]) for seed in range(2)]
     assert all(ended <= started for (_, ended), (started, _) in pairwise(ends))
     assert sorted(os.listdir(sweep.directory)) == ["outputs"]
+
+
+def test_a_stop_is_no_failure_and_the_same_command_leaves_it_alone(sweep: Sweep, tmp_path: Path) -> None:
+    """Two seeds of one job; the module of the callback is in the working directory, its choice in the user's own."""
+    (sweep.directory / "seed_stopper.py").write_text(STOPPER)
+    choice = tmp_path / "conf" / "callbacks" / "mine.yaml"
+    choice.parent.mkdir(parents=True)
+    choice.write_text("mine:\n  _target_: seed_stopper.First\n")
+    (tmp_path / "left").mkdir()
+    command = ["seed=0,1", "hardware.seeds_per_job=2", "callbacks=mine", f"callbacks.mine.left={tmp_path / 'left'}"]
+    command += ["--config-dir", str(tmp_path / "conf"), "--trust", "seed_stopper"]
+    done = sweep.launch(*command)
+    assert done.code == 0, done.err
+    assert done.out.endswith("1 finished, 1 stopped\n")
+    (stopped,) = [seed for seed in (0, 1) if sweep.status(seed)["state"] == "stopped"]
+    assert f"stopped: {sweep.run(stopped)}: mine: the first\n" in done.out
+    again = sweep.launch(*command)
+    assert again[:2] == (0, "1 finished: nothing to do\n1 stopped: nothing to do\n1 finished, 1 stopped\n"), again
+    assert droq_exp("retry", str(sweep.directory / "outputs")) == 0
 
 
 def test_jobs_that_wait_for_their_turn_start_without_the_head_too(sweep: Sweep) -> None:

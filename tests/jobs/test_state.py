@@ -78,6 +78,11 @@ def test_finished_is_all_steps_done(tmp_path: Path, living: int) -> None:
     assert _state(tmp_path, job_id=str(LocalJob.of(living, waiting=False))) == "finished"
 
 
+def test_stopped_is_stopped_whatever_was_to_be_reached(tmp_path: Path, living: int) -> None:
+    assert _state(tmp_path, "stopped", step=50) == "stopped"
+    assert _state(tmp_path, job_id=str(LocalJob.of(living, waiting=False))) == "stopped"  # others of its pack go on
+
+
 def test_a_living_job(tmp_path: Path, living: int) -> None:
     waiting, started = (str(LocalJob.of(living, waiting=waiting)) for waiting in (True, False))
     assert _state(tmp_path, job_id=waiting) == "queued"

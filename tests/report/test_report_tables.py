@@ -35,11 +35,15 @@ def test_beside_the_papers(partial: Path) -> None:
     assert {row["environment"] for row in found} == {"hopper"}
 
 
-def test_a_window_may_be_cut_short_by_the_end_of_a_finished_run_only(tmp_path: Path) -> None:
+def test_a_window_may_be_cut_short_by_the_end_of_a_run_that_is_done_only(tmp_path: Path) -> None:
     rising = [100.0 * step for step in range(1, 21)]
     run = write_run(tmp_path, returns=rising)
     assert only(rows(tmp_path, "published_comparison"), step=20_000)["ours"] == 1_900  # 18,000 to 20,000
-    (run / "status.json").write_text((run / "status.json").read_text().replace("finished", "interrupted"))
+    status = (run / "status.json").read_text()
+    (run / "status.json").write_text(status.replace("finished", "stopped"))
+    assert only(rows(tmp_path, "published_comparison"), step=20_000)["ours"] == 1_900
+    assert not rows(tmp_path, "unfinished_runs")
+    (run / "status.json").write_text(status.replace("finished", "interrupted"))
     assert [row["step"] for row in rows(tmp_path, "published_comparison")] == [5_000, 10_000, 15_000]
 
 
