@@ -46,17 +46,19 @@ def own_keys(
             raise ConfigError(f"{key}._target_", f"takes no argument {name}, as it must here")
     defaults = {name: default for name, default in (named | _made_defaults(made)).items() if name not in passed}
     hints = _hints(made)
+    checked = {}
     for name, value in given.items():
         if name in defaults:
-            _check_type(f"{key}.{name}", hints.get(name), value)
+            value = _converted(f"{key}.{name}", hints.get(name), value)
         elif not any_name or name in passed:
             near = nearest(name, defaults)
             problem = f"unknown key; allowed in {key}: {', '.join(sorted(defaults)) or 'none'}"
             raise ConfigError(f"{key}.{name}", problem, f"{key}.{near}" if near else None)
+        checked[name] = value
     for name, default in defaults.items():
         if default is inspect.Parameter.empty and name not in given:
             raise ConfigError(f"{key}.{name}", f"must be given: {key}.{name}=<value>")
-    return {name: default for name, default in defaults.items() if _is_plain(default)} | dict(given)
+    return {name: default for name, default in defaults.items() if _is_plain(default)} | checked
 
 
 def _made_defaults(made: Any) -> dict[str, Any]:
@@ -72,16 +74,19 @@ def _hints(made: Any) -> dict[str, Any]:
         return {}
 
 
-def _check_type(key: str, annotation: Any, value: Any) -> None:
+def _converted(key: str, annotation: Any, value: Any) -> Any:
+    """``value`` as its annotation has it, such as a 3 that is to be a text; of types unknown here, as it is."""
     union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
     parts = typing.get_args(annotation) if union else (annotation,)
     kinds = [part for part in parts if part is not type(None)]
-    if any(kind not in FORMS for kind in kinds):
-        return  # for the class itself to check
     null = len(kinds) < len(parts)
-    if not any(FORMS[kind].accepts(value) for kind in kinds) and not (null and value is None):
+    if any(kind not in FORMS for kind in kinds) or type(value) in kinds or (null and value is None):
+        return value
+    accepting = [FORMS[kind] for kind in kinds if FORMS[kind].accepts(value)]
+    if not accepting:
         words = " or ".join(FORMS[kind].words for kind in kinds)
         raise ConfigError(key, f"{shown(value)} is not {words}{', or null' if null else ''}")
+    return accepting[0].convert(value)
 
 
 def _is_plain(value: Any) -> bool:

@@ -24,7 +24,11 @@ class RunInfo:
 
 
 class Logger(Protocol):
-    """Takes the metrics of one seed."""
+    """Takes the metrics of one seed.
+
+    It owns the files that it writes below the run's directory: made for a run that starts from step 0, it removes what
+    an earlier attempt has left there.
+    """
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Write metrics named "eval/return_mean" or "train/critic_loss" at an environment step."""

@@ -6,9 +6,10 @@ import csv
 import io
 from collections.abc import Mapping
 from numbers import Integral
+from pathlib import Path
 
 from droq_exp.loggers.base import RunInfo
-from droq_exp.runs.files import write_atomically
+from droq_exp.runs.files import discard, write_atomically
 
 # Columns of another name (a code base's own) come in front of the last one.
 COLUMNS = {
@@ -32,9 +33,11 @@ class CsvLogger:
         """Write nothing yet: a file appears with its first row. Of a resumed run, cut back to its checkpoint's step."""
         self._directory = info.directory
         self._rows: dict[str, list[dict[str, str]]] = {group: [] for group in COLUMNS}
-        if info.resumed_at:
-            for group in COLUMNS:
+        for group in COLUMNS:
+            if info.resumed_at:
                 self._take_up(group, info.resumed_at)
+            else:
+                discard(self._path(group))
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Write "eval/x" to column x of ``eval.csv``, "train/x" to ``train.csv``; ValueError for other names.
@@ -59,7 +62,7 @@ class CsvLogger:
         """Do nothing: every row is on disk."""
 
     def _take_up(self, group: str, step: int) -> None:
-        path = self._directory / f"{group}.csv"
+        path = self._path(group)
         if path.exists():
             with path.open(newline="", encoding="utf-8") as file:
                 self._rows[group] = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
@@ -73,7 +76,10 @@ class CsvLogger:
         writer = csv.DictWriter(text, [*first, *extra, last], restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-        write_atomically(self._directory / f"{group}.csv", text.getvalue())
+        write_atomically(self._path(group), text.getvalue())
+
+    def _path(self, group: str) -> Path:
+        return self._directory / f"{group}.csv"
 
 
 def _text(value: float) -> str:

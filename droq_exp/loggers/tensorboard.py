@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import yaml
 
 from droq_exp.loggers.base import RunInfo
+from droq_exp.runs.files import discard
 
 
 class TensorBoardLogger:
@@ -16,8 +17,10 @@ class TensorBoardLogger:
         """Open an event file and write the texts; of a resumed run, events after its checkpoint's step are disowned."""
         from torch.utils.tensorboard import SummaryWriter
 
-        purge_step = info.resumed_at + 1 if info.resumed_at else None
-        self._writer = SummaryWriter(str(info.directory / "tensorboard"), purge_step=purge_step)
+        directory = info.directory / "tensorboard"
+        if not info.resumed_at:
+            discard(directory)
+        self._writer = SummaryWriter(str(directory), purge_step=info.resumed_at + 1 if info.resumed_at else None)
         for tag, value in (("name", info.name), ("group", info.group), ("tags", list(info.tags))):
             self._writer.add_text(tag, value if isinstance(value, str) else yaml.safe_dump(value))
         # Indented by four: TensorBoard shows texts as Markdown, where that is code.

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from droq_exp.loggers.base import RunInfo
-from droq_exp.runs.files import write_atomically
+from droq_exp.runs.files import discard, write_atomically
 
 if TYPE_CHECKING:
     import wandb
@@ -50,6 +50,8 @@ class WandbLogger:
         self._said: set[str] = set()
         self._notes = info.directory / "wandb" / "resume.json"
         self._id, self._last_step = "", -1
+        if not info.resumed_at:
+            discard(self._notes.parent)
         if info.resumed_at and self._notes.exists():
             notes = json.loads(self._notes.read_text(encoding="utf-8"))
             self._id, self._last_step = notes["id"], notes["last_step"]

@@ -29,8 +29,6 @@ from droq_exp.runs.takeover import FORMAT, other_code, records_code
 __all__ = ["RunDirectory", "differences", "identity", "read_status", "run_directory"]
 
 LOCK_LOST = 75  # exit code, "try again later" in sysexits.h
-# What a run that starts from step 0 replaces; train.log stays and is continued.
-OUTPUTS = ("train.csv", "eval.csv", "checkpoint", "tensorboard", "wandb")
 
 
 class RunDirectory:
@@ -105,7 +103,7 @@ class RunDirectory:
         return run
 
     def begin(self, step: int) -> None:
-        """Start from ``step``: 0, or that of a checkpoint. What was written after it goes, the log excepted."""
+        """Start from ``step``: 0, or that of a checkpoint. Later checkpoints go; loggers see to their own files."""
         self.info = replace(self.info, resumed_at=step)
         self._status["step"] = step
         if step:
@@ -113,8 +111,7 @@ class RunDirectory:
             self.log.info("continuing from the checkpoint of step %s", step)
         else:
             self._status["started"] = now()
-            for name in OUTPUTS:
-                discard(self.directory / name)
+            discard(self.directory / "checkpoint")
             if self._status["attempts"] > 1:
                 self.log.info("starting over from step 0")
         self._write_status()

@@ -35,6 +35,7 @@ def foreign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "env": {"_target_": "evil.make", "name": "gym", "id": "evil:X-v0"},
         "codebase": {"_target_": "evil.Codebase"},
         "logger": {"evil": {"_target_": "evil.Logger"}},
+        "callbacks": {"evil": {"_target_": "evil.Callback"}},
         "hydra": {"callbacks": {"evil": {"_target_": "evil.Callback"}}, "searchpath": ["pkg://evil"]},
     }
     for group, values in evil.items():

@@ -72,6 +72,13 @@ def test_one_that_is_typed(plus: str) -> None:
     assert composed(f"{plus}logger.x={{_target_: their_loggers.Data}}").logger["x"]["names"] == ["a"]
 
 
+def test_values_are_as_their_annotations_have_them() -> None:
+    """So that the run is the same, however it is typed."""
+    block = typed("_target_=their_loggers.Plain", "uri=3", "wait=2", "place=4").logger["x"]
+    assert block == {"_target_": "their_loggers.Plain", "uri": "3", "retries": 3, "wait": 2.0, "place": 4}
+    assert type(block["wait"]) is float
+
+
 def test_one_that_takes_any_key() -> None:
     assert typed("_target_=their_loggers.Open", "whatever=3").logger["x"]["whatever"] == 3
 

@@ -73,6 +73,8 @@ def test_nothing_is_built_of_the_arguments_of_a_task(kwargs: str) -> None:
         ("algo", "evil.Agent"),
         ("codebase", "droq_exp.runs.files.discard"),
         ("logger.csv", "os.system"),
+        ("logger.mine", "evil.Logger"),
+        ("callbacks.mine", "evil.Callback"),
     ],
 )
 def test_a_prefix_is_no_boundary(key: str, target: str) -> None:

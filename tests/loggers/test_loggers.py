@@ -36,3 +36,18 @@ def test_one_that_fails_to_close_leaves_no_other_open(tmp_path: Path, wandb_sess
     with pytest.raises(OSError, match="disk full"):
         loggers.close("finished")
     assert read_wandb(info)["exit"] == 0
+
+
+def test_each_removes_what_an_earlier_attempt_has_left_where_the_run_starts_anew(
+    tmp_path: Path, wandb_session: pytest.MonkeyPatch
+) -> None:
+    info = make_info(tmp_path)
+    for name in ("eval.csv", "train.csv", "tensorboard/old", "wandb/old", "video/mine"):
+        (info.directory / name).parent.mkdir(exist_ok=True)
+        (info.directory / name).write_text("step\n")
+    loggers = Loggers(both(), info)
+    loggers.close("failed")
+    left = {path.relative_to(info.directory).as_posix() for path in info.directory.rglob("*") if path.is_file()}
+    assert {name for name in left if name.startswith(("eval", "train")) or name.endswith(("old", "mine"))} == {
+        "video/mine"
+    }

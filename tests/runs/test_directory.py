@@ -242,14 +242,14 @@ def test_the_first_end_stands(tmp_path: Path) -> None:
 def test_starting_over_replaces_results_and_continues_the_log(tmp_path: Path) -> None:
     first = open_run(tmp_path)
     Loggers(make_config().logger, first.info).log(10, {"eval/return_mean": 1.0, "train/critic_loss": 1.0})
-    for name in ("checkpoint", "tensorboard", "wandb"):
-        (first.directory / name).mkdir()
-        (first.directory / name / "file").write_text("old")
+    (first.directory / "checkpoint").mkdir()
+    (first.directory / "checkpoint" / "file").write_text("old")
     (first.directory / ".eval.csv.0123.tmp").write_text("left by a killed process")
     first.log.info("the first attempt")
     first.interrupt(10, "SIGTERM")
     second = open_run(tmp_path, training__total_steps=200)
     assert second.directory == first.directory
+    Loggers(make_config().logger, second.info)
     assert sorted(path.name for path in second.directory.iterdir()) == ["config.yaml", "status.json", "train.log"]
     assert (status_of(second)["state"], status_of(second)["step"], status_of(second)["total_steps"]) == (
         "running",
