@@ -28,7 +28,7 @@ from hydra.errors import HydraException
 
 from droq_exp.config.errors import ConfigError, nearest
 from droq_exp.config.files import GROUPS, choices
-from droq_exp.config.keys import FREE, entry_of, is_block, is_free, is_part
+from droq_exp.config.keys import ALWAYS, FREE, entry_of, is_block, is_free, is_part
 from droq_exp.config.targets import is_trusted, targets_in
 
 HYDRA_KEYS = ("hydra.searchpath", "hydra/launcher", "hydra.launcher")  # what a user may set of Hydra's own
@@ -76,6 +76,9 @@ def keys(override: Override) -> list[str]:
 def _keys_within(key: str, value: Any) -> list[str]:
     if not is_block(key):
         return [key]
+    entry = entry_of(key)
+    if value is None and entry and entry[1] not in ALWAYS.get(entry[0], ()):
+        return []  # leaves out what a file has, if it has it
     if not isinstance(value, dict):
         raise ConfigError(key, f"{value!r} is not a block of keys; allowed: {key}.<name>=<value>")
     within = [name for part, inner in value.items() for name in _keys_within(f"{key}.{part}", inner)]

@@ -115,14 +115,14 @@ def _build_open(group: str, values: Any, keys: Mapping[str, Key]) -> dict[str, d
     parts = {}
     for name, block in (values or {}).items():
         key = f"{group}.{name}"
-        if name in OPEN[group]:
-            parts[name] = dataclasses.asdict(_build(OPEN[group][name], key, block, keys))
-        elif not isinstance(block, dict | None):
+        if block is None:
+            continue
+        if not isinstance(block, dict):
             raise ConfigError(key, f"is no part by itself: each has a name, as in {group}.mine._target_=<class>")
-        elif block is not None and not isinstance(block.get("_target_"), str):
-            raise ConfigError(f"{key}._target_", f"must be given: the class that is built, {key}._target_=<class>")
-        elif block is not None:
-            parts[name] = block
+        if not isinstance(block.get("_target_"), str):  # of this project's, the choice gives it
+            way = f"{group}={name} chooses it" if name in OPEN[group] else f"{key}._target_=<class> does"
+            raise ConfigError(key, f"nothing says what is built of its keys: {way}, {key}=null leaves it out")
+        parts[name] = dataclasses.asdict(_build(OPEN[group][name], key, block, keys)) if name in OPEN[group] else block
     return parts
 
 

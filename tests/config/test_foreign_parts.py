@@ -120,16 +120,36 @@ def test_what_its_class_does_not_take_is_refused(
         (["logger.wandb._target_=their_loggers.Plain"], "logger.wandb._target_", "is not chosen: add logger=wandb"),
         (["logger.x._target_=os.system"], "logger.x._target_", "is not one of this project's; --trust os builds"),
         (["logger=flat"], "logger._target_", "each has a name, as in logger.mine._target_=<class>"),
-        (["logger=bare"], "logger.bare._target_", "must be given: the class that is built"),
+        (["logger=bare"], "logger.bare", "nothing says what is built of its keys: logger.bare._target_=<class> does"),
+        (
+            ["experiment=online", "logger=[]"],
+            "logger.wandb",
+            "logger=wandb chooses it, logger.wandb=null leaves it out",
+        ),
+        (["experiment=online", "logger.csv=null"], "logger.csv", "is not a block of keys"),
     ],
 )
 def test_what_is_no_logger_is_refused(overrides: list[str], key: str, problem: str) -> None:
     Path("conf/logger/flat.yaml").write_text("_target_: their_loggers.Plain\n")
     Path("conf/logger/bare.yaml").write_text("bare: {uri: x}\n")
+    experiment_with_wandb()
     with pytest.raises(ConfigError) as refusal:
         composed(*overrides)
     assert refusal.value.key == key
     assert problem in refusal.value.problem
+
+
+def experiment_with_wandb() -> None:
+    Path("conf/experiment").mkdir()
+    text = "# @package _global_\ndefaults: [override /logger: wandb]\nlogger: {wandb: {mode: online}}\n"
+    Path("conf/experiment/online.yaml").write_text(text)
+
+
+def test_null_leaves_out_what_a_file_has() -> None:
+    experiment_with_wandb()
+    assert list(composed("experiment=online").logger) == ["csv", "wandb"]
+    for choice in ([], ["logger=[]"]):
+        assert list(composed("experiment=online", *choice, "logger.wandb=null").logger) == ["csv"]
 
 
 def test_nothing_is_imported_of_a_package_that_is_not_trusted() -> None:

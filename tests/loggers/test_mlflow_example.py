@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.program
 
 EXAMPLE = ROOT / "examples" / "mlflow_logger"
-CHOSEN = ("--config-dir", str(EXAMPLE / "conf"), "--trust", "mlflow_logger", "logger=mlflow")
+CHOSEN = ("--config-dir", str(EXAMPLE / "conf"), "logger=mlflow")
 # A store in files needs no database; MLflow wants to be asked for it.
 SETTINGS = {"MLFLOW_ALLOW_FILE_STORE": "true", "MLFLOW_DISABLE_TELEMETRY": "true"}
 
