@@ -29,7 +29,7 @@ class Run:
     Args:
         directory: the run's, absolute.
         seed: which.
-        state: "finished", "failed" or "interrupted", as in ``status.json``.
+        state: "finished", "stopped" (by a callback), "failed" or "interrupted", as in ``status.json``.
         last_return: mean return of the last evaluation; None before the first.
         error: one line that says why it did not finish, or None; ``train.log`` has the traceback.
     """
@@ -60,7 +60,7 @@ class Run:
 def train(*overrides: str, trust: Iterable[str] = (), config_dir: str | os.PathLike[str] | None = None) -> list[Run]:
     """Train one run here and now, as ``python launch.py <overrides>`` does, and return what came of each seed.
 
-    A seed that had finished is returned as it is; one that was interrupted or failed continues from its checkpoint.
+    A seed that is done is returned as it is; one that was interrupted or failed continues from its checkpoint.
     What ends a seed is in its result. In the main thread a signal ends training as it ends the command, with a
     checkpoint, and is then raised again: Ctrl-C becomes a KeyboardInterrupt. In another thread signals are left alone.
     Signal handlers, torch's threads and the search path for modules are put back. Calls in several threads take turns.
@@ -125,14 +125,12 @@ def _train(overrides: Sequence[str]) -> tuple[list[Run], signal.Signals | None]:
 
 
 def _is_told(error: Exception, directories: Iterable[Path]) -> bool:
-    """Whether ``error`` came once the runs had begun, so that it is the end of each that had not finished."""
-    from droq_exp.runs.status import read_status, summary_of
+    """Whether ``error`` came once the runs had begun, so that it is the end of each that was not done."""
+    from droq_exp.runs.status import DONE, read_status, summary_of
 
     told = [read_status(directory) or {} for directory in directories]
     summary = summary_of(error)
-    return all(
-        status.get("state") == "finished" or (status.get("error") or {}).get("summary") == summary for status in told
-    )
+    return all(status.get("state") in DONE or (status.get("error") or {}).get("summary") == summary for status in told)
 
 
 def _run(directory: Path, seed: int) -> Run:

@@ -66,7 +66,7 @@ def test_a_stop_is_no_failure_and_the_same_command_leaves_it_alone(sweep: Sweep,
     choice.write_text("mine:\n  _target_: seed_stopper.First\n")
     (tmp_path / "left").mkdir()
     command = ["seed=0,1", "hardware.seeds_per_job=2", "callbacks=mine", f"callbacks.mine.left={tmp_path / 'left'}"]
-    command += ["--config-dir", str(tmp_path / "conf"), "--trust", "seed_stopper"]
+    command += ["--config-dir", str(tmp_path / "conf")]
     done = sweep.launch(*command)
     assert done.code == 0, done.err
     assert done.out.endswith("1 finished, 1 stopped\n")

@@ -8,6 +8,7 @@ import pytest
 import yaml
 from real_runs import (
     LITTLE_BIAS,
+    SMALL,
     interrupt_at,
     launch,
     log_text,
@@ -22,6 +23,7 @@ from real_runs import (
     weights,
 )
 
+import droq_exp
 from droq_exp.config import ConfigError, compose
 from droq_exp.config.targets import trusting
 from droq_exp.loggers.csv import CsvLogger
@@ -142,6 +144,12 @@ def test_what_it_takes_to_go_on_is_kept_where_a_finished_run_keeps_it() -> None:
         "state_000000050.pt",
         "weights.pt",
     ]
+
+
+def test_the_result_of_a_script_says_so() -> None:
+    for _ in range(2):  # trained, and found as it is
+        (run,) = droq_exp.train(*SMALL, *PENDULUM, *AT_ONCE)
+        assert (run.state, run.error, list(run.evaluations["step"])) == ("stopped", None, [50])
 
 
 # Several seeds
