@@ -101,6 +101,15 @@ FRACTION = Rule("a number in [0, 1]", lambda value: 0 <= value <= 1)
 POSITIVE_FRACTION = Rule("a number in (0, 1]", lambda value: 0 < value <= 1)
 RATE = Rule("a number in [0, 1)", lambda value: 0 <= value < 1)
 NOT_EMPTY = Rule("a text that is not empty", lambda value: bool(value.strip()))
+# These go into the lines that SLURM and a shell read: nothing may end the line or the word.
+WORD = Rule(
+    "a text without spaces, quotes or line breaks",
+    lambda value: re.fullmatch(r"[^\s'\"`\\$;]+", value) is not None,
+)
+PATH = Rule(
+    "a path that is not empty, without line breaks",
+    lambda value: bool(value.strip()) and value.isprintable(),
+)
 FOLDER = Rule(
     "a plain folder name of letters, digits, '.', '_' and '-' that does not start with '.'",
     lambda value: re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", value) is not None,

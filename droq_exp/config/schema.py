@@ -22,6 +22,7 @@ from droq_exp.config.rules import (
     FRACTION,
     NOT_EMPTY,
     NOT_NEGATIVE,
+    PATH,
     POSITIVE,
     POSITIVE_FRACTION,
     RATE,
@@ -30,6 +31,7 @@ from droq_exp.config.rules import (
     SIZES,
     TASK,
     THREADS,
+    WORD,
     Relation,
     Rule,
     at_least,
@@ -281,10 +283,10 @@ class SlurmHardwareConfig(JobsHardwareConfig):
     """``hardware=slurm_cpu`` and ``slurm_gpu``: what each job asks for; ``device`` is what training uses there."""
 
     launcher: str = key("slurm", LAUNCHER)
-    partition: str | None = key(None, CLUSTERS, or_null(NOT_EMPTY))
-    account: str | None = key(None, CLUSTERS, or_null(NOT_EMPTY))
-    qos: str | None = key(None, CLUSTERS, or_null(NOT_EMPTY))
-    constraint: str | None = key(None, "features that a node must have; null: none", or_null(NOT_EMPTY))
+    partition: str | None = key(None, CLUSTERS, or_null(WORD))
+    account: str | None = key(None, CLUSTERS, or_null(WORD))
+    qos: str | None = key(None, CLUSTERS, or_null(WORD))
+    constraint: str | None = key(None, "features that a node must have; null: none", or_null(WORD))
     gpus_per_node: int = key(0, "of each job", at_least(0))
     cpus: int = key(4, "of each job; also its threads, where they are not given", at_least(1))
     memory_gb: float = key(8.0, "of each job", POSITIVE)
@@ -360,7 +362,7 @@ class Config:
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     seed: Any = key(0, "of all that is random; a list is trained together in one process: 'seed=[0,1,2,3]'", SEEDS)
     experiment_name: str = key(None, "first folder below output_dir; null: the chosen experiment, or else runs", FOLDER)
-    output_dir: str = key("outputs", "the folder of all runs", NOT_EMPTY)
+    output_dir: str = key("outputs", "the folder of all runs", PATH)
 
     @property
     def seeds(self) -> list[int]:

@@ -19,20 +19,22 @@ from droq_exp.config import schema
 from droq_exp.config.errors import ConfigError, nearest
 
 VARIABLE = "DROQ_EXP_TRUST"
-BUILT_IN = (
-    "droq_exp.agent.Agent",
-    "droq_exp.learner.networks.EnsembleCritic",
-    "droq_exp.learner.networks.SquashedGaussianActor",
-    "droq_exp.learner.losses.SquaredTdError",
-    "droq_exp.learner.losses.SoftPolicyObjective",
-    "droq_exp.envs.make_env",
-    "droq_exp.codebases.redq.RedqCodebase",
-    "droq_exp.codebases.ku.KuCodebase",
-    "droq_exp.loggers.csv.CsvLogger",
-    "droq_exp.loggers.tensorboard.TensorBoardLogger",
-    "droq_exp.loggers.wandb.WandbLogger",
-    "droq_exp.callbacks.early_stop.EarlyStop",
-)
+ALLOWED: dict[str, tuple[str, ...]] = {  # this project's own targets, by the place at which each may stand
+    "algo": ("droq_exp.agent.Agent",),
+    "algo.critic": ("droq_exp.learner.networks.EnsembleCritic",),
+    "algo.actor": ("droq_exp.learner.networks.SquashedGaussianActor",),
+    "algo.objective": ("droq_exp.learner.losses.SquaredTdError",),
+    "algo.policy_objective": ("droq_exp.learner.losses.SoftPolicyObjective",),
+    "env": ("droq_exp.envs.make_env",),
+    "codebase": ("droq_exp.codebases.redq.RedqCodebase", "droq_exp.codebases.ku.KuCodebase"),
+    "logger": (
+        "droq_exp.loggers.csv.CsvLogger",
+        "droq_exp.loggers.tensorboard.TensorBoardLogger",
+        "droq_exp.loggers.wandb.WandbLogger",
+    ),
+    "callbacks": ("droq_exp.callbacks.early_stop.EarlyStop",),
+}
+BUILT_IN = tuple(target for targets in ALLOWED.values() for target in targets)
 RENAMED = {  # as older versions wrote them into run directories
     "droq_exp.styles.redq.RedqStyle": "droq_exp.codebases.redq.RedqCodebase",
     "droq_exp.styles.ku.KuStyle": "droq_exp.codebases.ku.KuCodebase",
@@ -43,6 +45,21 @@ LAUNCHERS = (
     "hydra._internal.core_plugins.basic_launcher.BasicLauncher",
 )
 SWEEPERS = ("hydra_plugins.droq_exp_sweeper.sweeper.DroqExpSweeper",)
+_NO_LOGGING = {"version": 1, "root": None, "disable_existing_loggers": False}
+FIXED: dict[str, Any] = {  # settings of Hydra's own, as conf/config.yaml has them
+    "job_logging": _NO_LOGGING,
+    "hydra_logging": _NO_LOGGING,
+    "callbacks": {},
+    "env": {},
+    "mode": None,
+    "verbose": False,
+    "output_subdir": None,
+    "run": {"dir": "."},
+    "sweep": {"dir": ".", "subdir": "."},
+    "job.chdir": False,
+    "job.env_set": {},
+    "job.env_copy": [],
+}
 _given: ContextVar[tuple[str, ...]] = ContextVar("trusted", default=())
 
 
@@ -76,11 +93,21 @@ def is_trusted(name: str) -> bool:
 
 
 def check_target(key: str, target: str) -> None:
-    """Raise ConfigError unless ``target`` may be built: one of this project's, or one that is trusted."""
-    if target not in BUILT_IN and not is_trusted(target):
-        package = target.partition(".")[0]
-        problem = f"{target} is not one of this project's; --trust {package} builds what {package} has"
-        raise ConfigError(key, problem, nearest(target, BUILT_IN))
+    """Raise ConfigError unless ``target`` may be built at ``key``: one of this project's, or one that is trusted.
+
+    Args:
+        key: ends with the place, as in ``algo.critic._target_``; a file's name and a colon may stand before it.
+        target: its full name.
+    """
+    place = key.rpartition(": ")[2].removesuffix("._target_")
+    allowed = ALLOWED.get(place) or ALLOWED.get(place.partition(".")[0], ())
+    if target in allowed or is_trusted(target):
+        return
+    if target in BUILT_IN:
+        raise ConfigError(key, f"{target} does not belong here; this project's own: {', '.join(allowed)}")
+    package = target.partition(".")[0]
+    problem = f"{target} is not one of this project's; --trust {package} builds what {package} has"
+    raise ConfigError(key, problem, nearest(target, allowed))
 
 
 def import_target(key: str, target: str) -> Any:
@@ -174,15 +201,20 @@ def check_hydra(settings: Any) -> None:
     Args:
         settings: the ``hydra`` node as a plain container.
     """
-    logging = {"version": 1, "root": None, "disable_existing_loggers": False}
-    expected = {"job_logging": logging, "hydra_logging": logging}
-    wrong = [name for name, value in expected.items() if settings[name] != value]
-    wrong += ["callbacks"] * bool(settings["callbacks"])
-    wrong += [f"job.{name}" for name in ("env_set", "env_copy") if settings["job"][name]]
+    wrong = [name for name, value in FIXED.items() if _at(settings, name) != value]
     wrong += ["launcher"] * (settings["launcher"]["_target_"] not in LAUNCHERS)
     wrong += ["sweeper"] * (settings["sweeper"]["_target_"] not in SWEEPERS)
     for name in wrong:
         raise ConfigError(f"hydra.{name}", "is fixed; of Hydra's settings a file may give hydra.sweeper.params alone")
+    for name in ("launcher", "sweeper"):  # which Hydra builds with all that stands below them
+        below = {key: value for key, value in settings[name].items() if key != "_target_"}
+        check_free(f"hydra.{name}", below)
+
+
+def _at(settings: Any, name: str) -> Any:
+    for part in name.split("."):
+        settings = settings[part]
+    return settings
 
 
 def _names(key: str, value: Any) -> Iterator[tuple[str, str]]:

@@ -19,9 +19,10 @@ from droq_exp.config.parts import Parts, foreign_parts
 from droq_exp.config.rules import FORMS, kind_of, type_words
 from droq_exp.config.schema import Config
 from droq_exp.config.signature import own_keys
-from droq_exp.config.targets import BUILT_IN, check_free, check_task, import_target
+from droq_exp.config.targets import BUILT_IN, check_free, check_target, check_task, import_target
 from droq_exp.cpu import has_bf16
 
+METHOD = {"logger": "log", "callbacks": "evaluated"}  # that an entry must have
 PASSED = {"logger": ("info",)}  # what the entries of a group are built with, beside their keys
 
 
@@ -134,6 +135,9 @@ def _complete_entries(config: Config) -> None:
             target, key = chosen[name]["_target_"], f"{group}.{name}"
             given = {own: value for own, value in chosen[name].items() if own != "_target_"}
             made = import_target(f"{key}._target_", target)
+            if not (isinstance(made, type) and callable(getattr(made, METHOD[group], None))):
+                # Nothing is called that is something else.
+                raise ConfigError(f"{key}._target_", f"{target} is no class with a method {METHOD[group]}")
             chosen[name] = {"_target_": target, **own_keys(key, made, given, PASSED.get(group, ()))}
 
 
@@ -190,6 +194,7 @@ def _check_targets(config: Config) -> None:
     targets = {name: getattr(config, name)._target_ for name in ("algo", "env", "codebase")}
     entries = {f"{group}.{name}": block["_target_"] for group in OPEN for name, block in getattr(config, group).items()}
     for key, target in {**targets, **entries}.items():
+        check_target(f"{key}._target_", target)
         if target not in BUILT_IN:  # those are not imported before training: --cfg and the checks stay quick
             import_target(f"{key}._target_", target)
     check_task("env.id", config.env.id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -168,6 +169,8 @@ def read_config(directory: Path) -> Config:
         raise ConfigError(str(path), f"is damaged: {error}") from error
     if not isinstance(values, dict) or not {"algo", "env", "codebase", "seed"} <= values.keys():
         raise ConfigError(str(path), "is not the configuration of a run")
+    if "${" in json.dumps(values, default=str):  # it holds what was resolved; nothing of the reader's flows in
+        raise ConfigError(str(path), "holds an interpolation, as no run's configuration does")
     check_stored(str(path), values)
     kept = {key: value for key, value in values.items() if key not in NOT_CONFIGURATION}
     # Where it was trained, what it logged to and what watched it may not be here.

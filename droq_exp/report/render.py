@@ -42,8 +42,10 @@ LOOK: dict[Any, Any] = {
 
 @contextmanager
 def look() -> Iterator[None]:
-    """Draw as all figures here are drawn."""
-    with matplotlib.rc_context(LOOK):
+    """Draw as all figures here are drawn, whatever a matplotlibrc in the working directory says."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(LOOK)
         yield
 
 

@@ -9,6 +9,7 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+from droq_exp.config.errors import shown
 from droq_exp.config.schema import Config
 
 # What a run's config.yaml tells beside its configuration.
@@ -63,9 +64,18 @@ def conflict(stored: dict[str, Any], config: Config) -> str | None:
     stored = absent_values(config) | stored
     pairs = ((key, stored.get(key, ABSENT), ours.get(key, ABSENT)) for key in sorted({*stored, *ours}))
     told = [
-        f"{key} is {there} there and {here} here" for key, there, here in pairs if _canonical(there) != _canonical(here)
+        f"{key} is {shown(there)} there and {shown(here)} here"
+        for key, there, here in pairs
+        if _canonical(there) != _canonical(here)
     ]
     return "; ".join(told) or None
+
+
+def younger_keys(stored: dict[str, Any], config: Config) -> dict[str, Any]:
+    """The keys that a stored identity is too old to have, with their values then where ``config`` has others."""
+    ours = identity(config)
+    absent = {key: value for key, value in absent_values(config).items() if key not in stored}
+    return {key: value for key, value in absent.items() if _canonical(value) != _canonical(ours.get(key, ABSENT))}
 
 
 def absent_values(config: Config) -> dict[str, Any]:

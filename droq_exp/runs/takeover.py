@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from droq_exp.config.errors import OtherRunError
+from droq_exp.config.errors import OtherRunError, shown
 from droq_exp.config.schema import Config
 from droq_exp.runs.code import changed, code_of
-from droq_exp.runs.identity import conflict
+from droq_exp.runs.files import write_atomically
+from droq_exp.runs.identity import conflict, environment_name, short_hash, younger_keys
 from droq_exp.runs.lock import LOCK, RunLock
-from droq_exp.runs.status import ASIDE, DONE, read_status
+from droq_exp.runs.status import ASIDE, DONE, FILE, read_status
 
 # Of run directories. 1 had neither a format nor the digests of its code; the transitions of 2 had no `truncated`.
 FORMAT = 3
@@ -29,8 +31,14 @@ def check_directory(directory: Path, config: Config) -> None:
         return
     problem = _unreadable(stored) or conflict(stored["identity"], config)
     if problem is not None:
-        ways = "; experiment_name=<name> trains this one beside it"
-        raise OtherRunError("output_dir", f"{directory} holds another run: {problem}{ways}")
+        ways = "experiment_name=<name> trains the new one elsewhere"
+        younger = younger_keys(stored.get("identity", {}), config)
+        if younger:
+            given = " ".join(f"{key}={shown(value)}" for key, value in younger.items())
+            place = _place_with(directory, stored, younger, config)
+            old = f"the old one, which knew no {', '.join(younger)}"
+            ways += f"; to continue {old}, move it to {place} and give {given}"
+        raise OtherRunError("output_dir", f"{directory} holds another run: {problem}; {ways}")
     files = other_code(directory, config)
     if files and not (config.training.restart or config.training.accept_code) and _has_results(directory):
         raise OtherRunError(
@@ -52,6 +60,16 @@ def records_code(directory: Path) -> bool:
     return "code" in (_stored(directory) or {})
 
 
+def record_accepted(directory: Path, config: Config) -> None:
+    """Add to the status of a run that is done the code that ``training.accept_code`` counts it as finished for."""
+    files = other_code(directory, config)
+    status = read_status(directory)
+    if files and status is not None:
+        with RunLock.acquire(directory):
+            status["accepted_code"] = sorted({*status.get("accepted_code", []), *files})
+            write_atomically(directory / FILE, json.dumps(status, indent=2) + "\n")
+
+
 def set_aside(directory: Path) -> Path | None:
     """Move ``directory``, if it is there, to a name of its own beside it; return that.
 
@@ -67,6 +85,12 @@ def set_aside(directory: Path) -> Path | None:
         os.rename(directory, aside)
         (aside / LOCK).unlink()
     return aside
+
+
+def _place_with(directory: Path, stored: dict[str, Any], younger: dict[str, Any], config: Config) -> Path:
+    """Where the run in ``directory`` belongs now that keys which it did not have are part of what a run is."""
+    changed = {key: pair["run"] for key, pair in (stored.get("differences") or {}).items()} | younger
+    return directory.parent.with_name(f"{environment_name(config)}-{short_hash(changed)}") / directory.name
 
 
 def _stored(directory: Path) -> dict[str, Any] | None:

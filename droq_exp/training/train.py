@@ -20,7 +20,7 @@ from droq_exp.runs.directory import RunDirectory, run_directory
 from droq_exp.runs.identity import ONCE
 from droq_exp.runs.lock import RunLock
 from droq_exp.runs.status import DONE, read_status
-from droq_exp.runs.takeover import check_directory, set_aside
+from droq_exp.runs.takeover import check_directory, record_accepted, set_aside
 from droq_exp.training import hardware
 from droq_exp.training.loop import TrainingLoop
 from droq_exp.training.progress import Progress
@@ -107,11 +107,13 @@ def _already_done(config: Config, recipe: Config, seed: int) -> bool:
     if status.get("state") == "stopped":  # whatever it is to reach now: a longer run would have stopped there too
         ways = "training.restart=true starts it over"
         print(f"already stopped at step {status['step']:,} ({status['reason']}): {directory}; {ways}", flush=True)
+        record_accepted(directory, config)
         return True
     steps = RunDirectory.finished_steps(directory)
     finished = steps is not None and steps >= config.training.total_steps
     if finished:
         print(f"already finished at step {steps:,}: {directory}", flush=True)
+        record_accepted(directory, config)
     return finished
 
 

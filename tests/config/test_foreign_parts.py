@@ -17,15 +17,23 @@ from pathlib import Path
 class Plain:
     def __init__(self, info, uri: str, retries: int = 3, wait: float | None = None, place=Path("x")): ...
 
+    def log(self, step, metrics): ...
+
 @dataclass
 class Data:
     info: object
     names: list[str] = field(default_factory=lambda: ["a"])
 
+    log = Plain.log
+
 class Open:
+    log = Plain.log
+
     def __init__(self, info, **anything): ...
 
 class Without:
+    log = Plain.log
+
     def __init__(self, uri: str = ""): ...
 
 number = 3
@@ -100,7 +108,7 @@ def test_a_sweep_over_its_keys() -> None:
         (["Open", "x={_target_: os.system}"], "logger.x.x._target_", "names that start with '_' are Hydra's own", None),
         (["Open", "_args_=[1]"], "logger.x._args_", "names that start with '_' are Hydra's own", None),
         (["Without"], "logger.x._target_", "takes no argument info", None),
-        (["number"], "logger.x._target_", "nothing that can be called", None),
+        (["number"], "logger.x._target_", "is no class with a method log", None),
         (["Nothing"], "logger.x._target_", "there is no their_loggers.Nothing", None),
     ],
 )

@@ -91,7 +91,50 @@ HYDRA: list[dict[str, Any]] = [
     {"job": {"env_set": {"LD_PRELOAD": "evil.so"}}},
     {"launcher": {"_target_": "evil.Launcher"}},
     {"sweeper": {"_target_": "evil.Sweeper"}},
+    {"run": {"dir": "elsewhere"}},
+    {"output_subdir": "executed"},
+    {"job": {"chdir": True}},
+    {"mode": "MULTIRUN"},
 ]
+
+
+@pytest.mark.parametrize("params", [{"seed": TOUCH}, {"env.kwargs": {"a": [TOUCH]}}, TOUCH])
+def test_nothing_is_built_of_the_sweep_of_an_experiment(params: dict[str, Any]) -> None:
+    """Not even where the command line sets the same keys."""
+    (Path("mine") / "experiment").mkdir(parents=True)
+    content = {"hydra": {"sweeper": {"params": params}}}
+    Path("mine/experiment/bad.yaml").write_text("# @package _global_\n" + yaml.safe_dump(content))
+    given = ["--config-dir", "mine", "experiment=bad", "seed=0", "env.kwargs={}"]
+    for multirun in ([], ["-m"]):
+        line = refused([sys.executable, str(ROOT / "launch.py"), *multirun, *RUN, *given])
+        assert line.startswith("error: hydra.sweeper.")
+    assert not Path("executed").exists()
+
+
+@pytest.mark.parametrize("name", ["partition", "account", "qos", "constraint"])
+@pytest.mark.parametrize("value", ["a\n\ntouch executed\n", "a b", "a;b", "$(b)", "`b`"])
+def test_no_value_ends_the_line_of_a_job_script(name: str, value: str) -> None:
+    with pytest.raises(ConfigError, match="a text without spaces, quotes or line breaks") as refusal:
+        compose(["hardware=slurm_cpu", f"hardware.{name}='{value}'"])
+    assert refusal.value.key == f"hardware.{name}"
+
+
+def test_this_projects_own_stands_in_its_place_only() -> None:
+    for key, target in (("env", "droq_exp.loggers.csv.CsvLogger"), ("codebase", "droq_exp.agent.Agent")):
+        words = f"{target} does not belong here; this project's own: droq_exp"
+        with pytest.raises(ConfigError, match=words) as refusal:
+            compose([f"{key}._target_={target}"])
+        assert refusal.value.key == f"{key}._target_"
+
+
+@pytest.mark.parametrize(("group", "target"), [("logger", "os.system"), ("callbacks", "subprocess.run")])
+def test_an_entry_is_a_class_of_its_kind_before_anything_is_called(
+    group: str, target: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, target.partition(".")[0])
+    with pytest.raises(ConfigError, match=f"{target} is no class with a method "):
+        compose([f"{group}.mine={{_target_: {target}, args: [touch, executed]}}"])
+    assert not Path("executed").exists()
 
 
 @pytest.mark.parametrize("settings", HYDRA)

@@ -100,6 +100,14 @@ def test_accepted_code_goes_on_and_is_recorded(edited: tuple[Checkout, Path]) ->
     assert checkout.launch(place, *more).returncode == 0  # it is the run's code from now on
 
 
+def test_code_accepted_for_a_finished_run_is_recorded(edited: tuple[Checkout, Path]) -> None:
+    checkout, place = edited
+    done = checkout.launch(place, "training.accept_code=true")
+    assert (done.returncode, done.stdout.startswith("already finished")) == (0, True), done.stderr
+    (run,) = place.rglob("seed_0")
+    assert (status(run)["state"], status(run)["accepted_code"]) == ("finished", ["learner/losses.py"])
+
+
 def test_a_restart_keeps_the_old_results_aside(edited: tuple[Checkout, Path]) -> None:
     checkout, place = edited
     for number in (1, 2):
@@ -130,10 +138,21 @@ def test_a_directory_in_use_is_not_set_aside(tmp_path: Path) -> None:
 
 @pytest.fixture
 def older(tmp_path: Path) -> Path:
-    """A current directory with the runs of format 1 where they belong."""
-    config, recipe = compose([*MADE_BY, "codebase.first_alpha=null"])
-    place = tmp_path / run_directory(config, recipe, 0).parent
-    shutil.copytree(FORMAT_1, place)
+    """A current directory with the runs of format 1, moved from where they were made as the refusal says."""
+    config, recipe = compose(MADE_BY)
+    made_in = tmp_path / run_directory(config, recipe, 0).parent
+    assert made_in.name == "inverted_pendulum-bbe130e8"  # as its train.log says
+    shutil.copytree(FORMAT_1, made_in)
+    for seed in (0, 1):
+        directory = made_in / f"seed_{seed}"
+        words = r"to continue the old one, which knew no codebase\.first_alpha, move it to (\S+) and give (\S+)$"
+        with pytest.raises(ConfigError) as refusal:
+            check_directory(directory, config)
+        move = re.search(words, str(refusal.value))
+        assert move is not None
+        assert move[2] == "codebase.first_alpha=null"
+        Path(move[1]).parent.mkdir(exist_ok=True)
+        directory.rename(move[1])
     return tmp_path
 
 
@@ -192,7 +211,7 @@ def test_a_key_younger_than_a_run_is_named_with_the_way_to_keep_it(tmp_path: Pat
     config, recipe = compose([*MADE_BY])
     directory = tmp_path / run_directory(config, recipe, 0)
     shutil.copytree(FORMAT_1 / "seed_0", directory)
-    with pytest.raises(ConfigError, match=r"codebase.first_alpha is None there and 0.2 here; experiment_name=<name>"):
+    with pytest.raises(ConfigError, match=r"codebase\.first_alpha is null there and 0\.2 here; experiment_name=<name>"):
         check_directory(directory, config)
     config, _ = compose([*MADE_BY, "codebase.first_alpha=null"])
     check_directory(directory, config)
