@@ -32,8 +32,8 @@ ALWAYS = {"logger": ("csv",)}  # of these, what need not be chosen
 LAUNCHER_CHOICES = {"slurm": ("slurm_cpu", "slurm_gpu"), "parallel": ("cpu_parallel",)}  # of hardware, in conf/
 FREE = "env.kwargs"  # whatever the task takes may stand below it
 REPLACED = {  # keys of earlier versions, and what says the same now
-    "hardware.compile": "is hardware.updates now: compile for true, eager for false, auto for null",
-    "hardware.native": "is hardware.updates now: auto for true, compile or eager for false",
+    "hardware.compile": "has become hardware.updates: compile for true, eager for false, auto for null",
+    "hardware.native": "has become hardware.updates: auto for true, compile or eager for false",
 }
 
 

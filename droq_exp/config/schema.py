@@ -82,7 +82,7 @@ REPLAY_SIZE = Relation(
 )
 TARGET = "the class that is built, one of this project's or of a user's own"
 NAME = "that of its file"
-LAUNCHER = "who starts the training; set by the choice of hardware"
+LAUNCHER = "what starts the training; set by the choice of hardware"
 CLUSTERS = "null: the cluster's default"
 
 
@@ -206,8 +206,8 @@ class TrainingConfig:
         5000, "environment steps with random actions before the first updates (both code bases)", at_least(0)
     )
     replay_size: int = key(1_000_000, "transitions held for replay (SAC, table 1)", at_least(1), relation=REPLAY_SIZE)
-    restart: bool = key(False, "start over from step 0; what there was is kept aside, as seed_0.before-1")
-    accept_code: bool = key(False, "continue, or count as finished, what other code of the learner has made")
+    restart: bool = key(False, "start over from step 0; the old results are kept as seed_0.before-1")
+    accept_code: bool = key(False, "continue a run that other code of the learner has made, or count it as finished")
 
 
 @dataclass
@@ -274,7 +274,7 @@ class JobsHardwareConfig(HardwareConfig):
     """What all hardware has on which runs are started as jobs."""
 
     seeds_per_job: int = key(1, "runs that differ in the seed alone, trained together in one process", at_least(1))
-    wait: bool = key(True, "until all jobs have ended, and say how; false: submit them and return")
+    wait: bool = key(True, "wait until all jobs have ended and report how; false: submit and return")
     poll_seconds: float = key(10.0, "seconds between two looks at the jobs", POSITIVE)
 
 
@@ -294,7 +294,7 @@ class SlurmHardwareConfig(JobsHardwareConfig):
     array_parallelism: int = key(256, "jobs of one command that run at once", at_least(1))
     setup: list[str] = key([], "lines before Python, such as 'module load cuda'", SHELL_LINES)
     signal_delay_seconds: int = key(
-        120, "how long before its time limit a job is told to save and be requeued", at_least(1)
+        120, "seconds before its time limit at which a job saves and is requeued", at_least(1)
     )
     max_requeues: int = key(20, "after time limits; preemption and lost nodes do not count", at_least(0))
 

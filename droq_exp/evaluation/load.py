@@ -192,5 +192,5 @@ def read_weights(path: Path) -> tuple[int, dict[str, Tensor]]:
         reason = " ".join(str(error).split()).partition(". ")[0] or type(error).__name__
         raise CheckpointError(f"{path} is damaged, or not only weights: {reason}") from error
     if not isinstance(content, dict) or not isinstance(content.get("step"), int):
-        raise CheckpointError(f"{path} is damaged: it tells no step")
+        raise CheckpointError(f"{path} is damaged: it has no step")
     return content["step"], {name: value for name, value in content.items() if isinstance(value, Tensor)}

@@ -105,7 +105,7 @@ def _unreadable(stored: dict[str, Any]) -> str | None:
     form = stored.get("format", 1)
     if form not in range(1, FORMAT + 1):
         return f"it has format {form} and this version of droq-exp knows those up to {FORMAT}: update droq-exp"
-    return None if "identity" in stored else "its config.yaml tells no identity"
+    return None if "identity" in stored else "its config.yaml has no identity"
 
 
 def _has_results(directory: Path) -> bool:

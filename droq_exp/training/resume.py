@@ -56,7 +56,10 @@ def conditions(seeds: Sequence[int], machine: Hardware) -> dict[str, Any]:
 def report_changes(run: RunDirectory, state: State, now: dict[str, Any]) -> None:
     """Warn of conditions that differ from those of the checkpoint."""
     stored = _as_now(state["conditions"])
-    changed = [f"{key}: {stored.get(key)} before, {now[key]} now" for key in now if stored.get(key) != now[key]]
+    told = [key for key in now if stored.get(key) != now[key]]
+    if "updates" in told:  # which says it all
+        told = [key for key in told if key not in ("compiled", "library")]
+    changed = [f"{key}: {stored.get(key)} before, {now[key]} now" for key in told]
     if changed:
         run.log.warning(
             "resumed under other conditions, so digits may differ from an uninterrupted run (%s)", "; ".join(changed)

@@ -109,7 +109,7 @@ def test_weights_that_are_missing_damaged_or_of_another_shape(copy: Path) -> Non
             load(copy)
     for nameless in ([], {"step": "100"}, torch.zeros(3)):
         torch.save(nameless, weights)
-        with pytest.raises(CheckpointError, match="tells no step"):
+        with pytest.raises(CheckpointError, match="has no step"):
             load(copy)
     weights.unlink()
     with pytest.raises(CheckpointError, match="is missing"):

@@ -248,7 +248,7 @@ def test_without_a_compiler_a_run_says_so_once_and_goes_on(directory: Path, tmp_
     assert process.returncode == 0, error
     assert (out + error).count("no C++ compiler found") == 1
     assert error.startswith(
-        "updates: eager, not this project's C++: no C++ compiler found; droq-exp build, on a machine"
+        "updates: eager, not this project's C++: no C++ compiler found; run droq-exp build on a machine"
     )
     assert len(error.splitlines()) == 3  # and two evaluations
     assert [status(run)["state"] for run in runs(directory)] == ["finished"] * 2

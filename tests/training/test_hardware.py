@@ -79,8 +79,12 @@ def test_a_run_too_short_for_it_does_without_torch_compile(
     [
         (["hardware=cpu", "hardware.updates=graphs"], "hardware.updates", "CUDA graphs"),
         (["hardware.updates=fast"], "hardware.updates", "one of auto, native, graphs, compile, eager"),
-        (["hardware.compile=false"], "hardware.compile", "is hardware.updates now: compile for true, eager for false"),
-        (["hardware.native=false"], "hardware.native", "is hardware.updates now: auto for true"),
+        (
+            ["hardware.compile=false"],
+            "hardware.compile",
+            "has become hardware.updates: compile for true, eager for false",
+        ),
+        (["hardware.native=false"], "hardware.native", "has become hardware.updates: auto for true"),
     ],
 )
 def test_updates_that_cannot_be_had_are_refused(overrides: list[str], key: str, problem: str) -> None:

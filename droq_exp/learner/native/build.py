@@ -158,8 +158,8 @@ def _target(variant: Variant) -> tuple[list[str], Path]:
         beforehand = built_beforehand(variant)
         if beforehand is None:
             raise BuildError(
-                "no C++ compiler found; droq-exp build, on a machine with one and with this kind of CPU, "
-                "leaves the library in the cache of your home directory"
+                "no C++ compiler found; run droq-exp build on a machine that has one, the same kind of CPU and "
+                "your home directory"
             )
         return [], beforehand
     made_by = _digest(compiler.encode(), _version(compiler))[:8]
