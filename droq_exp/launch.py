@@ -20,6 +20,13 @@ if TYPE_CHECKING:
     from droq_exp.config import Config
 
 INTERRUPTED = (130, 143)  # SIGINT, SIGTERM
+OWN_SWEEPER = "hydra/sweeper="
+
+_checked: dict[tuple[str, ...], tuple[Config, Config]] = {}  # what has been composed of a point's overrides
+
+
+class PointFailedError(RuntimeError):
+    """A point of a sweep failed, and why has been told; ``str`` names it."""
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -114,17 +121,26 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(args: argparse.Namespace, overrides: Sequence[str]) -> None:
-    from droq_exp.config import compose, compose_sweep, plain
+    from droq_exp.config import check_hydra_choices, compose, compose_points, plain, sweep_points
     from droq_exp.learner.native import early_build
 
     if args.multirun and (args.cfg or args.info):
         refuse("--multirun cannot be combined with --cfg or --info; see --help")
     if (args.package or args.resolve) and not args.cfg:
         refuse("--package and --resolve need --cfg; see --help")
+    _checked.clear()
     if args.hydra_help:
         _hydra_main(["--hydra-help"])
     elif args.multirun:
-        points = compose_sweep(overrides)
+        if any(line.startswith(OWN_SWEEPER) for line in overrides):
+            check_hydra_choices(overrides)
+            _hydra_main(
+                ["--multirun", *plain(overrides)]
+            )  # it makes its points itself: each is checked when it is made
+            return
+        lines = sweep_points(overrides)
+        points = compose_points(lines)
+        _checked.update(zip(map(_of_run, lines), points, strict=True))
         configs = [config for config, _ in points]
         check_sweep(configs, overrides)
         _check_directories([point for point in points if point[0].hardware.launcher == "here"])
@@ -132,7 +148,7 @@ def _run(args: argparse.Namespace, overrides: Sequence[str]) -> None:
             early_build.begin(config)
         _hydra_main(["--multirun", *plain(overrides)])
     else:
-        config, _ = compose(overrides)
+        config, _ = _checked[_of_run(plain(overrides))] = compose(overrides)
         if args.cfg == "job":
             _print(config, args.package)
         elif args.cfg or args.info:
@@ -261,21 +277,30 @@ def _hydra_main(arguments: list[str]) -> None:
         sys.argv = held
 
 
-def run_point(composed: DictConfig) -> int:
+def run_point(composed: DictConfig) -> float | None:
     """Hydra's task function: train one point of what was asked for, on whatever machine the launcher chose.
 
     Returns:
-        The exit code, within a sweep; a run on its own exits with it, and an interruption ends a sweep too.
+        Within a sweep the score of the point (``objective``), for Hydra's sweeper; None where nothing was evaluated. A
+        run on its own exits with its code, and so does a sweep that is interrupted or whose sweeper has invented a
+        point that no run can be.
+
+    Raises:
+        PointFailedError: a point of a sweep failed; why has been told.
     """
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from droq_exp.config import compose, readable
+    from droq_exp.config import ConfigError, readable
+    from droq_exp.runs.score import score
 
     job = HydraConfig.get()
     search = [line for line in job.overrides.hydra if line.startswith("hydra.searchpath")]
     overrides = [*search, *job.overrides.task]
-    config, recipe = compose(overrides)
+    try:
+        config, recipe = _composed(overrides)
+    except ConfigError as error:
+        refuse(str(error))
     if config.hardware.launcher != "here":
         from droq_exp.jobs.launch import launch
 
@@ -286,7 +311,22 @@ def run_point(composed: DictConfig) -> int:
     code = train_point(config, recipe, overrides)
     if code in INTERRUPTED or not sweep:
         sys.exit(code)
-    return code
+    if code:
+        raise PointFailedError(readable(job.overrides.task))
+    return score(config, recipe)
+
+
+def _composed(overrides: Sequence[str]) -> tuple[Config, Config]:
+    """What ``overrides`` compose: what was checked is what runs; a point that a sweeper has invented is checked now."""
+    from droq_exp.config import compose
+
+    return _checked.get(_of_run(overrides)) or compose(overrides)
+
+
+def _of_run(overrides: Sequence[str]) -> tuple[str, ...]:
+    """The plain ``overrides`` of a point that say what its run is, in Hydra's order: its own come first."""
+    search = [line for line in overrides if line.startswith("hydra.searchpath")]
+    return (*search, *(line for line in overrides if not line.startswith("hydra")))
 
 
 def train_point(config: Config, recipe: Config, overrides: Sequence[str]) -> int:

@@ -1,6 +1,13 @@
 """Typed configuration: the schema, the composition of ``conf/`` and the checks made once, before anything runs."""
 
-from droq_exp.config.composition import compose, compose_points, compose_sweep, own_parts, sweep_points
+from droq_exp.config.composition import (
+    check_hydra_choices,
+    compose,
+    compose_points,
+    compose_sweep,
+    own_parts,
+    sweep_points,
+)
 from droq_exp.config.errors import ConfigError
 from droq_exp.config.overrides import (
     left_to_experiment,
@@ -15,6 +22,7 @@ from droq_exp.config.schema import Config
 __all__ = [
     "Config",
     "ConfigError",
+    "check_hydra_choices",
     "compose",
     "compose_points",
     "compose_sweep",

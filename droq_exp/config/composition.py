@@ -83,6 +83,12 @@ def compose_points(points: Sequence[Sequence[str]]) -> list[tuple[Config, Config
         return [_compose_point(point) for point in points]
 
 
+def check_hydra_choices(overrides: Sequence[str]) -> None:
+    """Raise ConfigError where ``overrides`` cannot be read, or choose a launcher or sweeper that is not installed."""
+    with _hydra():
+        _check_launcher(lines.parse(overrides))
+
+
 def own_parts(overrides: Sequence[str]) -> Parts:
     """The user's own parts of the algorithm that ``overrides`` choose.
 
@@ -197,11 +203,12 @@ def _refuse_experiment_sweep(parsed: Sequence[Override]) -> None:
 
 def _check_launcher(parsed: Sequence[Override]) -> None:
     for item in parsed:
-        if item.key_or_group == "hydra/launcher":
-            allowed = GlobalHydra.instance().config_loader().get_group_options("hydra/launcher")
+        if item.key_or_group in ("hydra/launcher", "hydra/sweeper"):
+            kind = item.key_or_group.removeprefix("hydra/")
+            allowed = GlobalHydra.instance().config_loader().get_group_options(item.key_or_group)
             if item.value() not in allowed:
-                problem = f"{item.value()!r} is not a launcher; choose from {', '.join(allowed)}"
-                raise ConfigError("hydra/launcher", problem, nearest(str(item.value()), allowed))
+                problem = f"{item.value()!r} is not a {kind}; choose from {', '.join(allowed)}"
+                raise ConfigError(item.key_or_group, problem, nearest(str(item.value()), allowed))
 
 
 def _compose(parsed: Sequence[Override]) -> DictConfig:
@@ -245,7 +252,8 @@ def _choices(overrides: tuple[str, ...]) -> _Chosen:
 def _compose_choices(overrides: tuple[str, ...], files: object) -> _Chosen:
     with _told():
         composed = hydra.compose("config", list(overrides), return_hydra_config=True)
-    check_hydra(OmegaConf.to_container(composed.hydra, resolve=False))
+    own_sweeper = any(line.startswith("hydra/sweeper=") for line in overrides)
+    check_hydra(OmegaConf.to_container(composed.hydra, resolve=False), own_sweeper=own_sweeper)
     names = dict(composed.hydra.runtime.choices)
     swept = OmegaConf.to_container(composed.hydra.sweeper.params or OmegaConf.create())
     OmegaConf.set_struct(composed, False)

@@ -31,7 +31,8 @@ from droq_exp.config.files import GROUPS, choices
 from droq_exp.config.keys import ALWAYS, FREE, entry_of, is_block, is_free, is_part
 from droq_exp.config.targets import is_trusted, targets_in
 
-HYDRA_KEYS = ("hydra.searchpath", "hydra/launcher", "hydra.launcher")  # what a user may set of Hydra's own
+# What a user may set of Hydra's own.
+HYDRA_KEYS = ("hydra.searchpath", "hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.sweeper")
 MANY = ("logger", "callbacks")  # groups of which several choices may be selected
 OPTIONAL = ("callbacks", "experiment", "debug")
 MOST_POINTS = 10_000  # of a sweep: each is composed before the first starts, so that more are never meant

@@ -362,6 +362,12 @@ class Config:
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     seed: Any = key(0, "of all that is random; a list is trained together in one process: 'seed=[0,1,2,3]'", SEEDS)
     experiment_name: str = key(None, "first folder below output_dir; null: the chosen experiment, or else runs", FOLDER)
+    objective: str = key(
+        "last_tenth",
+        "what a point of a sweep is worth to Hydra's sweeper: the mean return of the evaluations in the last tenth of "
+        "the run, of the last one, or of the best one; the mean over its seeds",
+        one_of("last_tenth", "last", "best"),
+    )
     output_dir: str = key("outputs", "the folder of all runs", PATH)
 
     @property

@@ -39,6 +39,7 @@ RENAMED = {  # as older versions wrote them into run directories
     "droq_exp.styles.redq.RedqStyle": "droq_exp.codebases.redq.RedqCodebase",
     "droq_exp.styles.ku.KuStyle": "droq_exp.codebases.ku.KuCodebase",
 }
+ASKED_AGAIN = ("hydra.searchpath", "hydra/sweeper", "hardware.setup")  # stored overrides that are not just repeated
 HYDRAS_OWN = ("_target_", "_args_", "_partial_", "_recursive_", "_convert_")
 LAUNCHERS = (
     "hydra_plugins.droq_exp_launcher.launcher.DroqExpLauncher",
@@ -191,22 +192,27 @@ def check_stored_overrides(source: str, lines: Iterable[str]) -> None:
             check_target(f"{source}: {key}", current_target(value))
         elif key == "env.id":
             check_task(f"{source}: {key}", value)
-        elif key in ("hydra.searchpath", "hardware.setup") and value not in ("[]", "null") and not is_trusted(key):
+        elif key in ASKED_AGAIN and value not in ("[]", "null") and not is_trusted(key):
             raise ConfigError(f"{source}: {key}", f"{value} is not repeated unasked; --trust {key} allows it")
 
 
-def check_hydra(settings: Any) -> None:
+def check_hydra(settings: Any, *, own_sweeper: bool = False) -> None:
     """Raise ConfigError where ``hydra.*``, in an experiment's file say, would have Hydra itself build or set something.
 
     Args:
         settings: the ``hydra`` node as a plain container.
+        own_sweeper: whether the user has typed which sweeper it is; it and its parts are installed plugins.
     """
     wrong = [name for name, value in FIXED.items() if _at(settings, name) != value]
     wrong += ["launcher"] * (settings["launcher"]["_target_"] not in LAUNCHERS)
-    wrong += ["sweeper"] * (settings["sweeper"]["_target_"] not in SWEEPERS)
+    sweeper = settings["sweeper"]
+    if own_sweeper:
+        wrong += ["sweeper"] * any(not target.startswith("hydra_plugins.") for target in targets_in(sweeper))
+    else:
+        wrong += ["sweeper"] * (sweeper["_target_"] not in SWEEPERS)
     for name in wrong:
         raise ConfigError(f"hydra.{name}", "is fixed; of Hydra's settings a file may give hydra.sweeper.params alone")
-    for name in ("launcher", "sweeper"):  # which Hydra builds with all that stands below them
+    for name in ("launcher", *([] if own_sweeper else ["sweeper"])):  # Hydra builds all that stands below them
         below = {key: value for key, value in settings[name].items() if key != "_target_"}
         check_free(f"hydra.{name}", below)
 

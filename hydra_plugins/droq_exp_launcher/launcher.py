@@ -3,6 +3,7 @@
 # No postponed annotations: Hydra executes a plugin before it is in sys.modules, where dataclasses look them up.
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.core.config_store import ConfigStore
@@ -20,25 +21,38 @@ class DroqExpLauncher(BasicLauncher):
     """Hydra's own launcher, but for ``hardware`` on which training is a job."""
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Run the points; the results are exit codes.
+        """Run the points; the results are their scores, PointFailedError for one that failed.
+
+        With ``hardware.wait=false`` there is no score yet: None.
 
         Raises:
-            SystemExit: 1 where nothing can be submitted, 130 on Ctrl-C, after which jobs go on.
+            SystemExit: 1 where nothing can be submitted, 2 where a point is none that a run can be, 130 on Ctrl-C,
+                after which jobs go on.
         """
-        from droq_exp.config import compose
+        from droq_exp.config import ConfigError, compose
+        from droq_exp.config.schema import JobsHardwareConfig
+        from droq_exp.launch import PointFailedError, refuse
+        from droq_exp.runs.score import score
 
         assert self.config is not None
         search = [line for line in self.config.hydra.overrides.hydra if line.startswith("hydra.searchpath")]
         points = [[*search, *point] for point in job_overrides]
-        config, _ = compose(points[0])
+        try:
+            config, _ = compose(points[0])
+        except ConfigError as error:
+            refuse(str(error))
         if config.hardware.launcher == "here":
             return super().launch(job_overrides, initial_job_idx)
         from droq_exp.jobs.launch import launch
 
-        return [
-            JobReturn(overrides=point, _return_value=code, status=JobStatus.COMPLETED)
-            for point, code in zip(job_overrides, launch(points), strict=True)
-        ]
+        results = []
+        for point, overrides, code in zip(job_overrides, points, launch(points), strict=True):
+            worth: Any = PointFailedError(" ".join(point)) if code else None
+            if not code and isinstance(config.hardware, JobsHardwareConfig) and config.hardware.wait:
+                worth = score(*compose(overrides))
+            status = JobStatus.FAILED if code else JobStatus.COMPLETED
+            results.append(JobReturn(overrides=point, _return_value=worth, status=status))
+        return results
 
 
 ConfigStore.instance().store(group="hydra/launcher", name="droq_exp", node=DroqExpLauncherConfig, provider="droq_exp")

@@ -14,6 +14,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 
 from droq_exp.config import left_to_experiment, readable
+from droq_exp.launch import PointFailedError
 
 
 @dataclass
@@ -54,10 +55,11 @@ class DroqExpSweeper(BasicSweeper):
 
 
 def _failed(result: JobReturn) -> bool:
-    if result.status is JobStatus.FAILED:
+    if result.status is not JobStatus.FAILED:
+        return False
+    if not isinstance(result._return_value, PointFailedError):  # of which all has been told
         traceback.print_exception(result._return_value)
-        return True
-    return result.return_value != 0
+    return True
 
 
 ConfigStore.instance().store(group="hydra/sweeper", name="droq_exp", node=DroqExpSweeperConfig, provider="droq_exp")

@@ -1,0 +1,44 @@
+"""What a run is worth, as one number: the value that a sweep's point hands to Hydra's sweeper."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from statistics import fmean
+
+from droq_exp.config.schema import Config
+from droq_exp.runs.identity import run_directory
+
+METRIC = "return_mean"  # column of eval.csv
+
+
+def score(config: Config, recipe: Config) -> float | None:
+    """Mean score of the seeds of a run that has ended in order, as ``config.objective`` has it; None: one has none."""
+    scores = [seed_score(run_directory(config, recipe, seed), config.objective) for seed in config.seeds]
+    known = [each for each in scores if each is not None]
+    return fmean(known) if len(known) == len(scores) else None
+
+
+def seed_score(directory: Path, objective: str) -> float | None:
+    """Score of one seed, from its ``eval.csv``.
+
+    Args:
+        directory: the seed's.
+        objective: ``last_tenth``: the mean return of the evaluations in the last tenth of what it has trained, of the
+            last one at least; ``last``: of the last one; ``best``: of the best one.
+
+    Returns:
+        None where there is no evaluation.
+    """
+    try:
+        with (directory / "eval.csv").open(newline="", encoding="utf-8") as file:
+            returns = {int(row["step"]): float(row[METRIC]) for row in csv.DictReader(file)}
+    except FileNotFoundError:
+        returns = {}
+    if not returns:
+        return None
+    end = max(returns)
+    if objective == "best":
+        return max(returns.values())
+    start = 0.9 * end if objective == "last_tenth" else end
+    return fmean(value for step, value in returns.items() if step > start or step == end)
