@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import signal
 import threading
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -134,12 +132,10 @@ def _is_told(error: Exception, directories: Iterable[Path]) -> bool:
 
 
 def _run(directory: Path, seed: int) -> Run:
+    from droq_exp.runs.score import seed_score
     from droq_exp.runs.status import read_status
 
     status = read_status(directory)
     assert status is not None, f"{directory} was trained in and has no status"
-    returns: list[str] = []
-    with suppress(FileNotFoundError), (directory / "eval.csv").open(newline="", encoding="utf-8") as file:
-        returns = [row["return_mean"] for row in csv.DictReader(file)]
     error = status.get("error") or {}
-    return Run(directory, seed, status["state"], float(returns[-1]) if returns else None, error.get("summary"))
+    return Run(directory, seed, status["state"], seed_score(directory, "last"), error.get("summary"))

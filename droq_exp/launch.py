@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from droq_exp.config import Config
 
 INTERRUPTED = (130, 143)  # SIGINT, SIGTERM
-OWN_SWEEPER = "hydra/sweeper="
 
 _checked: dict[tuple[str, ...], tuple[Config, Config]] = {}  # what has been composed of a point's overrides
 
@@ -121,7 +120,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(args: argparse.Namespace, overrides: Sequence[str]) -> None:
-    from droq_exp.config import check_hydra_choices, compose, compose_points, plain, sweep_points
+    from droq_exp.config import check_hydra_choices, chooses_sweeper, compose, compose_points, plain, sweep_points
     from droq_exp.learner.native import early_build
 
     if args.multirun and (args.cfg or args.info):
@@ -132,11 +131,9 @@ def _run(args: argparse.Namespace, overrides: Sequence[str]) -> None:
     if args.hydra_help:
         _hydra_main(["--hydra-help"])
     elif args.multirun:
-        if any(line.startswith(OWN_SWEEPER) for line in overrides):
+        if chooses_sweeper(overrides):  # it makes points itself: each is checked when it is made
             check_hydra_choices(overrides)
-            _hydra_main(
-                ["--multirun", *plain(overrides)]
-            )  # it makes its points itself: each is checked when it is made
+            _hydra_main(["--multirun", *plain(overrides)])
             return
         lines = sweep_points(overrides)
         points = compose_points(lines)
@@ -298,7 +295,7 @@ def run_point(composed: DictConfig) -> float | None:
     search = [line for line in job.overrides.hydra if line.startswith("hydra.searchpath")]
     overrides = [*search, *job.overrides.task]
     try:
-        config, recipe = _composed(overrides)
+        config, recipe = composed_point(overrides)
     except ConfigError as error:
         refuse(str(error))
     if config.hardware.launcher != "here":
@@ -316,8 +313,12 @@ def run_point(composed: DictConfig) -> float | None:
     return score(config, recipe)
 
 
-def _composed(overrides: Sequence[str]) -> tuple[Config, Config]:
-    """What ``overrides`` compose: what was checked is what runs; a point that a sweeper has invented is checked now."""
+def composed_point(overrides: Sequence[str]) -> tuple[Config, Config]:
+    """What ``overrides`` compose: what was checked is what runs; a point that a sweeper has invented is checked now.
+
+    Raises:
+        ConfigError: as ``compose``.
+    """
     from droq_exp.config import compose
 
     return _checked.get(_of_run(overrides)) or compose(overrides)

@@ -10,6 +10,7 @@ from droq_exp.config.composition import (
 )
 from droq_exp.config.errors import ConfigError
 from droq_exp.config.overrides import (
+    chooses_sweeper,
     left_to_experiment,
     plain,
     readable,
@@ -23,6 +24,7 @@ __all__ = [
     "Config",
     "ConfigError",
     "check_hydra_choices",
+    "chooses_sweeper",
     "compose",
     "compose_points",
     "compose_sweep",

@@ -252,8 +252,8 @@ def _choices(overrides: tuple[str, ...]) -> _Chosen:
 def _compose_choices(overrides: tuple[str, ...], files: object) -> _Chosen:
     with _told():
         composed = hydra.compose("config", list(overrides), return_hydra_config=True)
-    own_sweeper = any(line.startswith("hydra/sweeper=") for line in overrides)
-    check_hydra(OmegaConf.to_container(composed.hydra, resolve=False), own_sweeper=own_sweeper)
+    settings = OmegaConf.to_container(composed.hydra, resolve=False)
+    check_hydra(settings, own_sweeper=lines.chooses_sweeper(overrides))
     names = dict(composed.hydra.runtime.choices)
     swept = OmegaConf.to_container(composed.hydra.sweeper.params or OmegaConf.create())
     OmegaConf.set_struct(composed, False)

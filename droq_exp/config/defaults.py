@@ -27,13 +27,13 @@ def register() -> None:
     """Give Hydra the defaults, once a process."""
     store = ConfigStore.instance().store
     base = defaults(schema.Config) | {name: defaults(block) for name, block in SHARED.items()}
-    always = {group: {name: defaults(parts[name]) for name in ALWAYS.get(group, ())} for group, parts in OPEN.items()}
+    always = {group: {name: defaults(blocks[name]) for name in ALWAYS.get(group, ())} for group, blocks in OPEN.items()}
     store(name="base", node=base | always)
     for name, (codebase, bias) in CODEBASES.items():
         node = {"codebase": defaults(codebase), "bias": defaults(bias)}
         store(group="codebase", name=f"base_{name}", node=node, package="_global_")
     for name, hardware in LAUNCHERS.items():
         store(group="hardware", name=f"base_{name}", node=defaults(hardware))
-    for group, parts in OPEN.items():
-        for name, part in parts.items():
-            store(group=group, name=f"base_{name}", node={name: defaults(part)})
+    for group, blocks in OPEN.items():
+        for name, block in blocks.items():
+            store(group=group, name=f"base_{name}", node={name: defaults(block)})

@@ -164,9 +164,8 @@ def task_modules(overrides: Sequence[str]) -> list[str]:
     Raises:
         ConfigError: as ``parse``.
     """
-    chosen = [item.value() for item in parse(overrides) if item.key_or_group == "env.id"]
-    listed = [value.list if isinstance(value, ChoiceSweep) else [value] for value in chosen]
-    tasks = [value.text if isinstance(value, QuotedString) else str(value) for values in listed for value in values]
+    chosen = [item for item in parse(overrides) if item.key_or_group == "env.id"]
+    tasks = [str(value) for item in chosen for value in _typed_values(item)]
     return [f"{task.rpartition(':')[0]}:" for task in tasks if ":" in task]
 
 
@@ -180,13 +179,22 @@ def typed_targets(overrides: Sequence[str]) -> list[str]:
     for item in parse(overrides):
         if item.is_hydra_override() or item.key_or_group == "hydra":
             continue
-        value = item.value()
-        values = value.list if isinstance(value, ChoiceSweep) else [value]
         last = item.key_or_group.rpartition(".")[2]
-        for each in values:
-            plain_value = each.text if isinstance(each, QuotedString) else each
-            found += targets_in({last: plain_value})
+        for value in _typed_values(item):
+            found += targets_in({last: value})
     return found
+
+
+def _typed_values(override: Override) -> list[Any]:
+    """The value of an override, or the values that it sweeps over, without Hydra's quotes."""
+    value = override.value()
+    values = value.list if isinstance(value, ChoiceSweep) else [value]
+    return [each.text if isinstance(each, QuotedString) else each for each in values]
+
+
+def chooses_sweeper(overrides: Sequence[str]) -> bool:
+    """Whether ``overrides`` choose who makes the points of a sweep."""
+    return any(line.startswith("hydra/sweeper=") for line in overrides)
 
 
 def targets_of_directory(directory: str | os.PathLike[str]) -> list[str]:

@@ -17,7 +17,7 @@ from droq_exp.config.targets import check_target, import_target
 
 Parts = tuple[tuple[str, str], ...]  # (key, target) of each part that is not this project's own
 
-OWN: dict[str, str] = {name: default()._target_ for name, default in schema.PARTS.items()}
+OWN: dict[str, str] = {name: block._target_ for name, block in schema.PARTS.items()}
 TYPES = "bool, int, float, str, list[int] or list[str]"
 
 

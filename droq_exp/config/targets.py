@@ -20,19 +20,12 @@ from droq_exp.config.errors import ConfigError, nearest
 
 VARIABLE = "DROQ_EXP_TRUST"
 ALLOWED: dict[str, tuple[str, ...]] = {  # this project's own targets, by the place at which each may stand
-    "algo": ("droq_exp.agent.Agent",),
-    "algo.critic": ("droq_exp.learner.networks.EnsembleCritic",),
-    "algo.actor": ("droq_exp.learner.networks.SquashedGaussianActor",),
-    "algo.objective": ("droq_exp.learner.losses.SquaredTdError",),
-    "algo.policy_objective": ("droq_exp.learner.losses.SoftPolicyObjective",),
-    "env": ("droq_exp.envs.make_env",),
-    "codebase": ("droq_exp.codebases.redq.RedqCodebase", "droq_exp.codebases.ku.KuCodebase"),
-    "logger": (
-        "droq_exp.loggers.csv.CsvLogger",
-        "droq_exp.loggers.tensorboard.TensorBoardLogger",
-        "droq_exp.loggers.wandb.WandbLogger",
-    ),
-    "callbacks": ("droq_exp.callbacks.early_stop.EarlyStop",),
+    "algo": (schema.AlgoConfig._target_,),
+    **{f"algo.{name}": (block._target_,) for name, block in schema.PARTS.items()},
+    "env": (schema.EnvConfig._target_,),
+    "codebase": (schema.RedqCodebaseConfig._target_, schema.KuCodebaseConfig._target_),
+    "logger": (schema.CsvConfig._target_, schema.TensorBoardConfig._target_, schema.WandbConfig._target_),
+    "callbacks": (schema.EarlyStopConfig._target_,),
 }
 BUILT_IN = tuple(target for targets in ALLOWED.values() for target in targets)
 RENAMED = {  # as older versions wrote them into run directories

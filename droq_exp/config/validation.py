@@ -112,8 +112,8 @@ def _build(block: type, key: str, values: Any, keys: Mapping[str, Key]) -> Any:
 
 
 def _build_open(group: str, values: Any, keys: Mapping[str, Key]) -> dict[str, dict[str, Any]]:
-    """The parts of a group by name, without those that are null; of the keys only this project's are checked."""
-    parts = {}
+    """The entries of a group by name, without those that are null; of the keys only this project's are checked."""
+    entries = {}
     for name, block in (values or {}).items():
         key = f"{group}.{name}"
         if block is None:
@@ -123,8 +123,10 @@ def _build_open(group: str, values: Any, keys: Mapping[str, Key]) -> dict[str, d
         if not isinstance(block.get("_target_"), str):  # of this project's, the choice gives it
             way = f"{group}={name} chooses it" if name in OPEN[group] else f"{key}._target_=<class> does"
             raise ConfigError(key, f"nothing says what is built of its keys: {way}, {key}=null leaves it out")
-        parts[name] = dataclasses.asdict(_build(OPEN[group][name], key, block, keys)) if name in OPEN[group] else block
-    return parts
+        entries[name] = (
+            dataclasses.asdict(_build(OPEN[group][name], key, block, keys)) if name in OPEN[group] else block
+        )
+    return entries
 
 
 def _complete_entries(config: Config) -> None:

@@ -23,9 +23,8 @@ from droq_exp.import_path import looking_in
 from droq_exp.jobs.queue import Queue, QueueUnreachableError
 from droq_exp.jobs.state import held
 from droq_exp.learner.native import early_build
-from droq_exp.runs.files import write_atomically
 from droq_exp.runs.identity import run_directory
-from droq_exp.runs.status import DONE, now, read_status, summary_of
+from droq_exp.runs.status import DONE, now, read_status, summary_of, write_status
 
 REQUEUE = 128 + signal.SIGUSR2  # training's exit code when it has saved and is to be started again
 
@@ -105,7 +104,6 @@ def _tell_failure(directory: Path, error: Exception, started: str, total_steps: 
     """Make ``error`` the end of a run that training did not come to, or that did not tell its end itself."""
     if _held_by_other(directory):
         return
-    path = directory / "status.json"
     directory.mkdir(parents=True, exist_ok=True)
     seed = int(directory.name.removeprefix("seed_"))
     status: dict[str, Any] = {"state": None, "seed": seed, "step": 0, "total_steps": total_steps, "started": started}
@@ -115,7 +113,7 @@ def _tell_failure(directory: Path, error: Exception, started: str, total_steps: 
         return
     trace = "".join(traceback.format_exception(error))
     status |= {"state": "failed", "ended": now(), "error": {"summary": summary_of(error), "traceback": trace}}
-    write_atomically(path, json.dumps(status, indent=2) + "\n")
+    write_status(directory, status)
 
 
 def _held_by_other(directory: Path) -> bool:

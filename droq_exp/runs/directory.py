@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
@@ -23,7 +22,7 @@ from droq_exp.runs.code import code_of
 from droq_exp.runs.files import discard, remove_leftovers, write_atomically
 from droq_exp.runs.identity import differences, environment_name, group_parts, identity, run_directory
 from droq_exp.runs.lock import RunLock
-from droq_exp.runs.status import now, read_status, summary_of
+from droq_exp.runs.status import now, read_status, summary_of, write_status
 from droq_exp.runs.takeover import FORMAT, other_code, records_code
 
 __all__ = ["RunDirectory", "differences", "identity", "read_status", "run_directory"]
@@ -193,7 +192,7 @@ class RunDirectory:
             self._write_status()
 
     def _write_status(self) -> None:
-        write_atomically(self.directory / "status.json", json.dumps(self._status, indent=2) + "\n")
+        write_status(self.directory, self._status)
 
     def _open_log(self, before: dict[str, Any]) -> None:
         path = self.directory / "train.log"

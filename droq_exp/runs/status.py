@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import traceback
 from datetime import UTC, datetime
 from pathlib import Path
 from types import NoneType
 from typing import Any
 
-from droq_exp.runs.files import read_json
+from droq_exp.runs.files import read_json, write_atomically
 
 FILE = "status.json"
 ASIDE = ".before-"  # in the name of a directory that was set aside: seed_0.before-1
@@ -38,6 +39,11 @@ def read_status(directory: Path) -> dict[str, Any] | None:
     if wrong:
         raise ValueError(f"{path} is damaged ({wrong[0]} is {content[wrong[0]]!r}); {REMEDY}")
     return content
+
+
+def write_status(directory: Path, status: dict[str, Any]) -> None:
+    """Replace a run directory's ``status.json``, which is never there by halves."""
+    write_atomically(directory / FILE, json.dumps(status, indent=2) + "\n")
 
 
 def now() -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,9 @@ import yaml
 from droq_exp.config.errors import OtherRunError, shown
 from droq_exp.config.schema import Config
 from droq_exp.runs.code import changed, code_of
-from droq_exp.runs.files import write_atomically
 from droq_exp.runs.identity import conflict, environment_name, short_hash, younger_keys
 from droq_exp.runs.lock import LOCK, RunLock
-from droq_exp.runs.status import ASIDE, DONE, FILE, read_status
+from droq_exp.runs.status import ASIDE, DONE, read_status, write_status
 
 # Of run directories. 1 had neither a format nor the digests of its code; the transitions of 2 had no `truncated`.
 FORMAT = 3
@@ -67,7 +65,7 @@ def record_accepted(directory: Path, config: Config) -> None:
     if files and status is not None:
         with RunLock.acquire(directory):
             status["accepted_code"] = sorted({*status.get("accepted_code", []), *files})
-            write_atomically(directory / FILE, json.dumps(status, indent=2) + "\n")
+            write_status(directory, status)
 
 
 def set_aside(directory: Path) -> Path | None:

@@ -29,16 +29,16 @@ class DroqExpLauncher(BasicLauncher):
             SystemExit: 1 where nothing can be submitted, 2 where a point is none that a run can be, 130 on Ctrl-C,
                 after which jobs go on.
         """
-        from droq_exp.config import ConfigError, compose
+        from droq_exp.config import ConfigError
         from droq_exp.config.schema import JobsHardwareConfig
-        from droq_exp.launch import PointFailedError, refuse
+        from droq_exp.launch import PointFailedError, composed_point, refuse
         from droq_exp.runs.score import score
 
         assert self.config is not None
         search = [line for line in self.config.hydra.overrides.hydra if line.startswith("hydra.searchpath")]
         points = [[*search, *point] for point in job_overrides]
         try:
-            config, _ = compose(points[0])
+            config, _ = composed_point(points[0])
         except ConfigError as error:
             refuse(str(error))
         if config.hardware.launcher == "here":
@@ -49,7 +49,7 @@ class DroqExpLauncher(BasicLauncher):
         for point, overrides, code in zip(job_overrides, points, launch(points), strict=True):
             worth: Any = PointFailedError(" ".join(point)) if code else None
             if not code and isinstance(config.hardware, JobsHardwareConfig) and config.hardware.wait:
-                worth = score(*compose(overrides))
+                worth = score(*composed_point(overrides))
             status = JobStatus.FAILED if code else JobStatus.COMPLETED
             results.append(JobReturn(overrides=point, _return_value=worth, status=status))
         return results
