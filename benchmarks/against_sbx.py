@@ -145,7 +145,7 @@ def settings(config: Config) -> dict[str, Any]:
             "buffer_size": config.training.replay_size,
             "batch_size": algo.batch_size,
             "gradient_steps": algo.utd_ratio,
-            "policy_delay": algo.utd_ratio // len(codebase.policy_updates(algo.utd_ratio)),
+            "policy_delay": algo.utd_ratio // codebase.order.programs(algo.utd_ratio)[0].policy_updates,
             "train_freq": 1,
             "learning_rate": algo.critic_learning_rate,
             "gamma": algo.gamma,

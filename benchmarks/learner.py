@@ -76,11 +76,11 @@ def build_learner(config: Config, machine: Hardware, held: int | None = None) ->
 
 def time_learner(learning: Learning, steps: int) -> LearnerTimes:
     """Time the updates of ``steps`` environment steps, a probe of the machine's rate before each."""
-    spec, codebase = learning.agent.spec, learning.agent.codebase
+    spec = learning.agent.spec
     first = timed(learning.step)
     for _ in range(WARM_UP_STEPS):
         learning.step()
-    flops = learner_flops(spec, len(codebase.policy_updates(spec.utd_ratio)))
+    flops = learner_flops(spec, spec.policy_updates)
     probe = Probe(spec, learning.agent.device)
     probe.rate()
     floors, times = [], []

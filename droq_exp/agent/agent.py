@@ -59,7 +59,7 @@ class Agent:
         action_map = torch.as_tensor(codebase.action_map(action_low, action_high), dtype=torch.float32)
         self.state = LearnerState.initial(self.spec, seeds, self.device)
         self._policy = acting_policy(self.state.actor, self.spec, action_map.numpy())
-        parts = self.spec, self.state, action_map.to(self.device), codebase, seeds
+        parts = self.spec, self.state, action_map.to(self.device), seeds
         self.execution: HostExecution | CudaGraphs
         if backend.name == "graphs":
             self.execution = CudaGraphs(*parts, backend)

@@ -5,6 +5,7 @@ Between the graphs the host launches a few copies and fills, and waits for one t
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,41 +13,40 @@ import torch
 from torch import Tensor
 
 from droq_exp.agent.replay import Replay
-from droq_exp.codebases import Codebase
 from droq_exp.learner.backend import Backend
 from droq_exp.learner.cuda.draws import DeviceDraws
 from droq_exp.learner.cuda.graph import Captured
 from droq_exp.learner.cuda.learner import DeviceLearner
 from droq_exp.learner.draws import Draws
 from droq_exp.learner.networks import named
+from droq_exp.learner.programs import Program
 from droq_exp.learner.spec import LearnerSpec
 from droq_exp.learner.state import LearnerState
 from droq_exp.learner.transfer import to_device
 
 
 class CudaGraphs:
-    """The graphs of one agent; ``draw``, ``learn`` and ``act`` are what they capture."""
+    """The graphs of one agent; ``draw``, ``learn`` (for each program) and ``act`` are what they capture."""
 
     def __init__(
         self,
         spec: LearnerSpec,
         state: LearnerState,
         action_map: Tensor,
-        codebase: Codebase,
         seeds: list[int],
         backend: Backend,
     ) -> None:
         """Nothing is compiled or captured before the first call; ``action_map`` is as :class:`Learner` takes it."""
-        device, policy_updates = state.critic.device, len(codebase.policy_updates(spec.utd_ratio))
-        self.learner = DeviceLearner(spec, state, action_map, backend, policy_updates=policy_updates)
-        self._codebase = codebase
-        self._draws = DeviceDraws(
-            spec, seeds, codebase.minibatches(spec.utd_ratio), policy_updates, device, compile_draws=backend.compiled
-        )
+        device = state.critic.device
+        self.learner = DeviceLearner(spec, state, action_map, backend)
+        self._draws = DeviceDraws(spec, seeds, device, compile_draws=backend.compiled)
         self._replay_size, self._number = (torch.zeros((), dtype=torch.int64, device=device) for _ in range(2))
         self._act_inputs = torch.zeros(spec.seeds, 1, spec.obs_dim + spec.act_dim, dtype=spec.dtype, device=device)
         self._captured_draw = Captured(self.draw, device, list)
-        self._captured_learn = Captured(self.learn, device, self.learner.changed_tensors)
+        self._captured_learn = {
+            program: Captured(partial(self.learn, program), device, self.learner.changed_tensors)
+            for program in spec.programs
+        }
         self._captured_act = Captured(self.act, device, list)
 
     def sample(self, replay: Replay) -> tuple[Tensor, Draws]:
@@ -60,9 +60,10 @@ class CudaGraphs:
 
     def update(self, rows: Tensor, draws: Draws) -> None:
         """Run the updates of one environment step on what ``sample`` returned."""
+        program = self.learner.program()
         self.learner.begin()
-        self._captured_learn(rows, draws)
-        self.learner.finish()
+        self._captured_learn[program](rows, draws)
+        self.learner.finish(program)
 
     def explore(self, obs: np.ndarray, noise: np.ndarray) -> np.ndarray:
         """Return the policy's actions ``[S, act]`` for observations ``[S, obs]`` and standard normal ``[S, act]``.
@@ -85,10 +86,10 @@ class CudaGraphs:
         draws = self._draws.draw(self._replay_size, self._number)
         return replay.gather(draws.indices).unflatten(1, (-1, self.learner.spec.batch_size)), draws
 
-    def learn(self, rows: Tensor, draws: Draws) -> None:
+    def learn(self, program: Program, rows: Tensor, draws: Draws) -> None:
         """Do the work of :meth:`update` on the device."""
         self.learner.compute_coefficients()
-        self._codebase.update(self.learner, rows, draws)
+        self.learner.run(program, rows, draws)
 
     def act(self) -> Tensor:
         """Do the work of :meth:`explore` on the device."""

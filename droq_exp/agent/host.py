@@ -9,7 +9,6 @@ from torch import Tensor
 
 from droq_exp.agent.policy import ActingPolicy
 from droq_exp.agent.replay import Replay
-from droq_exp.codebases import Codebase
 from droq_exp.learner.backend import Backend
 from droq_exp.learner.draws import Draws, DrawSampler
 from droq_exp.learner.learner import Learner
@@ -25,23 +24,14 @@ class HostExecution:
         spec: LearnerSpec,
         state: LearnerState,
         action_map: Tensor,
-        codebase: Codebase,
         seeds: list[int],
         policy: ActingPolicy,
         backend: Backend,
     ) -> None:
         """Nothing is compiled before the first update; ``action_map`` and ``backend`` are :class:`Learner`'s."""
         self.learner = Learner(spec, state, action_map, backend)
-        self._codebase = codebase
         self._policy = policy
-        self._sampler = DrawSampler(
-            spec,
-            seeds,
-            codebase.minibatches(spec.utd_ratio),
-            len(codebase.policy_updates(spec.utd_ratio)),
-            state.critic.device,
-            keyed=self.learner.draws_masks,
-        )
+        self._sampler = DrawSampler(spec, seeds, state.critic.device, keyed=self.learner.draws_masks)
 
     def sample(self, replay: Replay) -> tuple[Tensor, Draws]:
         """Draw for the updates of one environment step, and gather their minibatches ``[S, minibatches, B, row]``."""
@@ -50,7 +40,7 @@ class HostExecution:
 
     def update(self, rows: Tensor, draws: Draws) -> None:
         """Run the updates of one environment step on what ``sample`` returned."""
-        self._codebase.update(self.learner, rows, draws)
+        self.learner.run(self.learner.program(), rows, draws)
 
     def explore(self, obs: np.ndarray, noise: np.ndarray) -> np.ndarray:
         """Return the policy's actions ``[S, act]`` for observations ``[S, obs]`` and standard normal ``[S, act]``."""

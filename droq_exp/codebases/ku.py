@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from torch import Tensor
 
 from droq_exp.config.schema import KuBiasConfig
 from droq_exp.evaluation.bias import bias_along
 from droq_exp.evaluation.returns import EnvPool, EvaluatedAgent, Measurement, evaluate
-from droq_exp.learner.draws import Draws
-from droq_exp.learner.learner import Learner
+from droq_exp.learner.orders import PolicyAfterCritics
 from droq_exp.random_streams import Stream, derived_seed, generator
 
 
@@ -24,6 +22,7 @@ class KuCodebase:
     first_alpha: float | None = None
 
     actor_heads: ClassVar[int] = 1  # one head of 2 dim(A)
+    order: ClassVar[PolicyAfterCritics] = PolicyAfterCritics()
 
     @staticmethod
     def random_steps(start_steps: int) -> int:
@@ -51,19 +50,6 @@ class KuCodebase:
         (DroQ, REDQ); with a single critic both are that critic.
         """
         return "min" if dropout_rate == 0 and num_min == num_critics else "mean"
-
-    def policy_updates(self, utd_ratio: int) -> list[int]:
-        """Critic updates of an environment step (from 0) that come with a policy update: it follows the last."""
-        return [utd_ratio - 1]
-
-    def minibatches(self, utd_ratio: int) -> int:
-        """Minibatches drawn for one environment step: the policy has its own."""
-        return utd_ratio + 1
-
-    def update(self, learner: Learner, rows: Tensor, draws: Draws) -> None:
-        """Run the updates of one environment step on ``rows`` ``[S, G + 1, B, row]``, the last one the policy's."""
-        learner.critic_updates(rows, draws, 0, learner.spec.utd_ratio)
-        learner.policy_update(learner.state.critic, rows[:, -1], draws, 0)
 
     def measure(
         self,

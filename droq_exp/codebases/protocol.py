@@ -1,15 +1,13 @@
-"""What a code base decides: the order of the updates, the policy objective, what is measured."""
+"""What a code base decides: when updates begin and in which order they come, the policy objective, what is measured."""
 
 from __future__ import annotations
 
 from typing import Any, Protocol
 
 import numpy as np
-from torch import Tensor
 
 from droq_exp.evaluation.returns import EnvPool, EvaluatedAgent, Measurement
-from droq_exp.learner.draws import Draws
-from droq_exp.learner.learner import Learner
+from droq_exp.learner.parts import Order
 
 
 class Codebase(Protocol):
@@ -27,6 +25,10 @@ class Codebase(Protocol):
     def actor_heads(self) -> int:
         """Output heads of the actor that are initialised each with its own fan-out."""
 
+    @property
+    def order(self) -> Order:
+        """In which order critics and policy learn where the algorithm has none of its own."""
+
     def random_steps(self, start_steps: int) -> int:
         """Environment steps with random actions."""
 
@@ -38,15 +40,6 @@ class Codebase(Protocol):
 
     def policy_objective(self, num_critics: int, num_min: float, dropout_rate: float) -> str:
         """How the critics enter the policy's objective: ``mean`` or ``min`` over all N."""
-
-    def policy_updates(self, utd_ratio: int) -> list[int]:
-        """Critic updates of an environment step (from 0) that come with a policy update."""
-
-    def minibatches(self, utd_ratio: int) -> int:
-        """Minibatches drawn for one environment step."""
-
-    def update(self, learner: Learner, rows: Tensor, draws: Draws) -> None:
-        """Run the updates of one environment step on ``rows`` ``[S, minibatches, B, row]``, in its own order."""
 
     def measure(
         self,

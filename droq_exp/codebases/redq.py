@@ -8,14 +8,12 @@ from itertools import cycle
 from typing import ClassVar
 
 import numpy as np
-from torch import Tensor
 
 from droq_exp.config.schema import RedqBiasConfig
 from droq_exp.evaluation.bias import soft_bias
 from droq_exp.evaluation.episodes import Episode
 from droq_exp.evaluation.returns import EnvPool, EvaluatedAgent, Measurement, evaluate
-from droq_exp.learner.draws import Draws
-from droq_exp.learner.learner import Learner
+from droq_exp.learner.orders import PolicyBesideCritics
 from droq_exp.random_streams import Stream, derived_seed, generator
 
 
@@ -49,26 +47,10 @@ class RedqCodebase:
         """How the critics enter the policy's objective: the mean over all N, for every algorithm."""
         return "mean"
 
-    def policy_updates(self, utd_ratio: int) -> list[int]:
-        """Critic updates of an environment step (from 0) that come with a policy update."""
-        return [i for i in range(utd_ratio) if (i + 1) % self.policy_update_delay == 0 or i == utd_ratio - 1]
-
-    def minibatches(self, utd_ratio: int) -> int:
-        """Minibatches drawn for one environment step."""
-        return utd_ratio
-
-    def update(self, learner: Learner, rows: Tensor, draws: Draws) -> None:
-        """Run the updates of one environment step on ``rows`` ``[S, G, B, row]``.
-
-        The original takes the critic's gradient, then the policy's, then steps the temperature, the critic and the
-        policy: the policy learns from the critics as they were before the last of its critic updates, on that update's
-        minibatch. The critics' targets never see the new policy or temperature before the next run of updates.
-        """
-        start = 0
-        for policy_update, last in enumerate(self.policy_updates(learner.spec.utd_ratio)):
-            learner.critic_updates(rows, draws, start, last + 1)
-            learner.policy_update(learner.critic_before_last, rows[:, last], draws, policy_update)
-            start = last + 1
+    @property
+    def order(self) -> PolicyBesideCritics:
+        """Critics and policy side by side."""
+        return PolicyBesideCritics(self.policy_update_delay)
 
     def measure(
         self,

@@ -23,7 +23,7 @@ from droq_exp.config.defaults import register
 from droq_exp.config.errors import ConfigError, nearest
 from droq_exp.config.files import conf_directory
 from droq_exp.config.keys import OPEN, check_key, entry_of
-from droq_exp.config.parts import Parts, foreign_parts
+from droq_exp.config.parts import Parts, unusual_parts
 from droq_exp.config.schema import PARTS, Config
 from droq_exp.config.targets import check_hydra
 from droq_exp.config.task import dimensions
@@ -90,7 +90,7 @@ def check_hydra_choices(overrides: Sequence[str]) -> None:
 
 
 def own_parts(overrides: Sequence[str]) -> Parts:
-    """The user's own parts of the algorithm that ``overrides`` choose.
+    """The unusual parts of the algorithm that ``overrides`` choose.
 
     Raises:
         ConfigError: what cannot be read, or one that may not be built.
@@ -134,15 +134,15 @@ def _compose_run(parsed: list[Override]) -> tuple[Config, Config]:
 
 
 def _parts(skeleton: DictConfig, parsed: Sequence[Override]) -> Parts:
-    """The user's own parts of the algorithm that is chosen, or of what is typed in their place."""
+    """The unusual parts of the algorithm that is chosen, or of what is typed in their place."""
     algo = typing.cast("dict[str, Any]", OmegaConf.to_container(skeleton.algo, resolve=False))
     for item in parsed:
         part, _, name = item.key_or_group.removeprefix("algo.").partition(".")
         if item.key_or_group.startswith("algo.") and part in PARTS and name in ("", "_target_"):
             value = item.value()
             target = value.get("_target_", algo[part]["_target_"]) if isinstance(value, dict) else value
-            algo[part] = {"_target_": str(target)}
-    return foreign_parts(algo)
+            algo[part] = {"_target_": None if target is None else str(target)}
+    return unusual_parts(algo)
 
 
 def _typed_entries(parsed: Sequence[Override]) -> Iterator[tuple[str, str]]:

@@ -66,7 +66,7 @@ _BLOCKS = {
 
 
 def help_text(parser: argparse.ArgumentParser, parts: Parts = ()) -> str:
-    """The whole text; ``parts`` are the user's own parts of the algorithm that is chosen."""
+    """The whole text; ``parts`` are the unusual parts of the algorithm that is chosen."""
     keys = [(name, f"{key.meaning} [{key.allowed}]{_only(name)}") for name, key in _keys(parts).items()]
     keys += [(_own_entry(group), _OWN_ENTRY) for group in OPEN]
     sections = {

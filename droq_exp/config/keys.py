@@ -71,7 +71,7 @@ class Key:
 def known_keys(codebase: str, launcher: str = "here", parts: Parts = ()) -> MappingProxyType[str, Key]:
     """Every key under ``codebase`` and ``launcher`` by its dotted name, blocks included.
 
-    ``parts`` are the user's own parts of the algorithm, whose keys are among them.
+    ``parts`` are the unusual parts of the algorithm, whose keys are among them.
 
     Raises:
         ConfigError: one of these is not what a part must be.
@@ -123,7 +123,7 @@ def entry_of(key: str) -> tuple[str, str] | None:
 
 
 def is_part(key: str) -> bool:
-    """Whether ``key`` is a part of the algorithm or stands below one, where a user's own has keys of its own."""
+    """Whether ``key`` is a part of the algorithm or stands below one, where an unusual one has keys of its own."""
     return any(f"{key}.".startswith(f"algo.{part}.") for part in schema.PARTS)
 
 
@@ -159,7 +159,7 @@ def check_key(
         key: its dotted name.
         codebase: by name.
         launcher: by name.
-        parts: a user's own parts of the algorithm.
+        parts: the unusual parts of the algorithm.
         entries: of each open group the names that are there. The keys of one that is not this project's are for its
             class to tell, once all is composed.
     """

@@ -1,4 +1,4 @@
-"""A user's own parts of an algorithm: the dataclass of each is the schema of the keys below ``algo.<part>``."""
+"""Parts of an algorithm other than the usual: the dataclass of each is the schema of the keys below ``algo.<part>``."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from droq_exp.config.errors import ConfigError
 from droq_exp.config.rules import FORMS, kind_of
 from droq_exp.config.targets import check_target, import_target
 
-Parts = tuple[tuple[str, str], ...]  # (key, target) of each part that is not this project's own
+Parts = tuple[tuple[str, str], ...]  # (key, target) of each part that is not the usual one
 
-OWN: dict[str, str] = {name: block._target_ for name, block in schema.PARTS.items()}
+USUAL: dict[str, str | None] = {name: block._target_ for name, block in schema.PARTS.items()}
 TYPES = "bool, int, float, str, list[int] or list[str]"
 
 
-def foreign_parts(algo: Mapping[str, Any]) -> Parts:
-    """The parts in a composed ``algo`` that are a user's own.
+def unusual_parts(algo: Mapping[str, Any]) -> Parts:
+    """The parts in a composed ``algo`` that are not the usual ones: another of this project's, or a user's own.
 
     Raises:
         ConfigError: one that may not be built.
@@ -31,7 +31,7 @@ def foreign_parts(algo: Mapping[str, Any]) -> Parts:
     for name in schema.PARTS:
         block = algo.get(name)
         target = block.get("_target_") if isinstance(block, Mapping) else None
-        if isinstance(target, str) and target not in ("", MISSING, OWN[name]):
+        if isinstance(target, str) and target not in ("", MISSING, USUAL[name]):
             check_target(f"algo.{name}._target_", target)
             found.append((f"algo.{name}", target))
     return tuple(found)
@@ -39,7 +39,7 @@ def foreign_parts(algo: Mapping[str, Any]) -> Parts:
 
 @lru_cache
 def part_block(key: str, target: str) -> type:
-    """The schema of a user's own part: ``_target_``, and the fields of its dataclass.
+    """The schema of a part that is not the usual one: ``_target_``, and the fields of its dataclass.
 
     Raises:
         ConfigError: it cannot be imported, is no frozen dataclass, lacks a method of its part or has a field that no
@@ -75,11 +75,11 @@ def part_block(key: str, target: str) -> type:
 
 
 def build_parts(algo: schema.AlgoConfig) -> dict[str, Any]:
-    """The user's own parts of a checked ``algo``, by field of the learner's spec; lists become tuples."""
+    """The unusual parts of a checked ``algo``, by field of the learner's spec; lists become tuples."""
     built = {}
     for name in schema.PARTS:
         block = getattr(algo, name)
-        if block._target_ != OWN[name]:
+        if block._target_ != USUAL[name]:
             values = {key: value for key, value in dataclasses.asdict(block).items() if key != "_target_"}
             own = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
             built[name] = import_target(f"algo.{name}._target_", block._target_)(**own)

@@ -114,11 +114,22 @@ class PolicyObjectiveConfig:
     _target_: str = key("droq_exp.learner.losses.SoftPolicyObjective", "class of the policy's loss")
 
 
+@dataclass
+class OrderConfig:
+    """``algo.order``, as ``algo.critic``."""
+
+    _target_: str | None = key(None, "class of the order of critic and policy updates; null: the code base's")
+
+
 PARTS: dict[str, Any] = {
     "critic": CriticConfig,
     "actor": ActorConfig,
     "objective": ObjectiveConfig,
     "policy_objective": PolicyObjectiveConfig,
+    "order": OrderConfig,
+}
+OTHER_PARTS: dict[str, tuple[str, ...]] = {  # this project's own beside these defaults
+    "order": ("droq_exp.learner.orders.PolicyBehindCritics",),
 }
 
 
@@ -155,6 +166,7 @@ class AlgoConfig:
     actor: Any = key(ActorConfig(), "the policy's network")
     objective: Any = key(ObjectiveConfig(), "target and loss of the critics")
     policy_objective: Any = key(PolicyObjectiveConfig(), "loss of the policy")
+    order: Any = key(OrderConfig(), "order of the updates")
 
 
 @dataclass

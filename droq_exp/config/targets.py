@@ -21,7 +21,10 @@ from droq_exp.config.errors import ConfigError, nearest
 VARIABLE = "DROQ_EXP_TRUST"
 ALLOWED: dict[str, tuple[str, ...]] = {  # this project's own targets, by the place at which each may stand
     "algo": (schema.AlgoConfig._target_,),
-    **{f"algo.{name}": (block._target_,) for name, block in schema.PARTS.items()},
+    **{
+        f"algo.{name}": (*filter(None, [block._target_]), *schema.OTHER_PARTS.get(name, ()))
+        for name, block in schema.PARTS.items()
+    },
     "env": (schema.EnvConfig._target_,),
     "codebase": (schema.RedqCodebaseConfig._target_, schema.KuCodebaseConfig._target_),
     "logger": (schema.CsvConfig._target_, schema.TensorBoardConfig._target_, schema.WandbConfig._target_),

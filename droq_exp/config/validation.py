@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from droq_exp.callbacks import build
 from droq_exp.config.errors import ConfigError, nearest, shown
 from droq_exp.config.keys import CODEBASES, FREE, LAUNCHERS, OPEN, Key, check_key, is_block, known_keys
-from droq_exp.config.parts import Parts, foreign_parts
+from droq_exp.config.parts import Parts, unusual_parts
 from droq_exp.config.rules import FORMS, kind_of, type_words
 from droq_exp.config.schema import Config
 from droq_exp.config.signature import own_keys
@@ -45,7 +45,7 @@ def checked(values: dict[str, Any]) -> Config:
     launcher = values.get("hardware", {}).get("launcher", "here")
     if launcher not in LAUNCHERS:
         raise ConfigError("hardware.launcher", f"{launcher!r} is not one of {', '.join(LAUNCHERS)}")
-    parts = foreign_parts(values.get("algo", {}))
+    parts = unusual_parts(values.get("algo", {}))
     _check_names(values, "", codebase, launcher, parts)
     keys = known_keys(codebase, launcher, parts)
     config = _build(Config, "", values, keys)

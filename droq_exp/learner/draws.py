@@ -16,7 +16,7 @@ from droq_exp.random_streams import Stream, generator, generator_state, set_gene
 
 @dataclass
 class Draws:
-    """What the ``G`` critic updates and ``P`` policy updates of one environment step draw.
+    """What the ``G`` critic updates and at most ``P`` policy updates of one environment step draw.
 
     The masks lie flat, one after the other as ``LearnerSpec.dropout_shapes`` lists them, and are None without dropout.
     On CPU they are views of the sampler's memory, valid until its next draw, or keys where the updates draw them.
@@ -39,24 +39,19 @@ class DrawSampler:
         self,
         spec: LearnerSpec,
         seeds: list[int],
-        minibatches: int,
-        policy_updates: int,
         device: torch.device,
         *,
         keyed: bool = False,
     ) -> None:
-        """``minibatches`` and ``policy_updates`` are those of one environment step (``G`` or ``G + 1``, and P).
-
-        ``keyed`` leaves it to the updates to draw the masks, the same ones.
-        """
+        """``keyed`` leaves it to the updates to draw the masks, the same ones."""
         self._spec = spec
         self._rngs = [{stream: generator(seed, stream) for stream in Stream} for seed in seeds]
-        self._rows = minibatches * spec.batch_size
-        self._policy_updates = policy_updates
+        self._rows = spec.minibatches * spec.batch_size
+        self._policy_updates = spec.policy_updates
         self._device = device
         critic, policy = spec.critic_mask_size, spec.policy_mask_size
         self._keep_sizes = critic, policy  # elements an update
-        elements = 0 if keyed else spec.utd_ratio * critic + policy_updates * policy
+        elements = 0 if keyed else spec.utd_ratio * critic + self._policy_updates * policy
         self._keep = np.ones((len(seeds), elements), dtype=np.uint8)
         self._masks = [DropoutMask(row, spec.dropout_rate) for row in self._keep] if elements else []
 

@@ -8,12 +8,13 @@ from droq_exp.learner.backend import EAGER, Backend, functions
 from droq_exp.learner.draws import Draws
 from droq_exp.learner.dropout import KeyedMasks
 from droq_exp.learner.optimiser import AdamSchedule
+from droq_exp.learner.programs import CriticUpdates, Program
 from droq_exp.learner.spec import LearnerSpec
 from droq_exp.learner.state import LearnerState
 
 
 class Learner:
-    """Binds the state to the update functions; the code bases decide the order of the calls."""
+    """Binds the state to the update functions, and runs them in the order that the spec names."""
 
     def __init__(
         self,
@@ -46,11 +47,27 @@ class Learner:
         self._target_inputs, self._critic_updates, self._policy_update, at_once = functions(spec, backend, device)
         self._updates_at_once = updates_at_once or at_once
 
+    def program(self) -> Program:
+        """The updates of the environment step that comes next."""
+        programs = self.spec.programs
+        return programs[self.state.critic_updates // self.spec.utd_ratio % len(programs)]
+
+    def run(self, program: Program, rows: Tensor, draws: Draws) -> None:
+        """Run the updates of one environment step on its minibatches, ``rows`` ``[S, minibatches, B, row]``."""
+        policy_updates = 0
+        for updates in program:
+            if isinstance(updates, CriticUpdates):
+                self.critic_updates(rows, draws, *updates)
+            else:
+                critic = self.critic_before_last if updates.before_last else self.state.critic
+                self.policy_update(critic, rows[:, updates.minibatch], draws, policy_updates)
+                policy_updates += 1
+
     def critic_updates(self, rows: Tensor, draws: Draws, start: int, stop: int) -> None:
         """Run the critic updates ``start`` to ``stop`` (exclusive) of an environment step, the policy standing still.
 
-        ``rows`` are all minibatches of the step, ``[S, G, B, row]``. Afterwards ``critic_before_last`` holds the
-        critics as they were before the last of these updates.
+        ``rows`` are all minibatches of the step, ``[S, minibatches, B, row]``. Afterwards ``critic_before_last`` holds
+        the critics as they were before the last of these updates.
         """
         state, count = self.state, stop - start
         bulk = self._target_inputs(

@@ -16,6 +16,7 @@ import numpy as np
 from torch import Tensor
 
 from droq_exp.learner.hyperparameters import Hyperparameters
+from droq_exp.learner.programs import Program
 
 Params = dict[str, Tensor]  # a network's tensors by name, [S, ...]
 
@@ -85,11 +86,19 @@ class PolicyObjective(Protocol):
         """Loss at each state, ``[S, B]``, from Q ``[S, N, B]``, log-density ``[S, B]`` and temperature ``[S, 1]``."""
 
 
+class Order(Protocol):
+    """``algo.order``: which updates an environment step makes, and in which order. By default the code base's."""
+
+    def programs(self, utd_ratio: int) -> tuple[Program, ...]:
+        """What consecutive environment steps of ``utd_ratio`` critic updates each do, over and over again."""
+
+
 PROTOCOLS: dict[str, type] = {
     "critic": Critic,
     "actor": Actor,
     "objective": Objective,
     "policy_objective": PolicyObjective,
+    "order": Order,
 }
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 from droq_exp.learner.hyperparameters import Hyperparameters
 from droq_exp.learner.losses import SoftPolicyObjective, SquaredTdError
 from droq_exp.learner.networks import EnsembleCritic, SquashedGaussianActor
-from droq_exp.learner.parts import Actor, Critic, Objective, PolicyObjective
+from droq_exp.learner.orders import PolicyBesideCritics
+from droq_exp.learner.parts import Actor, Critic, Objective, Order, PolicyObjective
+from droq_exp.learner.programs import Program
 
 if TYPE_CHECKING:
     from droq_exp.config.schema import AlgoConfig
@@ -22,6 +25,8 @@ class Rules(Protocol):
     def first_alpha(self) -> float | None: ...  # noqa: D102
     @property
     def actor_heads(self) -> int: ...  # noqa: D102
+    @property
+    def order(self) -> Order: ...  # noqa: D102
     def policy_objective(self, num_critics: int, num_min: float, dropout_rate: float) -> str: ...  # noqa: D102
 
 
@@ -33,6 +38,22 @@ class LearnerSpec(Hyperparameters):
     actor: Actor = field(default_factory=SquashedGaussianActor)
     objective: Objective = field(default_factory=SquaredTdError)
     policy_objective: PolicyObjective = field(default_factory=SoftPolicyObjective)
+    order: Order = field(default_factory=PolicyBesideCritics)
+
+    @cached_property
+    def programs(self) -> tuple[Program, ...]:
+        """The updates of consecutive environment steps, over and over again."""
+        return self.order.programs(self.utd_ratio)
+
+    @property
+    def minibatches(self) -> int:
+        """Minibatches drawn for one environment step, at most."""
+        return max(program.minibatches for program in self.programs)
+
+    @property
+    def policy_updates(self) -> int:
+        """Policy updates of one environment step, at most."""
+        return max(program.policy_updates for program in self.programs)
 
     @classmethod
     def of(
@@ -48,20 +69,22 @@ class LearnerSpec(Hyperparameters):
     ) -> LearnerSpec:
         """Describe the learner of an algorithm as a code base runs it, for a task of these sizes.
 
-        ``parts`` are those of the algorithm, by field; what is left out is this project's.
+        ``parts`` are the algorithm's own, by field. What is left out is the default, and the order the code base's.
         """
         numbers = fields(Hyperparameters)
+        parts = {"order": codebase.order, **(parts or {})}
+        first_alpha = codebase.first_alpha if parts["order"] == codebase.order else None
         own = {each.name: getattr(algo, each.name) for each in numbers if hasattr(algo, each.name)}
         return cls(
             **{**own, "hidden_sizes": tuple(algo.hidden_sizes)},
             seeds=seeds,
             obs_dim=obs_dim,
             act_dim=act_dim,
-            first_alpha=codebase.first_alpha if _learned_from_the_default(algo) else None,
+            first_alpha=first_alpha if _learned_from_the_default(algo) else None,
             policy_value=codebase.policy_objective(algo.num_critics, algo.num_min, algo.dropout_rate),
             actor_heads=codebase.actor_heads,
             bf16=bf16,
-            **(parts or {}),
+            **parts,
         )
 
 

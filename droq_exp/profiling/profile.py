@@ -104,15 +104,13 @@ def measure(config: Config, recipe: Config, steps: int) -> Cost:
 def _critic_updates(agent: Agent) -> Callable[[Tensor, Draws], None]:
     """Return what makes an environment step's critic updates alone, as the agent makes all: as a graph or directly.
 
-    They come in the runs between policy updates that the code base makes.
+    They come in the runs between policy updates that the order of updates makes.
     """
 
     @torch.no_grad()
     def update(rows: Tensor, draws: Draws) -> None:
-        start = 0
-        for last in agent.codebase.policy_updates(agent.spec.utd_ratio):
-            agent.execution.learner.critic_updates(rows, draws, start, last + 1)
-            start = last + 1
+        for run in agent.spec.programs[0].runs:
+            agent.execution.learner.critic_updates(rows, draws, *run)
 
     if isinstance(agent.execution, CudaGraphs):
         return Captured(update, agent.device, agent.execution.learner.changed_tensors)

@@ -16,7 +16,7 @@ PACKAGE = Path(droq_exp.__file__).parent
 # What computes the same in another way (learner/native, learner/cuda) is held to these by tests and at start-up.
 FILES = (
     *(f"learner/{name}.py" for name in ("spec", "hyperparameters", "transitions", "state", "networks", "losses")),
-    *(f"learner/{name}.py" for name in ("updates", "optimiser", "draws", "dropout", "learner")),
+    *(f"learner/{name}.py" for name in ("updates", "optimiser", "draws", "dropout", "learner", "orders", "programs")),
     *(f"agent/{name}.py" for name in ("agent", "policy", "replay", "host")),
     "random_streams.py",
 )
@@ -26,8 +26,12 @@ def code_of(config: Config) -> dict[str, str]:
     """Digests of the files that define the learner of ``config``, by file; a target's own file is one of them."""
     files = {name: PACKAGE / name for name in (*FILES, f"codebases/{config.codebase.name}.py")}
     parts = [getattr(config.algo, part)._target_ for part in PARTS]
-    for target in (config.algo._target_, config.codebase._target_, *parts):
-        if target not in BUILT_IN:
+    for target in filter(None, (config.algo._target_, config.codebase._target_, *parts)):
+        if target in BUILT_IN:
+            name = target.removeprefix(f"{PACKAGE.name}.").rpartition(".")[0].replace(".", "/")
+            if (PACKAGE / f"{name}.py").exists():  # an agent's class stands in a module of its package
+                files[f"{name}.py"] = PACKAGE / f"{name}.py"
+        else:
             module = target.rpartition(".")[0]
             spec = find_spec(module)
             if spec is not None and spec.origin is not None:

@@ -6,7 +6,7 @@ Only the recording of a graph is left out here (``learner/cuda_graph.py``); wher
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,7 @@ from droq_exp.agent.replay import Replay
 from droq_exp.codebases import Codebase, KuCodebase, RedqCodebase
 from droq_exp.config.schema import AlgoConfig
 from droq_exp.learner.backend import EAGER, Backend
-from droq_exp.learner.draws import Draws
-from droq_exp.learner.learner import Learner
+from droq_exp.learner.orders import PolicyBehindCritics
 from droq_exp.learner.spec import LearnerSpec
 from droq_exp.learner.state import LearnerState
 from droq_exp.learner.transitions import TransitionLayout
@@ -37,7 +36,19 @@ from droq_exp.training import hardware
 GRAPHS = Backend("graphs")
 OBS_DIM, ACT_DIM, SEEDS = 5, 2, [3, 8]
 LAYOUT = TransitionLayout(OBS_DIM, ACT_DIM)
-CODEBASES = {"redq": RedqCodebase(), "ku": KuCodebase(), "redq_often": RedqCodebase(policy_update_delay=3)}
+
+
+@dataclass(frozen=True)
+class Behind(RedqCodebase):
+    order = PolicyBehindCritics(3)  # of 4 critic updates a step: three programs in turn
+
+
+CODEBASES = {
+    "redq": RedqCodebase(),
+    "ku": KuCodebase(),
+    "redq_often": RedqCodebase(policy_update_delay=3),
+    "behind": Behind(),
+}
 
 
 def agent_of(algorithm: Algorithm, codebase: Codebase, seeds: list[int] = SEEDS, **changes: Any) -> Agent:
@@ -108,6 +119,7 @@ def assert_same(state: LearnerState, expected: LearnerState) -> None:
         *product([*ALGORITHMS, *VARIATIONS], ["redq", "ku"]),
         ("droq", "redq_often"),
         ("fractional_dropout", "redq_often"),
+        ("droq", "behind"),
     ],
 )
 def test_the_captured_step_is_the_ordinary_learner(name: str, codebase: str) -> None:
@@ -265,7 +277,7 @@ def test_what_is_captured_keeps_to_the_rules(name: str, codebase: str) -> None:
     step, replay = step_on_gpu((ALGORITHMS | VARIATIONS)[name], CODEBASES[codebase])
     with torch.no_grad(), CaptureRules():
         rows, draws = step.draw(replay)
-        step.learn(rows, draws)
+        step.learn(step.learner.program(), rows, draws)
         action = step.act()
     assert rows.device == action.device == GPU
 
@@ -284,15 +296,11 @@ def test_what_is_captured_keeps_to_the_rules(name: str, codebase: str) -> None:
         lambda rows: torch.randn(3, device=rows.device),  # has a state of its own, common to the pack
     ],
 )
-def test_the_rules_bite(breach: Callable[[Tensor], object]) -> None:
-    class Breaking(RedqCodebase):
-        def update(self, learner: Learner, rows: Tensor, draws: Draws) -> None:
-            breach(rows)
-            super().update(learner, rows, draws)
-
-    step, replay = step_on_gpu(ALGORITHMS["sac"], Breaking())
+def test_the_rules_bite(breach: Callable[[Tensor], object], monkeypatch: pytest.MonkeyPatch) -> None:
+    step, replay = step_on_gpu(ALGORITHMS["sac"], CODEBASES["redq"])
+    monkeypatch.setattr(step.learner, "run", lambda program, rows, draws: breach(rows))
     with pytest.raises(CaptureError), torch.no_grad(), CaptureRules():
-        step.learn(*step.draw(replay))
+        step.learn(step.learner.program(), *step.draw(replay))
 
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")

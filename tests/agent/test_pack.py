@@ -81,7 +81,7 @@ def test_every_draw_depends_on_the_seed_alone(changes: dict[str, Any]) -> None:
         spec = LearnerSpec(
             seeds=len(seeds), obs_dim=3, act_dim=2, hidden_sizes=(8, 8), utd_ratio=4, batch_size=8, **changes
         )
-        return DrawSampler(spec, seeds, 5, 1, torch.device("cpu"))
+        return DrawSampler(spec, seeds, torch.device("cpu"))
 
     pack, alone = sampler(PACK), sampler([PACK[3]])
     for size in (50, 51, 52):

@@ -8,7 +8,10 @@ import pytest
 
 from droq_exp.config import ConfigError, compose, compose_sweep, own_parts
 from droq_exp.config.targets import trusting
+from droq_exp.learner.orders import PolicyAfterCritics, PolicyBehindCritics, PolicyBesideCritics
+from droq_exp.runs.code import code_of
 from droq_exp.runs.identity import differences, identity, run_directory
+from droq_exp.training.hardware import learner_spec
 
 MODULE = """
 from dataclasses import dataclass
@@ -85,7 +88,8 @@ def test_what_a_part_cannot_be_is_one_line(given: list[str], key: str, words: st
 
 def test_a_part_is_part_of_what_a_run_is_and_the_projects_own_are_not_named() -> None:
     usual, recipe = compose(["algo=sac"])
-    assert not any("critic." in key or "objective" in key or "actor." in key for key in identity(usual))
+    parts = ("critic.", "objective", "actor.", "order")
+    assert not any(part in key for part in parts for key in identity(usual))
     assert run_directory(usual, recipe, 0).parts[-2:] == ("hopper", "seed_0")
     config, recipe = compose(["algo=sac", WIDE, "algo.critic.width=4"])
     changed = {key: ours for key, (_, ours) in differences(config, recipe).items()}
@@ -118,3 +122,19 @@ def test_a_part_that_nobody_trusts_is_not_imported(tmp_path: Path, monkeypatch: 
     with trusting(["bait"]), pytest.raises(ConfigError, match=r"there is no bait\.Part"):
         compose(["algo.critic._target_=bait.Part"])
     assert (tmp_path / "executed").exists()
+
+
+BEHIND = "algo.order._target_=droq_exp.learner.orders.PolicyBehindCritics"
+
+
+def test_another_part_of_this_project_needs_no_trust_and_takes_the_place_of_the_code_bases() -> None:
+    usual, _ = compose(["algo=sac", "codebase=redq"])
+    config, recipe = compose(["algo=sac", "codebase=redq", BEHIND, "algo.order.delay=2"])
+    assert learner_spec(config).order == PolicyBehindCritics(2)
+    assert learner_spec(usual).order == PolicyBesideCritics(20)
+    assert (learner_spec(config).first_alpha, learner_spec(usual).first_alpha) == (None, 0.2)
+    assert set(differences(config, recipe)) == {"algo.order._target_", "algo.order.delay"}
+    assert "learner/orders.py" in code_of(config)
+    with pytest.raises(ConfigError, match="0 is not allowed; it must be an integer, at least 1"):
+        compose([BEHIND, "algo.order.delay=0"])
+    assert learner_spec(compose(["algo.order._target_=null", "codebase=ku"])[0]).order == PolicyAfterCritics()

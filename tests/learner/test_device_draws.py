@@ -17,6 +17,7 @@ from scipy import stats
 
 from droq_exp.learner.cuda.draws import DeviceDraws, Words, happens
 from droq_exp.learner.draws import Draws, DrawSampler
+from droq_exp.learner.orders import PolicyBesideCritics
 from droq_exp.learner.spec import LearnerSpec
 from droq_exp.random_streams import Stream, derived_key
 
@@ -33,10 +34,11 @@ ALGORITHMS: dict[str, dict[str, Any]] = {
 
 
 def draws_of(seeds: list[int], steps: list[int], size: int = 1000, **changes: Any) -> list[Draws]:
-    """What is drawn at each of these environment steps; two policy updates and five minibatches each."""
+    """What is drawn at each of these environment steps; two policy updates and four minibatches each."""
     values = {"seeds": len(seeds), "obs_dim": 3, "act_dim": 2, "hidden_sizes": (64, 48), "utd_ratio": 4}
-    spec = LearnerSpec(**{**values, "batch_size": 32, **changes})  # type: ignore[arg-type]
-    drawn = DeviceDraws(spec, seeds, 5, 2, CPU, compile_draws=False)
+    order = PolicyBesideCritics(delay=2)
+    spec = LearnerSpec(**{**values, "batch_size": 32, "order": order, **changes})  # type: ignore[arg-type]
+    drawn = DeviceDraws(spec, seeds, CPU, compile_draws=False)
     return [drawn.draw(torch.tensor(size), torch.tensor(step)) for step in steps]
 
 
@@ -102,8 +104,8 @@ def test_masks_drop_at_the_rate_and_independently(rate: float) -> None:
 
 def test_masks_have_the_shapes_of_the_host() -> None:
     spec = LearnerSpec(seeds=2, obs_dim=3, act_dim=1, hidden_sizes=(8, 6), dropout_rate=0.3, utd_ratio=3, batch_size=4)
-    host = DrawSampler(spec, [0, 1], 3, 2, CPU).draw(10)
-    drawn = DeviceDraws(spec, [0, 1], 3, 2, CPU, compile_draws=False).draw(torch.tensor(10), torch.tensor(0))
+    host = DrawSampler(spec, [0, 1], CPU).draw(10)
+    drawn = DeviceDraws(spec, [0, 1], CPU, compile_draws=False).draw(torch.tensor(10), torch.tensor(0))
     for name in ("critic_dropout_masks", "policy_dropout_masks"):
         ours, theirs = getattr(drawn, name), getattr(host, name)
         assert (ours.shape, ours.dtype) == (theirs.shape, theirs.dtype)
@@ -186,7 +188,7 @@ def test_every_draw_depends_on_seed_and_step_alone(changes: dict[str, Any]) -> N
 @pytest.mark.parametrize("changes", ALGORITHMS.values(), ids=ALGORITHMS)
 def test_the_compiler_makes_one_graph_of_it(changes: dict[str, Any]) -> None:
     spec = LearnerSpec(seeds=2, obs_dim=3, act_dim=2, hidden_sizes=(8, 8), utd_ratio=2, batch_size=4, **changes)
-    draws = DeviceDraws(spec, [3, 8], 2, 1, CPU, compile_draws=False)
+    draws = DeviceDraws(spec, [3, 8], CPU, compile_draws=False)
     torch.compiler.reset()
     # Without code: what is made of the graph on a GPU cannot be tried here.
     traced = torch.compile(draws.draw_flat, fullgraph=True, dynamic=False, backend="aot_eager")

@@ -139,7 +139,7 @@ def spec(seeds: int, **changes: Any) -> LearnerSpec:
 
 def draw(seeds: list[int], steps: int = 1, **changes: Any) -> list[Draws]:
     """The draws of ``steps`` environment steps; masks are copied, the sampler reuses their memory."""
-    sampler = DrawSampler(spec(len(seeds), **changes), seeds, 3, 1, torch.device("cpu"))
+    sampler = DrawSampler(spec(len(seeds), **changes), seeds, torch.device("cpu"))
     result = []
     for _ in range(steps):
         draws = sampler.draw(1000)

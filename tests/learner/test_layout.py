@@ -80,7 +80,7 @@ def target_inputs(way: str) -> Callable[..., tuple[torch.Tensor, ...]]:
 @pytest.mark.parametrize("way", ["torch", "native"])
 def test_bootstrapping_looks_at_terminated_alone(way: str) -> None:
     state = LearnerState.initial(SPEC, [0], torch.device("cpu"))
-    draws = DrawSampler(SPEC, [0], 2, 1, torch.device("cpu")).draw(10)
+    draws = DrawSampler(SPEC, [0], torch.device("cpu")).draw(10)
     rows = torch.randn(1, 2, 4, SPEC.row_size, generator=torch.Generator().manual_seed(0))
     rows[..., 9] = torch.tensor([0.0, 1.0, 0.0, 1.0])
     action_map, given = torch.tensor([[1.0, 1.0], [0.0, 0.0]]), []

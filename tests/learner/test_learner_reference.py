@@ -21,7 +21,6 @@ from reference.bridge import (
     ObservedLearner,
     codebase_of,
     replay_of,
-    sampler_of,
     slow_draws,
     spec_of,
     state_of,
@@ -45,6 +44,7 @@ from torch import Tensor
 from droq_exp.codebases import RedqCodebase
 from droq_exp.config.schema import AlgoConfig
 from droq_exp.learner.backend import COMPILED, EAGER, NATIVE, Backend
+from droq_exp.learner.draws import DrawSampler
 from droq_exp.learner.learner import Learner
 from droq_exp.learner.spec import LearnerSpec
 from droq_exp.learner.state import LearnerState, with_alpha
@@ -104,7 +104,7 @@ class Comparison:
         self.transitions = [random_transitions(settings, 100 + seed, 200) for seed in SEEDS]
         self.replay = replay_of(self.transitions)
         # The same draws twice: the C++ draws its masks itself, from their keys.
-        self.samplers = [sampler_of(spec, settings, SEEDS, keyed=keyed) for keyed in (False, True)]
+        self.samplers = [DrawSampler(spec, SEEDS, torch.device("cpu"), keyed=keyed) for keyed in (False, True)]
         low, high = (settings.action_bias + sign * settings.action_scale for sign in (-1, 1))
         action_map = torch.as_tensor(self.codebase.action_map(low.numpy(), high.numpy()))
         kind = ObservedLearner if observed else Learner
@@ -120,7 +120,7 @@ class Comparison:
             if isinstance(learner, ObservedLearner):
                 learner.observed = Observed()
             with torch.no_grad(), default_dtype(self.tolerance.dtype):
-                self.codebase.update(learner, rows, keyed if learner.draws_masks else draws)
+                learner.run(learner.program(), rows, keyed if learner.draws_masks else draws)
         for member, (slow, transitions) in enumerate(zip(self.slows, self.transitions, strict=True)):
             record = slow.update(*slow_draws(draws, member, transitions, self.algorithm, self.settings))
             for learner, tolerance in zip(self.learners, self.tolerances, strict=True):

@@ -16,7 +16,6 @@ import forks
 import pytest
 import torch
 
-from droq_exp.codebases import RedqCodebase
 from droq_exp.cpu import has_bf16
 from droq_exp.learner import networks, updates
 from droq_exp.learner.backend import EAGER, NATIVE
@@ -71,7 +70,7 @@ def state_of(spec: LearnerSpec) -> dict[str, torch.Tensor]:
 
 def arguments_of(spec: LearnerSpec, *, keyed: bool = True) -> list[torch.Tensor | KeyedMasks | None]:
     """Everything after the state, as the learner passes it: views of the sampler's memory, more updates than wanted."""
-    draws: Draws = DrawSampler(spec, [4, 9][: spec.seeds], UPDATES, 1, torch.device("cpu"), keyed=keyed).draw(100)
+    draws: Draws = DrawSampler(spec, [4, 9][: spec.seeds], torch.device("cpu"), keyed=keyed).draw(100)
     generator = torch.Generator().manual_seed(2)
     shape = (spec.seeds, UPDATES + 2, spec.batch_size)
 
@@ -178,14 +177,14 @@ def test_factors_in_bf16_as_torch_rounds_them_but_the_first_layers(count: int, m
 
 def after_a_step(spec: LearnerSpec, *, native: bool) -> LearnerState:
     """The state of a fresh learner after the updates of one environment step."""
-    seeds, codebase, device = [4, 9], RedqCodebase(), torch.device("cpu")
+    seeds, device = [4, 9], torch.device("cpu")
     state = LearnerState.initial(spec, seeds, device)
     learner = Learner(spec, state, torch.tensor([[1.0, 0.5], [0.0, 0.1]]), NATIVE if native else EAGER)
-    draws = DrawSampler(spec, seeds, spec.utd_ratio, 1, device, keyed=native).draw(100)
+    draws = DrawSampler(spec, seeds, device, keyed=native).draw(100)
     rows = torch.randn(
         spec.seeds, spec.utd_ratio, spec.batch_size, spec.row_size, generator=torch.Generator().manual_seed(3)
     )
-    codebase.update(learner, rows, draws)
+    learner.run(learner.program(), rows, draws)
     return state
 
 

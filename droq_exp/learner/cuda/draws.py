@@ -37,21 +37,19 @@ class DeviceDraws:
         self,
         spec: LearnerSpec,
         seeds: list[int],
-        minibatches: int,
-        policy_updates: int,
         device: torch.device,
         *,
         compile_draws: bool,
     ) -> None:
-        """``minibatches`` and ``policy_updates`` are those of one environment step (``G`` or ``G + 1``, and P)."""
+        """Derive the keys; ``compile_draws`` makes one graph of the arithmetic."""
         self._spec = spec
-        self._policy_updates = policy_updates
+        self._policy_updates = policy_updates = spec.policy_updates
         updates, action = spec.utd_ratio, spec.batch_size * spec.act_dim
         critic, policy = spec.critic_mask_size, spec.policy_mask_size
         self._critic_bits = updates * critic
         target = updates * (spec.num_critics * (spec.batch_size if spec.target_mode == "rem" else 1) + 1)
         counts = {
-            Stream.MINIBATCH: minibatches * spec.batch_size,
+            Stream.MINIBATCH: spec.minibatches * spec.batch_size,
             Stream.NEXT_ACTION: 2 * updates * action,
             Stream.POLICY_ACTION: 2 * policy_updates * action,
             Stream.DROPOUT: self._critic_bits + policy_updates * policy,

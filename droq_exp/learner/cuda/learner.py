@@ -8,25 +8,24 @@ from torch import Tensor
 from droq_exp.learner.backend import Backend
 from droq_exp.learner.learner import Learner
 from droq_exp.learner.optimiser import adam_coefficients_at
+from droq_exp.learner.programs import Program
 from droq_exp.learner.spec import LearnerSpec
 from droq_exp.learner.state import LearnerState
 
 
 class DeviceLearner(Learner):
-    """A learner whose calls launch the same work at every environment step.
+    """A learner whose calls launch the same work at every environment step of one program.
 
     ``LearnerState`` counts on the host: ``begin`` tells the device what has been counted, as kernel arguments, so
     nobody waits; ``finish`` counts the environment step's updates. The calls between them can be a graph's replay.
     """
 
-    def __init__(
-        self, spec: LearnerSpec, state: LearnerState, action_map: Tensor, backend: Backend, *, policy_updates: int
-    ) -> None:
-        """``policy_updates`` are those of one environment step."""
+    def __init__(self, spec: LearnerSpec, state: LearnerState, action_map: Tensor, backend: Backend) -> None:
+        """As :class:`Learner`."""
         # Entering a compiled function costs a replayed graph nothing: one update is enough to compile.
         super().__init__(spec, state, action_map, backend, updates_at_once=1)
         updates, device = spec.utd_ratio, state.critic.device
-        self._policy_updates = policy_updates
+        policy_updates = spec.policy_updates
         rates = [spec.critic_learning_rate] * updates
         rates += [spec.actor_learning_rate, spec.temperature_learning_rate] * policy_updates
         self._rates = torch.tensor(rates, dtype=torch.float64).to(device)
@@ -45,10 +44,10 @@ class DeviceLearner(Learner):
         """Compute Adam's for the environment step that ``begin`` began; first of all that is captured."""
         self._coefficients.copy_(adam_coefficients_at(self._counts + self._numbers, self._rates))
 
-    def finish(self) -> None:
+    def finish(self, program: Program) -> None:
         """Count the updates of an environment step."""
         self.state.critic_updates += self.spec.utd_ratio
-        self.state.policy_updates += self._policy_updates
+        self.state.policy_updates += program.policy_updates
 
     def changed_tensors(self) -> list[Tensor]:
         """All that the updates change in place."""

@@ -21,6 +21,7 @@ from droq_exp.learner.native.actor import PolicyUpdate, TargetInputs
 from droq_exp.learner.native.critic_updates import CriticUpdates
 from droq_exp.learner.networks import named
 from droq_exp.learner.optimiser import BETA1, AdamSchedule, polyak_
+from droq_exp.learner.orders import PolicyBesideCritics
 from droq_exp.learner.spec import LearnerSpec
 from droq_exp.learner.state import LearnerState
 
@@ -43,7 +44,8 @@ def disagreement(spec: LearnerSpec) -> str | None:
 
     """
     rate = max(spec.dropout_rate, LEAST_DROPOUT) if spec.dropout_rate else 0.0
-    small = replace(spec, seeds=1, batch_size=min(ROWS, spec.batch_size), utd_ratio=1, dropout_rate=rate)
+    rows = min(ROWS, spec.batch_size)
+    small = replace(spec, seeds=1, batch_size=rows, utd_ratio=1, dropout_rate=rate, order=PolicyBesideCritics())
     tolerance = BF16_TOLERANCE if spec.bf16 else TOLERANCE[spec.dtype]
     with torch.no_grad():
         for name, native, defined in _pairs(small):
@@ -120,7 +122,7 @@ def _copies(*tensors: Tensor) -> list[Tensor]:
 
 def _draws(spec: LearnerSpec, *, keyed: bool) -> Draws:
     """The same draws in both forms: masks from the same keys."""
-    return DrawSampler(spec, [SEED], 1, 1, torch.device("cpu"), keyed=keyed).draw(ROWS)
+    return DrawSampler(spec, [SEED], torch.device("cpu"), keyed=keyed).draw(ROWS)
 
 
 def _state(spec: LearnerSpec) -> LearnerState:

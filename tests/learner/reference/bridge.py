@@ -11,7 +11,7 @@ from torch import Tensor
 
 from droq_exp.agent.replay import Replay
 from droq_exp.codebases import Codebase, KuCodebase, RedqCodebase
-from droq_exp.learner.draws import Draws, DrawSampler
+from droq_exp.learner.draws import Draws
 from droq_exp.learner.dropout import KeyedMasks
 from droq_exp.learner.learner import Learner
 from droq_exp.learner.networks import Shapes, named
@@ -55,6 +55,7 @@ def spec_of(algorithm: Algorithm, settings: Settings, seeds: int, dtype: torch.d
         target_entropy=settings.target_entropy,
         learn_temperature=settings.learn_temperature,
         first_alpha=settings.first_alpha,
+        order=codebase.order,
         dtype=dtype,
     )
 
@@ -188,14 +189,6 @@ def replay_of(members: list[Batch]) -> Replay:
     for i in range(rows.shape[1]):
         replay.add(rows[:, i])
     return replay
-
-
-def sampler_of(spec: LearnerSpec, settings: Settings, seeds: list[int], *, keyed: bool = False) -> DrawSampler:
-    codebase = codebase_of(settings)
-    updates = codebase.policy_updates(spec.utd_ratio)
-    return DrawSampler(
-        spec, seeds, codebase.minibatches(spec.utd_ratio), len(updates), torch.device("cpu"), keyed=keyed
-    )
 
 
 def slow_draws(
