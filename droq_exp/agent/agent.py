@@ -16,7 +16,7 @@ from droq_exp.codebases import Codebase
 from droq_exp.learner.backend import EAGER, Backend
 from droq_exp.learner.draws import Draws
 from droq_exp.learner.dropout import DropoutMask
-from droq_exp.learner.networks import named, unflatten
+from droq_exp.learner.networks import named, named_buffers, unflatten
 from droq_exp.learner.spec import LearnerSpec
 from droq_exp.learner.state import CRITIC_METRICS, POLICY_METRICS, LearnerState
 from droq_exp.random_streams import Stream, generator, generator_state, set_generator_state
@@ -58,7 +58,7 @@ class Agent:
         self.spec = spec
         action_map = torch.as_tensor(codebase.action_map(action_low, action_high), dtype=torch.float32)
         self.state = LearnerState.initial(self.spec, seeds, self.device)
-        self._policy = acting_policy(self.state.actor, self.spec, action_map.numpy())
+        self._policy = acting_policy(self.state.actor, self.state.actor_buffers, self.spec, action_map.numpy())
         parts = self.spec, self.state, action_map.to(self.device), seeds
         self.execution: HostExecution | CudaGraphs
         if backend.name == "graphs":
@@ -106,10 +106,13 @@ class Agent:
     def q_values(self, seed_index: int, obs: np.ndarray, action: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Evaluate seed ``seed_index``'s critics at n pairs, with fresh dropout masks as in training: ``[N, n]``."""
         spec = self.spec
-        params = named(self.state.critic[seed_index : seed_index + 1], spec.critic.shapes(spec))
+        one = slice(seed_index, seed_index + 1)
+        params = named(self.state.critic[one], spec.critic.shapes(spec))
+        buffers = named_buffers(self.state.critic_buffers[one], spec.critic.buffers(spec))
         inputs = self._tensor(np.concatenate([obs, action], -1)[None])
         dropout_masks = self._fresh_masks(len(obs), rng) if spec.dropout_rate else None
-        return spec.objective.value(spec.critic.outputs(params, inputs, dropout_masks, spec))[0].cpu().numpy()
+        outputs, _ = spec.critic.outputs(params, buffers, inputs, dropout_masks, spec, training=False)
+        return spec.objective.value(outputs)[0].cpu().numpy()
 
     def temperature(self, seed_index: int) -> float:
         """Return seed ``seed_index``'s current temperature alpha."""

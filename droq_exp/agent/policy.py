@@ -16,7 +16,7 @@ from torch import Tensor
 
 from droq_exp.learner import definitions
 from droq_exp.learner.backend import say_once
-from droq_exp.learner.networks import HALF_LOG_TWO_PI, LOG_STD_MAX, LOG_STD_MIN, named
+from droq_exp.learner.networks import HALF_LOG_TWO_PI, LOG_STD_MAX, LOG_STD_MIN, named, named_buffers
 from droq_exp.learner.spec import LearnerSpec
 
 CHECKED_ROWS = 2
@@ -36,17 +36,17 @@ class ActingPolicy(Protocol):
         """As :meth:`sample`; also the log-densities ``[S, n]``, as in ``parts.Actor.sample``."""
 
 
-def acting_policy(flat: Tensor, spec: LearnerSpec, action_map: np.ndarray) -> ActingPolicy:
+def acting_policy(flat: Tensor, buffers: Tensor, spec: LearnerSpec, action_map: np.ndarray) -> ActingPolicy:
     """Return the fastest policy that acts as ``networks.py`` says; where that is not NumPy's, say why, once.
 
-    ``flat`` are the actors' parameters ``[S, n_actor]``, on any device; they change in place. ``action_map`` is
-    ``[2, act]``: scale and offset from [-1, 1] to what the environment sees.
+    ``flat`` are the actors' parameters and ``buffers`` what moves beside them, ``[S, n]``, on any device; both change
+    in place. ``action_map`` is ``[2, act]``: scale and offset from [-1, 1] to what the environment sees.
     """
     against = _why_not_numpy(spec, action_map)
     if against is None:
         return NumpyPolicy(flat, spec, action_map)
     say_once(f"acting: PyTorch, not NumPy: {against}")
-    return TorchPolicy(flat, spec, action_map)
+    return TorchPolicy(flat, buffers, spec, action_map)
 
 
 def _why_not_numpy(spec: LearnerSpec, action_map: np.ndarray) -> str | None:
@@ -61,9 +61,8 @@ def _why_not_numpy(spec: LearnerSpec, action_map: np.ndarray) -> str | None:
     size = sum(math.prod(shape) for shape in spec.actor.shapes(spec).values())
     flat = torch.from_numpy(0.1 * rng.standard_normal((spec.seeds, size))).to(spec.dtype)
     obs, noise = (rng.standard_normal((spec.seeds, CHECKED_ROWS, size)) for size in (spec.obs_dim, spec.act_dim))
-    fast, defined = (
-        kind(flat, spec, action_map).sample_with_density(obs, noise) for kind in (NumpyPolicy, TorchPolicy)
-    )
+    policies = NumpyPolicy(flat, spec, action_map), TorchPolicy(flat, flat[:, :0], spec, action_map)
+    fast, defined = (policy.sample_with_density(obs, noise) for policy in policies)
     if all(np.allclose(*pair, rtol=TOLERANCE, atol=TOLERANCE) for pair in zip(fast, defined, strict=True)):
         return None
     return "they differ on this machine"
@@ -72,9 +71,9 @@ def _why_not_numpy(spec: LearnerSpec, action_map: np.ndarray) -> str | None:
 class TorchPolicy:
     """The policy by the functions that define it."""
 
-    def __init__(self, flat: Tensor, spec: LearnerSpec, action_map: np.ndarray) -> None:
+    def __init__(self, flat: Tensor, buffers: Tensor, spec: LearnerSpec, action_map: np.ndarray) -> None:
         """As :func:`acting_policy`."""
-        self._flat, self._spec = flat.detach(), spec
+        self._flat, self._buffers, self._spec = flat.detach(), buffers, spec
         self._scale, self._offset = action_map
 
     def sample(self, obs: np.ndarray, noise: np.ndarray) -> np.ndarray:
@@ -85,7 +84,8 @@ class TorchPolicy:
         """As :meth:`ActingPolicy.sample_with_density`."""
         actor, spec = self._spec.actor, self._spec
         at, sampled = (torch.tensor(array, dtype=spec.dtype, device=self._flat.device) for array in (obs, noise))
-        action, log_prob = actor.sample(named(self._flat, actor.shapes(spec)), at, sampled, spec)
+        params = named(self._flat, actor.shapes(spec)), named_buffers(self._buffers, actor.buffers(spec))
+        action, log_prob, _ = actor.sample(*params, at, sampled, spec, training=False)
         return action.cpu().numpy() * self._scale + self._offset, log_prob.cpu().numpy()
 
 

@@ -11,13 +11,14 @@ from typing import Any
 from omegaconf import MISSING
 
 from droq_exp.config import schema
-from droq_exp.config.errors import ConfigError
+from droq_exp.config.errors import ConfigError, shown
 from droq_exp.config.rules import FORMS, kind_of
 from droq_exp.config.targets import check_target, import_target
 
 Parts = tuple[tuple[str, str], ...]  # (key, target) of each part that is not the usual one
 
 USUAL: dict[str, str | None] = {name: block._target_ for name, block in schema.PARTS.items()}
+UNREAD: dict[str, Any] = {"layer_norm": False, "dropout_rate": 0.0, "actor_hidden_sizes": None, "target_mode": "min"}
 TYPES = "bool, int, float, str, list[int] or list[str]"
 
 
@@ -84,6 +85,25 @@ def build_parts(algo: schema.AlgoConfig) -> dict[str, Any]:
             own = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
             built[name] = import_target(f"algo.{name}._target_", block._target_)(**own)
     return built
+
+
+def check_read(algo: schema.AlgoConfig) -> None:
+    """Raise ConfigError where a shared key has a value that none of the parts looks at.
+
+    A part names the keys of ``algo`` that it looks at in ``reads``; one that names none may look at any.
+    """
+    unusual = build_parts(algo)
+    if not unusual:
+        return
+    parts = [*unusual.values()]
+    parts += [import_target(f"algo.{name}", target) for name, target in USUAL.items() if target and name not in unusual]
+    reads = [getattr(part, "reads", tuple(UNREAD)) for part in parts]
+    for key, value in UNREAD.items():
+        given = getattr(algo, key)
+        if given != value and not any(key in names for names in reads):
+            names = ", ".join(type(part).__name__ for part in unusual.values())
+            problem = f"{shown(given)} would change nothing: neither {names} nor another part looks at it"
+            raise ConfigError(f"algo.{key}", problem)
 
 
 def _is_form(annotation: Any) -> bool:

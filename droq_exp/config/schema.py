@@ -72,6 +72,26 @@ NUM_MIN = Relation(
     lambda config: f"a number from 1 to algo.num_critics={config.algo.num_critics}",
     lambda config: 1 <= config.algo.num_min <= config.algo.num_critics,
 )
+TARGET_NETWORK = Relation(
+    "true, or false with algo.joint_pass=true, all critics in the target and algo.target_passes=1",
+    lambda config: "true, or false with algo.joint_pass=true, algo.num_min=algo.num_critics and algo.target_passes=1",
+    lambda config: (
+        config.algo.target_network
+        or (
+            config.algo.joint_pass
+            and (config.algo.target_mode, config.algo.target_passes) == ("min", 1)
+            and config.algo.num_min == config.algo.num_critics
+        )
+    ),
+)
+JOINT_PASS = Relation(
+    "false, or true with algo.dropout_rate=0 and critics that normalise over the batch",
+    lambda config: "false, or true with algo.dropout_rate=0 and a critic that normalises over the batch",
+    lambda config: (
+        not config.algo.joint_pass
+        or (config.algo.dropout_rate == 0 and config.algo.critic._target_ != CriticConfig._target_)
+    ),
+)
 REPLAY_SIZE = Relation(
     "an integer greater than training.start_steps",
     lambda config: f"an integer greater than training.start_steps={config.training.start_steps}",
@@ -129,6 +149,10 @@ PARTS: dict[str, Any] = {
     "order": OrderConfig,
 }
 OTHER_PARTS: dict[str, tuple[str, ...]] = {  # this project's own beside these defaults
+    "critic": ("droq_exp.learner.batch_renorm.BatchRenormCritic",),
+    "actor": ("droq_exp.learner.batch_renorm.BatchRenormActor",),
+    "objective": ("droq_exp.learner.losses.HalfSquaredTdError",),
+    "policy_objective": ("droq_exp.learner.losses.PessimisticPolicyObjective",),
     "order": ("droq_exp.learner.orders.PolicyBehindCritics",),
 }
 
@@ -150,6 +174,9 @@ class AlgoConfig:
     dropout_rate: float = key(MISSING, "of the critics' hidden layers", RATE)
     layer_norm: bool = key(MISSING, "layer normalisation in the critics' hidden layers")
     hidden_sizes: list[int] = key([256, 256], "hidden layers of actor and critics (SAC, table 1)", SIZES)
+    actor_hidden_sizes: list[int] | None = key(
+        None, "hidden layers of the actor; null: hidden_sizes", or_null(SIZES), absent=None
+    )
     utd_ratio: int = key(
         20, "G, critic updates per environment step (REDQ, DroQ); for SAC too, to compare critics only", at_least(1)
     )
@@ -159,6 +186,13 @@ class AlgoConfig:
     critic_learning_rate: float = key(3e-4, "of Adam (SAC, table 1)", POSITIVE)
     actor_learning_rate: float = key(3e-4, "of Adam (SAC, table 1)", POSITIVE)
     temperature_learning_rate: float = key(3e-4, "of Adam (both code bases)", POSITIVE)
+    adam_beta1: float = key(0.9, "decay of Adam's mean gradient, of actor and critics", RATE, absent=0.9)
+    target_network: bool = key(
+        True, "whether targets come from slowly following copies of the critics", relation=TARGET_NETWORK, absent=True
+    )
+    joint_pass: bool = key(
+        False, "whether critics see (s, a) and (s', a') as one batch (CrossQ)", relation=JOINT_PASS, absent=False
+    )
     target_entropy: float | None = key(None, "of the policy; null: -dim(A), as in SAC", or_null(FINITE))
     learn_temperature: bool = key(True, "false: the temperature stays at initial_temperature")
     initial_temperature: float = key(1.0, "alpha before its first update (log alpha is 0 in both code bases)", POSITIVE)

@@ -35,6 +35,8 @@ KNOWN_PARTS: dict[str, type] = {  # by the field of the spec; what the C++ and t
     "policy_objective": SoftPolicyObjective,
 }
 
+UNTAUGHT = ("actor_hidden_sizes", "adam_beta1", "target_network", "joint_pass")  # fields that the C++ does not know
+
 
 def of_updates() -> dict[str, str]:
     """Digests of all that the C++ reimplements, by full name."""
@@ -52,7 +54,7 @@ def current() -> dict[str, Any]:
     return {
         "updates": of_updates(),
         "acting": of_acting(),
-        "spec": [field.name for field in fields(Hyperparameters)],
+        "spec": [field.name for field in fields(Hyperparameters) if field.name not in UNTAUGHT],
     }
 
 

@@ -14,13 +14,16 @@ from droq_exp.learner.transitions import TransitionLayout
 class Hyperparameters:
     """What parts are told beside their own keys; S seeds train side by side with the same numbers.
 
-    ``policy_value`` says how the critics enter the policy's objective: ``mean`` or ``min`` over all N.
+    ``policy_value`` says how the critics enter the policy's objective: ``mean`` or ``min`` over all N. With
+    ``joint_pass`` the critics see (s, a) and (s', a') as one batch of 2 B; without ``target_network`` the second half
+    of that pass is what the target is made of (CrossQ).
     """
 
     seeds: int
     obs_dim: int
     act_dim: int
     hidden_sizes: tuple[int, ...] = (256, 256)
+    actor_hidden_sizes: tuple[int, ...] | None = None
     num_critics: int = 2
     num_min: float = 2
     target_mode: str = "min"
@@ -36,12 +39,20 @@ class Hyperparameters:
     critic_learning_rate: float = 3e-4
     actor_learning_rate: float = 3e-4
     temperature_learning_rate: float = 3e-4
+    adam_beta1: float = 0.9
+    target_network: bool = True
+    joint_pass: bool = False
     target_entropy: float = -1.0
     learn_temperature: bool = True
     initial_temperature: float = 1.0
     first_alpha: float | None = None  # the temperature up to and including the first policy update; None: the initial
     dtype: torch.dtype = torch.float32
     bf16: bool = False  # the C++ rounds the factors of its matrix multiplications, those of the first layers excepted
+
+    @property
+    def actor_widths(self) -> tuple[int, ...]:
+        """Hidden layers of the actor."""
+        return self.hidden_sizes if self.actor_hidden_sizes is None else self.actor_hidden_sizes
 
     @property
     def subset_size(self) -> int:

@@ -7,7 +7,7 @@ from torch import Tensor
 from droq_exp.learner.backend import EAGER, Backend, functions
 from droq_exp.learner.draws import Draws
 from droq_exp.learner.dropout import KeyedMasks
-from droq_exp.learner.optimiser import AdamSchedule
+from droq_exp.learner.optimiser import BETA1, AdamSchedule
 from droq_exp.learner.programs import CriticUpdates, Program
 from droq_exp.learner.spec import LearnerSpec
 from droq_exp.learner.state import LearnerState
@@ -39,9 +39,9 @@ class Learner:
         self.critic_before_last = state.critic.clone()
         self._obs = spec.layout.columns.obs
         device = state.critic.device
-        self._critic_schedule = AdamSchedule([spec.critic_learning_rate], spec.dtype, device)
+        self._critic_schedule = AdamSchedule([spec.critic_learning_rate], spec.dtype, device, [spec.adam_beta1])
         self._policy_schedule = AdamSchedule(
-            [spec.actor_learning_rate, spec.temperature_learning_rate], spec.dtype, device
+            [spec.actor_learning_rate, spec.temperature_learning_rate], spec.dtype, device, [spec.adam_beta1, BETA1]
         )
         self.draws_masks = backend.name == "native"  # from their keys, in the thread that needs them
         self._target_inputs, self._critic_updates, self._policy_update, at_once = functions(spec, backend, device)
@@ -71,7 +71,12 @@ class Learner:
         """
         state, count = self.state, stop - start
         bulk = self._target_inputs(
-            state.actor, state.alpha, rows[:, start:stop], draws.next_noise[:, start:stop], self.action_map
+            state.actor,
+            state.actor_buffers,
+            state.alpha,
+            rows[:, start:stop],
+            draws.next_noise[:, start:stop],
+            self.action_map,
         )
         coefficients = self._critic_coefficients(start, count)
         chunk = max(size for size in range(1, self._updates_at_once + 1) if count % size == 0)
@@ -92,6 +97,7 @@ class Learner:
         state = self.state
         self._critic_updates(
             state.critic,
+            state.critic_buffers,
             self.critic_before_last,
             state.critic_target,
             state.critic_moment1,
@@ -105,6 +111,7 @@ class Learner:
         state = self.state
         self._policy_update(
             state.actor,
+            state.actor_buffers,
             state.actor_moment1,
             state.actor_moment2,
             state.log_alpha,
@@ -113,6 +120,7 @@ class Learner:
             state.alpha,
             state.policy_sums,
             critic,
+            state.critic_buffers,
             rows[..., self._obs].contiguous(),
             draws.policy_noise[:, update],
             self.action_map,

@@ -14,6 +14,7 @@ still while the policy does, r - gamma (1 - d) alpha log pi, so ``updates.target
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -37,6 +38,8 @@ def td_target(soft_reward: Tensor, discount: Tensor, next_value: Tensor) -> Tens
 @dataclass(frozen=True)
 class SquaredTdError:
     """``(Q_i - y)^2`` for critics of one output unit: that of SAC, REDQ, DroQ and DUVN."""
+
+    reads: ClassVar[tuple[str, ...]] = ("num_min", "target_mode", "target_passes")
 
     def value(self, outputs: Tensor) -> Tensor:
         """Q ``[S, K, B]``, which is the one output."""
@@ -85,13 +88,35 @@ class SquaredTdError:
 
 
 @dataclass(frozen=True)
+class HalfSquaredTdError(SquaredTdError):
+    """``(Q_i - y)^2 / 2``: that of CrossQ. To Adam the half is a matter of its epsilon alone."""
+
+    def loss(self, outputs: Tensor, target: Tensor, spec: Hyperparameters) -> Tensor:
+        """``(Q_i - y)^2 / 2`` at each transition, ``[S, N, B]``."""
+        return 0.5 * super().loss(outputs, target, spec)
+
+
+@dataclass(frozen=True)
 class SoftPolicyObjective:
     """``alpha log pi - Q``, Q the mean or the minimum over all N critics as the code base has it."""
+
+    reads: ClassVar[tuple[str, ...]] = ()
 
     def loss(self, values: Tensor, log_prob: Tensor, alpha: Tensor, spec: Hyperparameters) -> Tensor:
         """Loss at each state, ``[S, B]``; the arguments are those of ``parts.PolicyObjective``."""
         value = values.amin(1) if spec.policy_value == "min" else values.mean(1)
         return alpha * log_prob - value
+
+
+@dataclass(frozen=True)
+class PessimisticPolicyObjective:
+    """``alpha log pi - min_i Q_i``, whatever the code base: the policy's loss of CrossQ and of the original SAC."""
+
+    reads: ClassVar[tuple[str, ...]] = ()
+
+    def loss(self, values: Tensor, log_prob: Tensor, alpha: Tensor, spec: Hyperparameters) -> Tensor:
+        """Loss at each state, ``[S, B]``; the arguments are those of ``parts.PolicyObjective``."""
+        return alpha * log_prob - values.amin(1)
 
 
 def temperature_gradient(log_prob_mean: Tensor, spec: Hyperparameters) -> Tensor:

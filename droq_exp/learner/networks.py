@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor
 from droq_exp.learner.hyperparameters import Hyperparameters
 
 Shapes = dict[str, tuple[int, ...]]
+Buffers = dict[str, tuple[tuple[int, ...], float]]  # shape and first value, by name
 
 LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0
 LAYER_NORM_EPS = 1e-5
@@ -41,6 +43,21 @@ def unflatten(flat: Tensor, shapes: Shapes | Sequence[tuple[int, ...]]) -> list[
 def named(flat: Tensor, shapes: Shapes) -> dict[str, Tensor]:
     """Name the views of ``flat[S, n]``."""
     return dict(zip(shapes, unflatten(flat, shapes), strict=True))
+
+
+def named_buffers(flat: Tensor, buffers: Buffers) -> dict[str, Tensor]:
+    """Name the views of the buffers ``flat[S, n]``."""
+    return named(flat, {name: shape for name, (shape, _) in buffers.items()}) if buffers else {}
+
+
+def flat_buffers(moved: dict[str, Tensor], buffers: Buffers, like: Tensor) -> Tensor:
+    """Lay moved buffers, ``[S, ...]`` by name, out as they lie in memory: ``[S, n]``."""
+    return torch.cat([moved[name].flatten(1) for name in buffers], 1) if buffers else like.new_zeros(len(like), 0)
+
+
+def initial_buffers(buffers: Buffers) -> np.ndarray:
+    """One seed's buffers at first, ``[n]``."""
+    return np.concatenate([np.zeros(0), *(np.full(math.prod(shape), value) for shape, value in buffers.values())])
 
 
 def initial_parameters(shapes: Shapes, heads: int, rng: np.random.Generator) -> np.ndarray:
@@ -71,6 +88,8 @@ def initial_parameters(shapes: Shapes, heads: int, rng: np.random.Generator) -> 
 class EnsembleCritic:
     """K multilayer perceptrons of (s, a), each with ``units`` outputs: the critics of SAC, REDQ, DroQ and DUVN."""
 
+    reads: ClassVar[tuple[str, ...]] = ("num_critics", "hidden_sizes", "layer_norm", "dropout_rate")
+
     @property
     def units(self) -> int:
         """M, the output units of each critic."""
@@ -88,25 +107,38 @@ class EnsembleCritic:
                 }
         return shapes
 
+    def buffers(self, spec: Hyperparameters) -> Buffers:
+        """None."""
+        return {}
+
     def initial(self, spec: Hyperparameters, rng: np.random.Generator) -> np.ndarray:
         """Draw one seed's parameters, ``[n]``."""
         return initial_parameters(self.shapes(spec), 1, rng)
 
     def outputs(
-        self, params: dict[str, Tensor], inputs: Tensor, dropout_masks: list[Tensor] | None, spec: Hyperparameters
-    ) -> Tensor:
+        self,
+        params: dict[str, Tensor],
+        buffers: dict[str, Tensor],
+        inputs: Tensor,
+        dropout_masks: list[Tensor] | None,
+        spec: Hyperparameters,
+        *,
+        training: bool,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Evaluate K critics on the same inputs.
 
         Hidden layer: Linear, dropout, layer norm, ReLU, in this order (DroQ, section 3).
 
         Args:
             params: views ``[S, K, ...]``.
+            buffers: none.
             inputs: ``[S, B, obs + act]``.
             dropout_masks: a 0/1 mask ``[S, K, B, width]`` for each hidden layer, or None without dropout.
             spec: the learner's numbers.
+            training: makes no difference.
 
         Returns:
-            ``[S, K, B, M]``.
+            ``[S, K, B, M]``, and no buffers.
 
         """
         copies = params["weight0"].shape[1]
@@ -121,18 +153,24 @@ class EnsembleCritic:
         out = len(spec.hidden_sizes)
         weight, bias = params[f"weight{out}"], params[f"bias{out}"]
         if self.units > 1:
-            return linear(hidden, weight) + bias
+            return linear(hidden, weight) + bias, {}
         # One output unit: a row reduction fuses with what precedes it, a matrix multiplication does not.
-        return ((hidden * weight.mT).sum(-1) + bias[..., 0]).unsqueeze(-1)
+        return ((hidden * weight.mT).sum(-1) + bias[..., 0]).unsqueeze(-1), {}
 
 
 @dataclass(frozen=True)
 class SquashedGaussianActor:
     """A multilayer perceptron of s that gives a Gaussian, squashed by tanh: the policy of SAC."""
 
+    reads: ClassVar[tuple[str, ...]] = ("hidden_sizes", "actor_hidden_sizes")
+
     def shapes(self, spec: Hyperparameters) -> Shapes:
         """Named shapes of the actor of one seed; its last layer gives the mean, then the log standard deviation."""
-        return layer_shapes(1, (spec.obs_dim, *spec.hidden_sizes), 2 * spec.act_dim)
+        return layer_shapes(1, (spec.obs_dim, *spec.actor_widths), 2 * spec.act_dim)
+
+    def buffers(self, spec: Hyperparameters) -> Buffers:
+        """None."""
+        return {}
 
     def initial(self, spec: Hyperparameters, rng: np.random.Generator) -> np.ndarray:
         """Draw one seed's parameters, ``[n]``."""
@@ -149,26 +187,35 @@ class SquashedGaussianActor:
         return mean, log_std.clamp(LOG_STD_MIN, LOG_STD_MAX)
 
     def sample(
-        self, params: dict[str, Tensor], obs: Tensor, noise: Tensor, spec: Hyperparameters
-    ) -> tuple[Tensor, Tensor]:
+        self,
+        params: dict[str, Tensor],
+        buffers: dict[str, Tensor],
+        obs: Tensor,
+        noise: Tensor,
+        spec: Hyperparameters,
+        *,
+        training: bool,
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Sample ``tanh(mean + std * noise)`` and its log-density.
 
         ``log pi = sum(log N(u) - log(1 - tanh(u)^2 + 1e-6))`` (both code bases; no term for the action's scale).
 
         Args:
             params: views ``[S, 1, ...]``.
+            buffers: none.
             obs: ``[S, B, obs]``.
             noise: standard normal, ``[S, B, act]``; 0 gives the deterministic action.
             spec: the learner's numbers.
+            training: makes no difference.
 
         Returns:
-            Actions in [-1, 1], ``[S, B, act]``, and log-densities ``[S, B]``.
+            Actions in [-1, 1], ``[S, B, act]``, log-densities ``[S, B]``, and no buffers.
 
         """
         mean, log_std = self.distribution(params, obs, spec)
         action = torch.tanh(mean + noise * log_std.exp())
         log_normal = -0.5 * noise * noise - log_std - HALF_LOG_TWO_PI
-        return action, (log_normal - torch.log(1 - action * action + 1e-6)).sum(-1)
+        return action, (log_normal - torch.log(1 - action * action + 1e-6)).sum(-1), {}
 
 
 def linear(x: Tensor, weight: Tensor) -> Tensor:

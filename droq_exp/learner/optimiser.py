@@ -12,18 +12,20 @@ BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
 TABLE = 4096  # updates
 
 
-def adam_coefficients(first_update: int, count: int, learning_rate: float) -> np.ndarray:
+def adam_coefficients(first_update: int, count: int, learning_rate: float, beta1: float = BETA1) -> np.ndarray:
     """Bias-corrected step sizes of updates ``first_update, ...`` (from 1): ``[count, 2]``, lr / c1 and 1 / sqrt(c2)."""
     k = np.arange(first_update, first_update + count)
-    return np.stack([learning_rate / (1 - BETA1**k), 1 / np.sqrt(1 - BETA2**k)], axis=1)
+    return np.stack([learning_rate / (1 - beta1**k), 1 / np.sqrt(1 - BETA2**k)], axis=1)
 
 
 class AdamSchedule:
     """The coefficients of all updates, computed some thousands at a time: single ones would cost more than the step."""
 
-    def __init__(self, learning_rates: Sequence[float], dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(
+        self, learning_rates: Sequence[float], dtype: torch.dtype, device: torch.device, beta1s: Sequence[float]
+    ) -> None:
         """Serve several parameter vectors that are updated together, R of them."""
-        self._rates, self._dtype, self._device = learning_rates, dtype, device
+        self._rates, self._beta1s, self._dtype, self._device = learning_rates, beta1s, dtype, device
         self._first = 0
         self._table = torch.empty(0)
 
@@ -32,20 +34,25 @@ class AdamSchedule:
         start = first_update - self._first
         if not 0 <= start <= len(self._table) - count:
             self._first, start, size = first_update, 0, max(TABLE, count)
-            table = np.stack([adam_coefficients(first_update, size, rate) for rate in self._rates], axis=1)
+            table = np.stack(
+                [adam_coefficients(first_update, size, *each) for each in zip(self._rates, self._beta1s, strict=True)],
+                axis=1,
+            )
             self._table = torch.as_tensor(table, dtype=self._dtype).to(self._device)
         return self._table[start : start + count]
 
 
-def adam_coefficients_at(updates: Tensor, learning_rates: Tensor) -> Tensor:
+def adam_coefficients_at(updates: Tensor, learning_rates: Tensor, beta1s: Tensor) -> Tensor:
     """Return the same for ``updates`` ``[n]`` that only the device knows, each at its rate (float64): ``[n, 2]``."""
     k = updates.double()
-    return torch.stack([learning_rates / (1 - BETA1**k), 1 / (1 - BETA2**k).sqrt()], -1)
+    return torch.stack([learning_rates / (1 - beta1s**k), 1 / (1 - BETA2**k).sqrt()], -1)
 
 
-def adam_(param: Tensor, grad: Tensor, moment1: Tensor, moment2: Tensor, coefficients: Tensor) -> None:
+def adam_(
+    param: Tensor, grad: Tensor, moment1: Tensor, moment2: Tensor, coefficients: Tensor, beta1: float = BETA1
+) -> None:
     """One Adam step (Kingma and Ba, 2015, algorithm 1), as ``torch.optim.Adam`` does it, on tensors of one shape."""
-    moment1.lerp_(grad, 1 - BETA1)
+    moment1.lerp_(grad, 1 - beta1)
     moment2.mul_(BETA2).addcmul_(grad, grad, value=1 - BETA2)
     param.sub_(coefficients[0] * moment1 / (moment2.sqrt() * coefficients[1] + EPS))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 from droq_exp.config.rules import at_least
 from droq_exp.config.schema import key
@@ -43,6 +44,8 @@ class PolicyBehindCritics:
     The order of CrossQ (arXiv:1902.05605v4), whose delay is 3: the policy sees the critics as this update has left
     them, and updates are counted through the run, not anew in every environment step.
     """
+
+    reads: ClassVar[tuple[str, ...]] = ("utd_ratio",)
 
     delay: int = key(3, "critic updates per policy update, counted through the run (CrossQ)", at_least(1))
 

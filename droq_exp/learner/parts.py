@@ -2,7 +2,8 @@
 
 A part is a frozen dataclass, so that equal parts have equal updates and one graph each. Its fields are its own keys,
 ``algo.<part>.<field>`` of a configuration; keys that several parts share, such as ``algo.dropout_rate``, reach it in
-``spec``. Its methods are pure functions of tensors that ``torch.func`` and ``torch.compile`` can trace: no ``.item()``,
+``spec``; a part may name those that it looks at in ``reads``, a class variable, so that one that nothing looks at is
+refused. Its methods are pure functions of tensors that ``torch.func`` and ``torch.compile`` can trace: no ``.item()``,
 no branch on a tensor's values, nothing random but what is passed in.
 
 S seeds, K critics, N of them in the ensemble, B transitions of a minibatch, M output units of a critic.
@@ -22,10 +23,13 @@ Params = dict[str, Tensor]  # a network's tensors by name, [S, ...]
 
 
 class Network(Protocol):
-    """Parameters by name, flat in memory as ``[S, n]``."""
+    """Parameters and buffers by name, each flat in memory as ``[S, n]``."""
 
     def shapes(self, spec: Hyperparameters) -> dict[str, tuple[int, ...]]:
-        """Shape of each tensor of one seed; those of critics begin with N."""
+        """Shape of each parameter of one seed; those of critics begin with N."""
+
+    def buffers(self, spec: Hyperparameters) -> dict[str, tuple[tuple[int, ...], float]]:
+        """Shape and first value of what moves without a gradient, such as running statistics; {} for most."""
 
     def initial(self, spec: Hyperparameters, rng: np.random.Generator) -> np.ndarray:
         """Draw the parameters of one seed, ``[n]``, in the order of ``shapes``."""
@@ -35,22 +39,34 @@ class Critic(Network, Protocol):
     """``algo.critic``: what the critics put out at (s, a)."""
 
     def outputs(
-        self, params: Params, inputs: Tensor, dropout_masks: list[Tensor] | None, spec: Hyperparameters
-    ) -> Tensor:
-        """Evaluate K critics, ``[S, K, B, M]``, on ``inputs`` ``[S, B, obs + act]``.
+        self,
+        params: Params,
+        buffers: Params,
+        inputs: Tensor,
+        dropout_masks: list[Tensor] | None,
+        spec: Hyperparameters,
+        *,
+        training: bool,
+    ) -> tuple[Tensor, Params]:
+        """Evaluate K critics, ``[S, K, B, M]``, on ``inputs`` ``[S, B, obs + act]``; return the moved buffers too.
 
-        ``params`` are ``[S, K, ...]``: a target may look at some of the N, or at one several times. ``dropout_masks``
-        are 0/1 masks ``[S, K, B, width]`` for each hidden layer, None without dropout.
+        ``params`` and ``buffers`` are ``[S, K, ...]``: a target may look at some of the N, or at one several times.
+        ``dropout_masks`` are 0/1 masks ``[S, K, B, width]`` for each hidden layer, None without dropout. ``training``
+        is false where a policy looks at the critics: what a batch norm takes from its batch, it then takes from its
+        buffers. Buffers are moved by returning others, which are kept after a critic update alone.
         """
 
 
 class Actor(Network, Protocol):
     """``algo.actor``: the policy."""
 
-    def sample(self, params: Params, obs: Tensor, noise: Tensor, spec: Hyperparameters) -> tuple[Tensor, Tensor]:
-        """Return actions in [-1, 1], ``[S, B, act]``, and log-densities ``[S, B]``, at ``obs`` ``[S, B, obs]``.
+    def sample(
+        self, params: Params, buffers: Params, obs: Tensor, noise: Tensor, spec: Hyperparameters, *, training: bool
+    ) -> tuple[Tensor, Tensor, Params]:
+        """Return actions in [-1, 1], ``[S, B, act]``, log-densities ``[S, B]`` and moved buffers, at ``[S, B, obs]``.
 
-        ``noise`` is standard normal, ``[S, B, act]``; 0 gives the deterministic action.
+        ``noise`` is standard normal, ``[S, B, act]``; 0 gives the deterministic action. ``training`` is true in the
+        policy's own updates, after which the moved buffers are kept.
         """
 
 

@@ -74,9 +74,10 @@ class LearnerSpec(Hyperparameters):
         numbers = fields(Hyperparameters)
         parts = {"order": codebase.order, **(parts or {})}
         first_alpha = codebase.first_alpha if parts["order"] == codebase.order else None
-        own = {each.name: getattr(algo, each.name) for each in numbers if hasattr(algo, each.name)}
+        given = {each.name: getattr(algo, each.name) for each in numbers if hasattr(algo, each.name)}
+        own: dict[str, Any] = {name: tuple(it) if isinstance(it, list) else it for name, it in given.items()}
         return cls(
-            **{**own, "hidden_sizes": tuple(algo.hidden_sizes)},
+            **own,
             seeds=seeds,
             obs_dim=obs_dim,
             act_dim=act_dim,

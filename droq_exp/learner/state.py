@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from droq_exp.learner.networks import initial_buffers
 from droq_exp.learner.spec import LearnerSpec
 from droq_exp.random_streams import Stream, generator
 
@@ -21,16 +22,19 @@ class LearnerState:
     """Parameters, Adam moments and counters of S seeds.
 
     ``critic``, ``critic_target`` and the critic's moments are ``[S, n_critic]``, those of the actor ``[S, n_actor]``,
-    those of the temperature ``[S, 1]``. ``alpha`` ``[S, 1]`` is the temperature that all read: exp(log_alpha), or
-    ``spec.first_alpha`` until the first policy update has ended. The sums collect what is logged since they were last
-    read, ``[S, metrics + 1]``; the last column counts updates.
+    those of the temperature ``[S, 1]``; buffers are as long as their networks say, ``[S, 0]`` for most. ``alpha``
+    ``[S, 1]`` is the temperature that all read: exp(log_alpha), or ``spec.first_alpha`` until the first policy update
+    has ended. The sums collect what is logged since they were last read, ``[S, metrics + 1]``; the last column counts
+    updates.
     """
 
     critic: Tensor
+    critic_buffers: Tensor
     critic_target: Tensor
     critic_moment1: Tensor
     critic_moment2: Tensor
     actor: Tensor
+    actor_buffers: Tensor
     actor_moment1: Tensor
     actor_moment2: Tensor
     log_alpha: Tensor
@@ -58,10 +62,12 @@ class LearnerState:
         n_critic, n_actor = critic.shape[1], actor.shape[1]
         return LearnerState(
             critic=critic,
+            critic_buffers=stack([initial_buffers(spec.critic.buffers(spec)) for _ in seeds]),
             critic_target=critic.clone(),
             critic_moment1=zeros(n_critic),
             critic_moment2=zeros(n_critic),
             actor=actor,
+            actor_buffers=stack([initial_buffers(spec.actor.buffers(spec)) for _ in seeds]),
             actor_moment1=zeros(n_actor),
             actor_moment2=zeros(n_actor),
             log_alpha=torch.full_like(zeros(1), math.log(spec.initial_temperature)),

@@ -7,23 +7,33 @@ their own order.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from droq_exp.learner.losses import soft_reward, temperature_gradient
-from droq_exp.learner.networks import named, unflatten
+from droq_exp.learner.networks import flat_buffers, named, named_buffers, unflatten
 from droq_exp.learner.optimiser import adam_, polyak_
+from droq_exp.learner.parts import Params
 from droq_exp.learner.spec import LearnerSpec
 
 
 def target_inputs(
-    spec: LearnerSpec, actor: Tensor, alpha: Tensor, rows: Tensor, noise: Tensor, action_map: Tensor
+    spec: LearnerSpec,
+    actor: Tensor,
+    actor_buffers: Tensor,
+    alpha: Tensor,
+    rows: Tensor,
+    noise: Tensor,
+    action_map: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Compute the inputs of several critic updates while policy and temperature stand still.
 
     Args:
         spec: the learner's description.
         actor: ``[S, n]``.
+        actor_buffers: ``[S, n]``.
         alpha: ``[S, 1]``, the temperature.
         rows: transitions ``[S, U, B, row_size]``, laid out as ``spec.layout`` says.
         noise: standard normal, ``[S, U, B, act]``.
@@ -35,8 +45,10 @@ def target_inputs(
 
     """
     batch = spec.layout.split(rows)
-    params = named(actor, spec.actor.shapes(spec))
-    next_action, log_prob = spec.actor.sample(params, batch.next_obs.flatten(1, 2), noise.flatten(1, 2), spec)
+    params, buffers = named(actor, spec.actor.shapes(spec)), named_buffers(actor_buffers, spec.actor.buffers(spec))
+    next_action, log_prob, _ = spec.actor.sample(
+        params, buffers, batch.next_obs.flatten(1, 2), noise.flatten(1, 2), spec, training=False
+    )
     next_action = (next_action * action_map[0] + action_map[1]).unflatten(1, noise.shape[1:3])
     discount = spec.gamma * (1 - batch.terminated)
     log_prob = log_prob.unflatten(1, noise.shape[1:3])
@@ -51,6 +63,7 @@ def target_inputs(
 def critic_updates(
     spec: LearnerSpec,
     critic: Tensor,
+    buffers: Tensor,
     critic_before_last: Tensor,
     target: Tensor,
     moment1: Tensor,
@@ -66,7 +79,7 @@ def critic_updates(
     in_subset: Tensor | None,
     rem_weights: Tensor | None,
 ) -> None:
-    """Run U critic updates one after the other, in place on the first six tensors.
+    """Run U critic updates one after the other, in place on the first seven tensors.
 
     ``critic_before_last`` receives the critics as they are before the last update. The others are those of
     :func:`target_inputs` and :class:`~droq_exp.learner.draws.Draws`, ``[S, U, ...]``; ``coefficients`` is ``[U, 2]``.
@@ -76,21 +89,27 @@ def critic_updates(
         if u == count - 1:
             critic_before_last.copy_(critic)
         target_masks, online_masks = critic_masks(_at(dropout_masks, u), spec)
-        next_outputs = target_outputs(target, next_inputs[:, u], target_masks, _at(subset, u), spec)
-        y = spec.objective.target(
-            next_outputs, reward[:, u], discount[:, u], _at(in_subset, u), _at(rem_weights, u), spec
+        here, there = inputs[:, u], next_inputs[:, u]
+        if spec.joint_pass:
+            here = there = torch.cat([here, there], 1)
+        next_outputs = None
+        if spec.target_network:
+            next_outputs = target_outputs(target, buffers, there, target_masks, _at(subset, u), spec)
+        drawn = _at(in_subset, u), _at(rem_weights, u)
+        gradient, (_, (losses, q_mean, moved)) = torch.func.grad_and_value(critic_loss, has_aux=True)(
+            critic, buffers, here, next_outputs, reward[:, u], discount[:, u], *drawn, online_masks, spec
         )
-        gradient, (_, (losses, q_mean)) = torch.func.grad_and_value(critic_loss, has_aux=True)(
-            critic, inputs[:, u], y, online_masks, spec
-        )
-        adam_(critic, gradient, moment1, moment2, coefficients[u])
-        polyak_(target, critic, spec.tau)
+        adam_(critic, gradient, moment1, moment2, coefficients[u], spec.adam_beta1)
+        buffers.copy_(moved)
+        if spec.target_network:
+            polyak_(target, critic, spec.tau)
         sums.add_(torch.stack([losses, q_mean, torch.ones_like(losses)], -1))
 
 
 def policy_update(
     spec: LearnerSpec,
     actor: Tensor,
+    buffers: Tensor,
     moment1: Tensor,
     moment2: Tensor,
     log_alpha: Tensor,
@@ -99,24 +118,26 @@ def policy_update(
     alpha: Tensor,
     sums: Tensor,
     critic: Tensor,
+    critic_buffers: Tensor,
     obs: Tensor,
     noise: Tensor,
     action_map: Tensor,
     coefficients: Tensor,
     dropout_masks: Tensor | None,
 ) -> None:
-    """One policy and temperature step at the given critics, in place on the first eight tensors.
+    """One policy and temperature step at the given critics, in place on the first nine tensors.
 
     The temperature's gradient uses this sample's log-density, and both use the temperature as it was before.
     ``coefficients`` is ``[2, 2]``: those of the actor, those of the temperature.
     """
     masks = policy_masks(dropout_masks, spec)
-    gradient, (_, (losses, log_prob)) = torch.func.grad_and_value(policy_loss, has_aux=True)(
-        actor, critic, alpha, obs, noise, action_map, masks, spec
+    gradient, (_, (losses, log_prob, moved)) = torch.func.grad_and_value(policy_loss, has_aux=True)(
+        actor, buffers, critic, critic_buffers, alpha, obs, noise, action_map, masks, spec
     )
     temperature_grad = temperature_gradient(log_prob, spec)
     temperature_loss = (log_alpha * temperature_grad)[:, 0]
-    adam_(actor, gradient, moment1, moment2, coefficients[0])
+    adam_(actor, gradient, moment1, moment2, coefficients[0], spec.adam_beta1)
+    buffers.copy_(moved)
     if spec.learn_temperature:
         adam_(log_alpha, temperature_grad, log_alpha_moment1, log_alpha_moment2, coefficients[1])
         alpha.copy_(log_alpha.exp())
@@ -124,13 +145,19 @@ def policy_update(
 
 
 def target_outputs(
-    target: Tensor, next_inputs: Tensor, dropout_masks: list[Tensor] | None, subset: Tensor | None, spec: LearnerSpec
+    target: Tensor,
+    buffers: Tensor,
+    next_inputs: Tensor,
+    dropout_masks: list[Tensor] | None,
+    subset: Tensor | None,
+    spec: LearnerSpec,
 ) -> Tensor:
     """Evaluate the target critics at the next state and action.
 
     Args:
         target: target parameters, ``[S, n]``.
-        next_inputs: ``[S, B, obs + act]``.
+        buffers: those of the critics, ``[S, n]``; targets have none of their own.
+        next_inputs: ``[S, B, obs + act]``; in a joint pass ``[S, 2 B, obs + act]``, of which the second half counts.
         dropout_masks: dropout masks of the T target passes, ``[S, T, B, width]`` a hidden layer.
         subset: indices of the critics looked at, ``[S, num_min]`` (REDQ, algorithm 1), or None for all in order.
         spec: the learner's description.
@@ -139,44 +166,79 @@ def target_outputs(
         ``[S, T, B, M]``.
 
     """
-    params = named(target, spec.critic.shapes(spec))
+    params = named(target, spec.critic.shapes(spec)), named_buffers(buffers, spec.critic.buffers(spec))
     if subset is not None:
         rows = torch.arange(subset.shape[0], device=subset.device)[:, None]
-        params = {name: value[rows, subset] for name, value in params.items()}
+        params = _each(params, lambda value: value[rows, subset])
     if spec.target_passes > 1:
-        params = {name: value.repeat_interleave(spec.target_passes, 1) for name, value in params.items()}
-    return spec.critic.outputs(params, next_inputs, dropout_masks, spec)
+        params = _each(params, lambda value: value.repeat_interleave(spec.target_passes, 1))
+    outputs, _ = spec.critic.outputs(*params, next_inputs, dropout_masks, spec, training=True)
+    return outputs.chunk(2, 2)[1] if spec.joint_pass else outputs
 
 
 def critic_loss(
-    critic: Tensor, inputs: Tensor, target: Tensor, dropout_masks: list[Tensor] | None, spec: LearnerSpec
-) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    critic: Tensor,
+    buffers: Tensor,
+    inputs: Tensor,
+    next_outputs: Tensor | None,
+    reward: Tensor,
+    discount: Tensor,
+    in_subset: Tensor | None,
+    rem_weights: Tensor | None,
+    dropout_masks: list[Tensor] | None,
+    spec: LearnerSpec,
+) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
     """``sum_i mean_B`` of the objective's loss; sums over seeds are separable, so one gradient serves all of them.
 
+    Args:
+        critic: ``[S, n]``.
+        buffers: ``[S, n]``.
+        inputs: ``[S, B, obs + act]`` at (s, a); in a joint pass ``[S, 2 B, obs + act]``, at (s', a') too.
+        next_outputs: what the target critics put out at (s', a'), ``[S, T, B, M]``; None: what these critics do.
+        reward: with the discounted entropy bonus, ``[S, B]``.
+        discount: ``[S, B]``.
+        in_subset: those of this update, as the next two.
+        rem_weights: ``[S, N, B]``.
+        dropout_masks: ``[S, N, B, width]`` a hidden layer.
+        spec: the learner's description.
+
     Returns:
-        The loss summed over seeds, and ``[S]`` each: the loss, the mean Q.
+        The loss summed over seeds; ``[S]`` each: the loss, the mean Q; and the moved buffers, ``[S, n]``.
 
     """
-    outputs = spec.critic.outputs(named(critic, spec.critic.shapes(spec)), inputs, dropout_masks, spec)
+    known = spec.critic.buffers(spec)
+    params = named(critic, spec.critic.shapes(spec))
+    outputs, moved = spec.critic.outputs(
+        params, named_buffers(buffers, known), inputs, dropout_masks, spec, training=True
+    )
+    if spec.joint_pass:
+        outputs, own = outputs.chunk(2, 2)
+        next_outputs = own.detach() if next_outputs is None else next_outputs
+    assert next_outputs is not None
+    target = spec.objective.target(next_outputs, reward, discount, in_subset, rem_weights, spec)
     losses = spec.objective.loss(outputs, target, spec).mean(-1).sum(-1)
-    return losses.sum(), (losses, spec.objective.value(outputs).mean((1, 2)))
+    return losses.sum(), (losses, spec.objective.value(outputs).mean((1, 2)), flat_buffers(moved, known, buffers))
 
 
 def policy_loss(
     actor: Tensor,
+    buffers: Tensor,
     critic: Tensor,
+    critic_buffers: Tensor,
     alpha: Tensor,
     obs: Tensor,
     noise: Tensor,
     action_map: Tensor,
     dropout_masks: list[Tensor] | None,
     spec: LearnerSpec,
-) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
     """Mean over the minibatch of the policy objective's loss.
 
     Args:
         actor: ``[S, n]``.
+        buffers: the actor's, ``[S, n]``.
         critic: ``[S, n]``.
+        critic_buffers: ``[S, n]``.
         alpha: ``[S, 1]``, the temperature.
         obs: ``[S, B, obs]``.
         noise: standard normal, ``[S, B, act]``.
@@ -185,14 +247,24 @@ def policy_loss(
         spec: the learner's description.
 
     Returns:
-        The loss summed over seeds, and ``[S]`` each: the loss, the mean log-density.
+        The loss summed over seeds; ``[S]`` each: the loss, the mean log-density; and the actor's moved buffers.
 
     """
-    action, log_prob = spec.actor.sample(named(actor, spec.actor.shapes(spec)), obs, noise, spec)
+    known = spec.actor.buffers(spec)
+    action, log_prob, moved = spec.actor.sample(
+        named(actor, spec.actor.shapes(spec)), named_buffers(buffers, known), obs, noise, spec, training=True
+    )
     inputs = torch.cat([obs, action * action_map[0] + action_map[1]], -1)
-    outputs = spec.critic.outputs(named(critic, spec.critic.shapes(spec)), inputs, dropout_masks, spec)
+    critics = named(critic, spec.critic.shapes(spec)), named_buffers(critic_buffers, spec.critic.buffers(spec))
+    outputs, _ = spec.critic.outputs(*critics, inputs, dropout_masks, spec, training=False)
     losses = spec.policy_objective.loss(spec.objective.value(outputs), log_prob, alpha, spec).mean(-1)
-    return losses.sum(), (losses, log_prob.mean(-1))
+    return losses.sum(), (losses, log_prob.mean(-1), flat_buffers(moved, known, buffers))
+
+
+def _each(params: tuple[Params, Params], change: Callable[[Tensor], Tensor]) -> tuple[Params, Params]:
+    """Parameters and buffers, each changed."""
+    first, second = ({name: change(value) for name, value in each.items()} for each in params)
+    return first, second
 
 
 def _at(tensor: Tensor | None, update: int) -> Tensor | None:

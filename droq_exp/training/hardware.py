@@ -17,8 +17,10 @@ from droq_exp.config.schema import Config
 from droq_exp.config.task import dimensions
 from droq_exp.cpu import has_bf16, usable_cores
 from droq_exp.learner.backend import Backend, backend_for
+from droq_exp.learner.programs import PolicyUpdate
 from droq_exp.learner.spec import LearnerSpec
 
+BEHIND = "droq_exp.learner.orders.PolicyBehindCritics"
 # glibc's mallopt parameters (malloc.h)
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
@@ -81,7 +83,7 @@ def settings_put_back() -> Iterator[None]:
 def learner_spec(config: Config) -> LearnerSpec:
     """Describe the learner that ``config`` asks for."""
     obs_dim, act_dim = dimensions(config.env)
-    return LearnerSpec.of(
+    spec = LearnerSpec.of(
         config.algo,
         instantiate({**asdict(config.codebase), "_convert_": "all", "_recursive_": False}),
         seeds=len(config.seeds),
@@ -90,6 +92,12 @@ def learner_spec(config: Config) -> LearnerSpec:
         bf16=config.hardware.precision == "bf16",
         parts=build_parts(config.algo),
     )
+    updates = [update for program in spec.programs for update in program if isinstance(update, PolicyUpdate)]
+    if spec.critic.buffers(spec) and any(update.before_last for update in updates):
+        name = type(spec.critic).__name__
+        problem = f"the policy looks at critics from before their last update, and {name} keeps no statistics of then"
+        raise ConfigError("algo.order", f"{problem}; algo.order._target_={BEHIND} looks at those after it")
+    return spec
 
 
 def _keep_freed_memory() -> None:

@@ -7,6 +7,7 @@ off the largest, which are the ones that overestimate.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -33,6 +34,8 @@ class QuantileCritic(EnsembleCritic):
 @dataclass(frozen=True)
 class TruncatedQuantiles:
     """Quantile regression towards the smallest quantiles of all target critics."""
+
+    reads: ClassVar[tuple[str, ...]] = ()  # of the shared keys, in particular not algo.target_mode
 
     dropped: int = key(2, "d, largest quantiles left out of the target for each critic (section 4)", at_least(0))
 
@@ -68,6 +71,8 @@ class TruncatedQuantiles:
 @dataclass(frozen=True)
 class MeanOfCritics:
     """The policy follows the mean over all critics in both code bases (equation 10)."""
+
+    reads: ClassVar[tuple[str, ...]] = ()
 
     def loss(self, values: Tensor, log_prob: Tensor, alpha: Tensor, spec: Hyperparameters) -> Tensor:
         """``alpha log pi - Q`` at each state, ``[S, B]``."""

@@ -25,6 +25,7 @@ from droq_exp.agent.agent import Agent
 from droq_exp.agent.cuda_graphs import CudaGraphs
 from droq_exp.agent.replay import Replay
 from droq_exp.codebases import Codebase, KuCodebase, RedqCodebase
+from droq_exp.config import compose
 from droq_exp.config.schema import AlgoConfig
 from droq_exp.learner.backend import EAGER, Backend
 from droq_exp.learner.orders import PolicyBehindCritics
@@ -32,6 +33,7 @@ from droq_exp.learner.spec import LearnerSpec
 from droq_exp.learner.state import LearnerState
 from droq_exp.learner.transitions import TransitionLayout
 from droq_exp.training import hardware
+from droq_exp.training.hardware import learner_spec
 
 GRAPHS = Backend("graphs")
 OBS_DIM, ACT_DIM, SEEDS = 5, 2, [3, 8]
@@ -140,6 +142,35 @@ def test_the_captured_step_is_the_ordinary_learner(name: str, codebase: str) -> 
         replay.add(transition(SEEDS, 50 + step))
     assert agent.take_metrics() == ordinary.take_metrics()
     assert_same(agent.state, ordinary.state)
+
+
+def crossq(backend: Backend, device: str = "cpu") -> Agent:
+    """An agent of ``algo=crossq``, small: its networks have buffers, and its steps differ."""
+    config, _ = compose(["algo=crossq", "env=hopper"])
+    sizes: dict[str, Any] = {"seeds": len(SEEDS), "obs_dim": OBS_DIM, "act_dim": ACT_DIM, "batch_size": 8}
+    spec = replace(learner_spec(config), **sizes, hidden_sizes=(16, 12), actor_hidden_sizes=(8,))
+    low, high = np.array([-0.5, -3.0], dtype=np.float32), np.array([1.5, 1.0], dtype=np.float32)
+    box: dict[str, Any] = {"action_low": low, "action_high": high}
+    return Agent(spec, name="crossq", codebase=CODEBASES["redq"], seeds=SEEDS, **box, backend=backend, device=device)
+
+
+def test_a_step_of_each_program_is_captured() -> None:
+    agent, ordinary, replay = crossq(GRAPHS), crossq(EAGER), replay_of(SEEDS)
+    for step in range(7):
+        obs = transition(SEEDS, 1000 + step)[:, :OBS_DIM].numpy()
+        np.testing.assert_array_equal(agent.explore(obs), ordinary.explore(obs))
+        batch = agent.sample(replay)
+        ordinary.update(batch)
+        agent.update(batch)
+        assert_same(agent.state, ordinary.state)
+    assert agent.state.policy_updates == 2
+    on_gpu = crossq(GRAPHS, "meta").execution
+    assert isinstance(on_gpu, CudaGraphs)
+    with torch.no_grad(), CaptureRules():
+        rows, draws = on_gpu.draw(Replay(len(SEEDS), 60, LAYOUT.size, GPU))
+        for program in on_gpu.learner.spec.programs:
+            on_gpu.learn(program, rows, draws)
+        on_gpu.act()
 
 
 # One seed, one pack, one run and two

@@ -30,6 +30,7 @@ EXPECTED_CHOICES = {
         "droq_no_dropout",
         "droq_no_layernorm",
         "redq_layernorm",
+        "crossq",
     },
     "env": {"hopper", "walker2d", "ant", "humanoid", "halfcheetah", "humanoid_full", "inverted_pendulum", "gym"},
     "codebase": {"redq", "ku"},
@@ -209,7 +210,8 @@ def test_every_key_says_what_it_means() -> None:
 
 
 def test_a_default_stands_once() -> None:
-    """No file of conf/ repeats what the schema says."""
+    """No file of conf/ repeats what the schema says, but to take a key from the tables of ``config.yaml``."""
+    by_table = {"algo.target_entropy", "training.total_steps"}
     declared = {
         name: key.default
         for codebase, launcher in product(CODEBASES, LAUNCHERS)
@@ -227,4 +229,4 @@ def test_a_default_stands_once() -> None:
                 repeated = {
                     f"{block}.{name}" for name in values if declared.get(f"{block}.{name}", ...) == values[name]
                 }
-                assert not repeated, f"{file.name}: {repeated}"
+                assert repeated <= by_table, f"{file.name}: {repeated}"

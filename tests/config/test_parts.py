@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from droq_exp.config.rules import at_least
 from droq_exp.config.schema import key
 from droq_exp.learner.losses import SquaredTdError
-from droq_exp.learner.networks import EnsembleCritic
+from droq_exp.learner.networks import EnsembleCritic, SquashedGaussianActor
 
 @dataclass(frozen=True)
 class Wide(EnsembleCritic):
@@ -29,6 +29,14 @@ class Wide(EnsembleCritic):
 @dataclass(frozen=True)
 class MustBeGiven(SquaredTdError):
     power: float
+
+@dataclass(frozen=True)
+class Blind(SquashedGaussianActor):
+    reads = ("hidden_sizes",)
+
+@dataclass(frozen=True)
+class Silent:
+    buffers = shapes = initial = sample = lambda self, *given: None
 
 @dataclass
 class NotFrozen:
@@ -138,3 +146,31 @@ def test_another_part_of_this_project_needs_no_trust_and_takes_the_place_of_the_
     with pytest.raises(ConfigError, match="0 is not allowed; it must be an integer, at least 1"):
         compose([BEHIND, "algo.order.delay=0"])
     assert learner_spec(compose(["algo.order._target_=null", "codebase=ku"])[0]).order == PolicyAfterCritics()
+
+
+@pytest.mark.parametrize(
+    ("given", "key"),
+    [
+        (["algo=crossq", "algo.layer_norm=true"], "algo.layer_norm"),
+        (["algo=sac", "algo.actor._target_=my_module.Blind", "algo.actor_hidden_sizes=[4]"], "algo.actor_hidden_sizes"),
+        (["algo=crossq", "algo.dropout_rate=0.1"], "algo.joint_pass"),
+        (["algo=sac", "algo.joint_pass=true"], "algo.joint_pass"),
+        (["algo=sac", "algo.target_network=false"], "algo.target_network"),
+        (["algo=crossq", "algo.num_critics=5"], "algo.target_network"),
+    ],
+)
+def test_a_shared_key_that_no_part_looks_at_is_refused(given: list[str], key: str) -> None:
+    with pytest.raises(ConfigError) as told:
+        compose(given)
+    assert told.value.key == key
+
+
+def test_a_part_that_names_no_keys_may_look_at_any() -> None:
+    compose(["algo=sac", "algo.actor._target_=my_module.Silent", "algo.actor_hidden_sizes=[4]"])
+
+
+def test_statistics_of_before_the_last_update_are_not_to_be_had() -> None:
+    config, _ = compose(["algo=crossq", "algo.order={_target_: null}"])
+    with pytest.raises(ConfigError, match=r"algo.order: .*BatchRenormCritic keeps no statistics of then; .*Behind"):
+        learner_spec(config)
+    assert learner_spec(compose(["algo=crossq", "algo.order={_target_: null}", "codebase=ku"])[0]).minibatches == 2

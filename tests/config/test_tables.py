@@ -95,3 +95,15 @@ ENVIRONMENTS = {
 def test_environments(env: str) -> None:
     config, _ = compose([f"env={env}"])
     assert (config.env.id, config.env.kwargs) == ENVIRONMENTS[env]
+
+
+def test_crossq_has_the_numbers_of_its_implementation_in_sbx() -> None:
+    algo = compose(["algo=crossq", "env=walker2d"])[0].algo
+    assert (algo.num_critics, algo.num_min, algo.utd_ratio, algo.batch_size) == (2, 2, 1, 256)
+    assert (algo.hidden_sizes, algo.actor_hidden_sizes) == ([1024, 1024], [256, 256])
+    rates = algo.critic_learning_rate, algo.actor_learning_rate, algo.temperature_learning_rate, algo.adam_beta1
+    assert rates == (1e-3, 1e-3, 1e-3, 0.5)
+    assert (algo.target_entropy, algo.initial_temperature, algo.gamma) == (-6.0, 1.0, 0.99)  # -dim(A), not the table's
+    assert (algo.target_network, algo.joint_pass, algo.order.delay) == (False, True, 3)
+    for network in (algo.critic, algo.actor):
+        assert (network.momentum, network.eps, network.warmup) == (0.01, 1e-3, 100_000)

@@ -38,6 +38,17 @@ def copy(run: Path, tmp_path: Path) -> Path:
 
 
 def test_the_policy_is_the_one_that_was_evaluated_last(run: Path) -> None:
+    _assert_evaluated_last(run)
+
+
+def test_running_statistics_are_part_of_a_policy(tmp_path: Path) -> None:
+    directory = tmp_path / "here"
+    (run,) = train_in(directory, "algo=crossq", "env=walker2d", "seed=3", LITTLE_BIAS, "algo.actor_hidden_sizes=[16]")
+    _assert_evaluated_last(run)
+    assert load(run).agent.state.actor_buffers[0, 0] == 33  # "passes": every third of 100 updates
+
+
+def _assert_evaluated_last(run: Path) -> None:
     trained = load(run)
     last = rows(run, "eval")[-1]
     assert trained.step == int(last["step"]) == 100

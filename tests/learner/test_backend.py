@@ -241,9 +241,9 @@ def test_the_numpy_policy_steps_aside_for_an_edited_network(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     flat, action_map = LearnerState.initial(SPEC, [0, 1], torch.device("cpu")).actor, np.array([[2.0, 1.0], [0.0, 0.5]])
-    assert isinstance(acting_policy(flat, SPEC, action_map), NumpyPolicy)
+    assert isinstance(acting_policy(flat, flat[:, :0], SPEC, action_map), NumpyPolicy)
     monkeypatch.setattr(networks, "LOG_STD_MAX", -1.0)
-    policy = acting_policy(flat, SPEC, action_map)
+    policy = acting_policy(flat, flat[:, :0], SPEC, action_map)
     assert isinstance(policy, TorchPolicy)
     line = "droq_exp.learner.networks.LOG_STD_MAX is not what the NumPy policy was written for"
     assert capsys.readouterr().err == f"acting: PyTorch, not NumPy: {line}\n"
@@ -259,5 +259,5 @@ def test_the_numpy_policy_steps_aside_where_it_differs(
 ) -> None:
     flat = LearnerState.initial(SPEC, [0, 1], torch.device("cpu")).actor
     monkeypatch.setattr(NumpyPolicy, "_network", lambda self, obs: np.ones((2, obs.shape[1], 4)))
-    assert isinstance(acting_policy(flat, SPEC, np.array([[1.0, 1.0], [0.0, 0.0]])), TorchPolicy)
+    assert isinstance(acting_policy(flat, flat[:, :0], SPEC, np.array([[1.0, 1.0], [0.0, 0.0]])), TorchPolicy)
     assert capsys.readouterr().err == "acting: PyTorch, not NumPy: they differ on this machine\n"

@@ -86,7 +86,11 @@ def test_bootstrapping_looks_at_terminated_alone(way: str) -> None:
     action_map, given = torch.tensor([[1.0, 1.0], [0.0, 0.0]]), []
     for truncated in ([0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0]):
         rows[..., 10] = torch.tensor(truncated)
-        given.append(target_inputs(way)(state.actor, state.alpha, rows.clone(), draws.next_noise, action_map))
+        given.append(
+            target_inputs(way)(
+                state.actor, state.actor_buffers, state.alpha, rows.clone(), draws.next_noise, action_map
+            )
+        )
     for first, second in zip(*given, strict=True):
         assert torch.equal(first, second)
     assert given[0][3].tolist() == [[pytest.approx([0.99, 0, 0.99, 0])] * 2]

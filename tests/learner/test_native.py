@@ -30,7 +30,7 @@ from droq_exp.learner.state import LearnerState
 
 UPDATES = 6
 needs_bf16 = pytest.mark.skipif(not has_bf16(), reason="this CPU has no bf16 instructions")
-STATE = ["critic", "before_last", "target", "moment1", "moment2", "sums"]
+STATE = ["critic", "buffers", "before_last", "target", "moment1", "moment2", "sums"]
 
 
 @pytest.fixture
@@ -61,8 +61,10 @@ def state_of(spec: LearnerSpec) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(1)
     state = {
         name: 0.3 * torch.randn(spec.seeds, size, generator=generator, dtype=torch.float64).to(spec.dtype)
-        for name in STATE[:5]
+        for name in STATE
+        if name not in ("buffers", "sums")
     }
+    state = {"critic": state.pop("critic"), "buffers": torch.zeros(spec.seeds, 0, dtype=spec.dtype), **state}
     state["moment2"].square_()
     state["sums"] = torch.zeros(spec.seeds, 3, dtype=spec.dtype)
     return state

@@ -22,7 +22,11 @@ def _state(sweep: Sweep, seed: int = 0, total_steps: int = GATED_STEPS) -> str:
 
 
 def test_an_array_of_packed_seeds_with_a_failure_among_them(sweep: Sweep) -> None:
-    command = ["seed=0,1,2,3,4", "hardware.seeds_per_job=2", *broken(1)]
+    """Of an algorithm with a part of the user's own, from the directory in which the sweep is started."""
+    (sweep.directory / "my_parts.py").write_text(
+        "from droq_exp.learner.networks import EnsembleCritic\n\n\nclass Mine(EnsembleCritic):\n    pass\n"
+    )
+    command = ["seed=0,1,2,3,4", "hardware.seeds_per_job=2", "algo.critic._target_=my_parts.Mine", *broken(1)]
     first = sweep.launch(*command)
     assert first.code == 1
     assert "5 missing: submitted" in first.out
@@ -36,7 +40,7 @@ def test_an_array_of_packed_seeds_with_a_failure_among_them(sweep: Sweep) -> Non
     assert ids == [f"{array}_{index}" for index in (0, 0, 1, 1, 2)]
     # Training has told how each seed ended, and SLURM hears of it too.
     assert [job_end(job) for job in sorted(set(ids))] == ["FAILED", "COMPLETED", "COMPLETED"]
-    assert sorted(os.listdir(sweep.directory)) == ["outputs"]
+    assert {"my_parts.py", "outputs"} >= set(os.listdir(sweep.directory)) - {"__pycache__"}
 
     again = sweep.launch(*command)
     assert again.code == 1

@@ -68,6 +68,7 @@ def damage(path: Path, at: int = -10) -> None:
         ("redq", "hopper", "ku", "native"),
         ("droq", "ant", "ku", "eager"),
         ("sac", "humanoid", "redq", "eager"),
+        ("crossq", "hopper", "redq", "eager"),
     ],
 )
 def test_interrupted_twice_it_ends_like_a_run_in_one_go(

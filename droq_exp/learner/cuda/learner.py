@@ -7,7 +7,7 @@ from torch import Tensor
 
 from droq_exp.learner.backend import Backend
 from droq_exp.learner.learner import Learner
-from droq_exp.learner.optimiser import adam_coefficients_at
+from droq_exp.learner.optimiser import BETA1, adam_coefficients_at
 from droq_exp.learner.programs import Program
 from droq_exp.learner.spec import LearnerSpec
 from droq_exp.learner.state import LearnerState
@@ -29,6 +29,8 @@ class DeviceLearner(Learner):
         rates = [spec.critic_learning_rate] * updates
         rates += [spec.actor_learning_rate, spec.temperature_learning_rate] * policy_updates
         self._rates = torch.tensor(rates, dtype=torch.float64).to(device)
+        beta1s = [spec.adam_beta1] * updates + [spec.adam_beta1, BETA1] * policy_updates
+        self._beta1s = torch.tensor(beta1s, dtype=torch.float64).to(device)
         numbers = [*range(1, updates + 1), *(1 + i // 2 for i in range(2 * policy_updates))]
         self._numbers = torch.tensor(numbers).to(device)
         self._counts = torch.zeros_like(self._numbers)  # of updates before this environment step
@@ -42,7 +44,7 @@ class DeviceLearner(Learner):
 
     def compute_coefficients(self) -> None:
         """Compute Adam's for the environment step that ``begin`` began; first of all that is captured."""
-        self._coefficients.copy_(adam_coefficients_at(self._counts + self._numbers, self._rates))
+        self._coefficients.copy_(adam_coefficients_at(self._counts + self._numbers, self._rates, self._beta1s))
 
     def finish(self, program: Program) -> None:
         """Count the updates of an environment step."""

@@ -78,9 +78,15 @@ class TargetInputs:
         self._input_dim = spec.obs_dim + spec.act_dim
 
     def __call__(
-        self, actor: Tensor, alpha: Tensor, rows: Tensor, noise: Tensor, action_map: Tensor
+        self,
+        actor: Tensor,
+        actor_buffers: Tensor,
+        alpha: Tensor,
+        rows: Tensor,
+        noise: Tensor,
+        action_map: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return what ``updates.target_inputs`` does."""
+        """Return what ``updates.target_inputs`` does; the actor that it knows has no buffers."""
         size = rows.shape[:3]
         inputs, next_inputs = (rows.new_empty(*size, self._input_dim) for _ in range(2))
         reward, discount = (rows.new_empty(size) for _ in range(2))
@@ -128,6 +134,7 @@ class PolicyUpdate:
     def __call__(
         self,
         actor: Tensor,
+        buffers: Tensor,
         moment1: Tensor,
         moment2: Tensor,
         log_alpha: Tensor,
@@ -136,13 +143,14 @@ class PolicyUpdate:
         alpha: Tensor,
         sums: Tensor,
         critic: Tensor,
+        critic_buffers: Tensor,
         obs: Tensor,
         noise: Tensor,
         action_map: Tensor,
         coefficients: Tensor,
         dropout_masks: KeyedMasks | None,
     ) -> None:
-        """Run one update, in place on the first eight tensors, as ``updates.policy_update`` does."""
+        """Run one update, in place on the first nine tensors, as ``updates.policy_update`` does; none has buffers."""
         self._native.call.first_keep = dropout_masks.first if dropout_masks else 0
         state = [actor, moment1, moment2, log_alpha, log_alpha_moment1, log_alpha_moment2, alpha, sums]
         self._native.run(

@@ -60,6 +60,7 @@ class CriticUpdates:
     def __call__(
         self,
         critic: Tensor,
+        buffers: Tensor,
         critic_before_last: Tensor,
         target: Tensor,
         moment1: Tensor,
@@ -75,9 +76,9 @@ class CriticUpdates:
         in_subset: Tensor | None,
         rem_weights: Tensor | None,
     ) -> None:
-        """Run the updates, in place on the first six tensors, as ``updates.critic_updates`` does.
+        """Run the updates, in place on the first seven tensors, as ``updates.critic_updates`` does.
 
-        The masks of ``keep`` are drawn by the thread that needs them.
+        The networks that it knows have no ``buffers``. The masks of ``keep`` are drawn by the thread that needs them.
         """
         call = self._native.call
         call.updates = inputs.shape[1]

@@ -58,55 +58,59 @@ def _pairs(spec: LearnerSpec) -> Iterator[tuple[str, Tensor, Tensor]]:
     """What the C++ gives and what the definitions do, by name: of the inputs, a critic update, a policy update."""
     rows, action_map, state = _rows(spec), _action_map(spec), _state(spec)
     keyed, masks = (_draws(spec, keyed=keyed) for keyed in (True, False))
-    given = state.actor, state.alpha, rows, masks.next_noise * NOISE_SCALE, action_map
+    given = state.actor, state.actor_buffers, state.alpha, rows, masks.next_noise * NOISE_SCALE, action_map
     bulk = updates.target_inputs(spec, *given)
     names = ("inputs", "next inputs", "rewards", "discounts")
     yield from zip(names, TargetInputs(spec)(*given), bulk, strict=True)
-    schedule = AdamSchedule([spec.actor_learning_rate, spec.temperature_learning_rate], spec.dtype, rows.device)
+    schedule = AdamSchedule(
+        [spec.actor_learning_rate, spec.temperature_learning_rate], spec.dtype, rows.device, [BETA1] * 2
+    )
     coefficients = schedule.coefficients(1, 1)[0]
     yield from _critic_pairs(spec, state, bulk, coefficients[:1], keyed, masks)
     obs, noise = rows[:, 0, :, spec.layout.columns.obs].contiguous(), masks.policy_noise[:, 0] * NOISE_SCALE
-    changed = _copies(state.actor, state.actor_moment1, state.actor_moment2)
+    changed = _copies(state.actor, state.actor_buffers, state.actor_moment1, state.actor_moment2)
     changed += _copies(state.log_alpha, state.log_alpha_moment1, state.log_alpha_moment2)
     changed += _copies(state.alpha, state.policy_sums)
     native: Any = PolicyUpdate(spec)
-    native(*changed, state.critic, obs, noise, action_map, coefficients, keyed.policy_dropout_masks)
+    critics = state.critic, state.critic_buffers
+    native(*changed, *critics, obs, noise, action_map, coefficients, keyed.policy_dropout_masks)
     kept = updates.policy_masks(_first(masks.policy_dropout_masks), spec)
     gradient, loss, log_prob = _gradient(
-        updates.policy_loss, state.actor, state.critic, state.alpha, obs, noise, action_map, kept, spec
+        updates.policy_loss, state.actor, state.actor_buffers, *critics, state.alpha, obs, noise, action_map, kept, spec
     )
-    yield "policy gradients", changed[1] / (1 - BETA1), gradient
-    yield "policy losses", changed[7][:, 0], loss
+    yield "policy gradients", changed[2] / (1 - BETA1), gradient
+    yield "policy losses", changed[8][:, 0], loss
     if spec.learn_temperature:
-        yield "temperature gradients", changed[4] / (1 - BETA1), losses.temperature_gradient(log_prob, spec)
+        yield "temperature gradients", changed[5] / (1 - BETA1), losses.temperature_gradient(log_prob, spec)
 
 
 def _critic_pairs(
     spec: LearnerSpec, state: LearnerState, bulk: Sequence[Tensor], coefficients: Tensor, keyed: Draws, masks: Draws
 ) -> Iterator[tuple[str, Tensor, Tensor]]:
     drawn = masks.subset, masks.in_subset, masks.rem_weights
-    changed = _copies(state.critic, state.critic, state.critic_target, state.critic_moment1, state.critic_moment2)
-    changed.append(state.critic_sums.clone())
+    changed = _copies(state.critic, state.critic_buffers, state.critic, state.critic_target)
+    changed += _copies(state.critic_moment1, state.critic_moment2, state.critic_sums)
     native: Any = CriticUpdates(spec)
     native(*changed, *bulk, coefficients, keyed.critic_dropout_masks, *drawn)
     inputs, next_inputs, reward, discount = (tensor[:, 0] for tensor in bulk)
     target_masks, online_masks = updates.critic_masks(_first(masks.critic_dropout_masks), spec)
     subset, in_subset, rem_weights = map(_first, drawn)
-    next_outputs = updates.target_outputs(state.critic_target, next_inputs, target_masks, subset, spec)
-    y = spec.objective.target(next_outputs, reward, discount, in_subset, rem_weights, spec)
-    gradient, loss, _ = _gradient(updates.critic_loss, state.critic, inputs, y, online_masks, spec)
-    yield "critic gradients", changed[3] / (1 - BETA1), gradient
-    yield "critic losses", changed[5][:, 0], loss
+    buffers = state.critic_buffers
+    next_outputs = updates.target_outputs(state.critic_target, buffers, next_inputs, target_masks, subset, spec)
+    target_of = next_outputs, reward, discount, in_subset, rem_weights
+    gradient, loss, _ = _gradient(updates.critic_loss, state.critic, buffers, inputs, *target_of, online_masks, spec)
+    yield "critic gradients", changed[4] / (1 - BETA1), gradient
+    yield "critic losses", changed[6][:, 0], loss
     target = state.critic_target.clone()
     polyak_(target, changed[0], spec.tau)
-    yield "target critics", changed[2], target
+    yield "target critics", changed[3], target
 
 
 def _gradient(function: Callable[..., Any], parameters: Tensor, *others: Any) -> tuple[Tensor, Tensor, Tensor]:
     """The gradient of a loss, and what it returns beside its sum; torch.func would take a second to import here."""
     with torch.enable_grad():
         leaf = parameters.clone().requires_grad_()
-        loss, (value, other) = function(leaf, *others)
+        loss, (value, other, _) = function(leaf, *others)
         (gradient,) = torch.autograd.grad(loss, leaf)
     return gradient, value.detach(), other.detach()
 
