@@ -22,7 +22,7 @@ POINTS = {
     "ablations": 100,
     "dropout_sensitivity": 100,
     "layernorm_ensembles": 120,
-    "smoke": 32,
+    "smoke": 36,
     "smoke_run": 1,
 }
 SWEEPS = [name for name, points in POINTS.items() if points > 1]
