@@ -218,7 +218,8 @@ def _error(state: str, status: dict[str, Any], record: JobRecord | None) -> str 
         return (status.get("error") or {}).get("summary")
     if record is None:
         return "its process is gone without reporting an end"
-    return f"its job {record.job_id} is gone without reporting an end"
+    last = f": {words}" if (words := record.last_words) else ""
+    return f"its job {record.job_id} is gone without reporting an end{last}"
 
 
 def _log(state: str, place: Path, record: JobRecord | None) -> Path | None:

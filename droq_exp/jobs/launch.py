@@ -126,6 +126,8 @@ def _tell_end(run: PlannedRun, state: State) -> None:
     record = JobRecord.read(run.directory)
     error = status.get("error")
     why = f": {error['summary']}" if state in ("failed", "interrupted") and error else ""
+    if state == "vanished" and record is not None and (words := record.last_words):
+        why = f": the last line of its log: {words}"
     log = f" (log: {record.log})" if record is not None else ""
     _say(f"{state}: {run.directory}{why}{log}", problem=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from droq_exp.runs.files import read_json, write_atomically
 
 FILE = "job.json"
 SLURM, LOCAL = "slurm", "local"
+TAIL_BYTES = 4096  # of a log
+LINE_LENGTH = 300  # of what is quoted of it
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,21 @@ class JobRecord:
         if not _is_record(content):
             raise ValueError(f"{path} is no job record; remove it")
         return cls(**{field.name: content[field.name] for field in fields(cls)})
+
+    @property
+    def last_words(self) -> str | None:
+        """The last line of the log: all that there is of a job that ended without a word. None where there is none."""
+        path = Path(self.log)
+        try:
+            if not path.is_file():
+                return None
+            with path.open("rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
+                text = file.read().decode(errors="replace")
+        except (OSError, ValueError):  # not to be read; a name that no file has
+            return None
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        return "".join(filter(str.isprintable, lines[-1]))[:LINE_LENGTH] if lines else None
 
 
 def withdraw(directory: Path) -> None:

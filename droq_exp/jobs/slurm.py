@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 import json
 import math
+import os
 import shlex
 import shutil
 import sys
-from collections.abc import Sequence
-from contextlib import redirect_stderr
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,10 @@ from droq_exp.runs.status import now
 
 FOLDER = ".submitit"
 ARRAY_SIZE = 1000  # SLURM's default limit is 1001
+# Variables that ask for something in a job's place: those of the job in which the command itself runs, or options of
+# sbatch and srun. Jobs inherit them and contradict them.
+ASKING = ("SLURM_", "SLURMD_", "SBATCH_", "SRUN_", "PMI", "SUBMITIT_")
+POINTING = ("SLURM_CONF", "SLURM_CLUSTERS", "SLURM_JWT")  # which cluster is meant, and who asks
 
 
 class SubmissionError(RuntimeError):
@@ -60,12 +65,24 @@ def _submit_array(jobs: Sequence[PlannedJob]) -> None:
     submitted = now()
     try:
         # submitit prints what sbatch says, and raises it too
-        with redirect_stderr(io.StringIO()), executor.batch():
+        with _outside_any_job(), redirect_stderr(io.StringIO()), executor.batch():
             handles = [executor.submit(job.job) for job in jobs]
     except (FailedJobError, FailedSubmissionError) as error:
         raise SubmissionError(" ".join(str(error).split())) from error
     for job, handle in zip(jobs, handles, strict=True):
         job.record(SLURM, handle.job_id, submitted, Path(handle.paths.stdout))
+
+
+@contextmanager
+def _outside_any_job() -> Iterator[None]:
+    """Let sbatch, and through it the jobs, see the variables of a user who is logged in and has asked for nothing."""
+    asking = {name: os.environ[name] for name in os.environ if name.startswith(ASKING) and name not in POINTING}
+    for name in asking:
+        del os.environ[name]
+    try:
+        yield
+    finally:
+        os.environ.update(asking)
 
 
 def parameters(hardware: SlurmHardwareConfig) -> dict[str, Any]:
@@ -80,10 +97,10 @@ def parameters(hardware: SlurmHardwareConfig) -> dict[str, Any]:
         "timeout_min": math.ceil(hardware.hours * 60),
         "stderr_to_stdout": True,
         "slurm_array_parallelism": hardware.array_parallelism,
-        "slurm_signal_delay_s": hardware.signal_delay_seconds,
         "slurm_setup": [*_search_path(), *hardware.setup],
         "slurm_srun_args": [f"--cpus-per-task={hardware.cpus}"],  # from SLURM 22.05 on srun does not inherit it
-        "slurm_additional_parameters": {"requeue": True},  # whatever the cluster's default is
+        # Whatever the cluster's default is, and whichever signal SUBMITIT_PREEMPT_SIGNAL names here.
+        "slurm_additional_parameters": {"requeue": True, "signal": f"USR2@{hardware.signal_delay_seconds}"},
     }
 
 

@@ -24,7 +24,7 @@ def sweep(tmp_path: Path, commands: Path) -> Path:
     write_run(root / "seed_4", "interrupted", error="interrupted by SIGTERM")
     write_run(root / "seed_10", "running")
     write_job(root / "seed_10", "6_3", "seed=10", log=str(tmp_path / "job.err"))
-    (tmp_path / "job.err").write_text("Killed\n")
+    (tmp_path / "job.err").write_text("Starting\nslurmstepd: error: oom_kill\x07\n\n")
     write_job(root / "seed_11", "6_4", "seed=11")
     assert calls.read_text() == ""
     return tmp_path / "outputs"
@@ -47,7 +47,8 @@ def test_every_state(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (running["step"], running["last_return"], running["seconds_left"]) == (5_000, 5.5, 50.0)
     assert (queued["total_steps"], queued["last_return"], queued["error"]) == (20_000, None, None)
     assert (failed["error"], Path(failed["log"]).name) == ("RuntimeError: no more", "train.log")
-    assert ("6_3" in vanished["error"], Path(vanished["log"]).name) == (True, "job.err")
+    assert vanished["error"] == "its job 6_3 is gone without reporting an end: slurmstepd: error: oom_kill"
+    assert Path(vanished["log"]).name == "job.err"
     assert ("6_4" in never["error"], never["log"]) == (True, None)
 
 

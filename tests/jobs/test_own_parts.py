@@ -121,11 +121,20 @@ def test_what_slurm_is_given(here: Path, tmp_path: Path, monkeypatch: pytest.Mon
     for name in ("sbatch", "srun"):
         stand_in(tmp_path / "bin", name, "Submitted batch job 7\n")
     monkeypatch.setitem(ENVIRONMENT, "PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    sbatch = tmp_path / "bin" / "sbatch"
+    sbatch.write_text(sbatch.read_text().replace("\n", f"\nenv > {tmp_path / 'inherited'}\n", 1))
     monkeypatch.setitem(ENVIRONMENT, VARIABLE, "another")
+    inside = dict.fromkeys(("SLURM_MEM_PER_CPU", "SLURM_JOB_ID", "SBATCH_QOS", "PMIX_RANK", "SUBMITIT_FOLDER"), "1")
+    for name, value in {**inside, "SUBMITIT_PREEMPT_SIGNAL": "USR1", "SLURM_CONF": "/etc/slurm.conf"}.items():
+        monkeypatch.setitem(ENVIRONMENT, name, value)
     command = [*MINE, "hardware=slurm_cpu", "hardware.wait=false", "--trust", "my_parts"]
     done = run([str(ROOT / "launch.py"), *command])
     assert done.returncode == 0, done.stderr
+    inherited = (tmp_path / "inherited").read_text().splitlines()
+    asking = ("SLURM_", "SBATCH_", "PMI", "SUBMITIT_")
+    assert [line for line in inherited if line.startswith(asking)] == ["SLURM_CONF=/etc/slurm.conf"]
     (script,) = Path("outputs").rglob("*_submission.sh")
+    assert "#SBATCH --signal=USR2@120" in script.read_text().splitlines()
     (line,) = [line for line in script.read_text().splitlines() if "submitit.core._submit" in line]
     words = shlex.split(line)
     assert words[words.index(sys.executable) + 1 :][:4] == ["-P", "-u", "-m", "submitit.core._submit"]

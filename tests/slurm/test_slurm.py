@@ -21,10 +21,18 @@ def _state(sweep: Sweep, seed: int = 0, total_steps: int = GATED_STEPS) -> str:
     return point_state(sweep.run(seed), total_steps, Queue())
 
 
-def test_an_array_of_packed_seeds_with_a_failure_among_them(sweep: Sweep) -> None:
-    """Of an algorithm with a part of the user's own, from the directory in which the sweep is started."""
+def test_an_array_of_packed_seeds_with_a_failure_among_them(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a part of the user's own, submitted from within another job, whose variables are nothing to these jobs."""
+    inside = ("SLURM_MEM_PER_CPU", "SLURM_CPU_BIND", "SLURM_NTASKS", "SLURM_JOB_ID", "SBATCH_PARTITION", "PMI_RANK")
+    for name in inside:
+        monkeypatch.setenv(name, "4096")
     (sweep.directory / "my_parts.py").write_text(
-        "from droq_exp.learner.networks import EnsembleCritic\n\n\nclass Mine(EnsembleCritic):\n    pass\n"
+        "from droq_exp.learner.networks import EnsembleCritic
+
+
+class Mine(EnsembleCritic):
+    pass
+"
     )
     command = ["seed=0,1,2,3,4", "hardware.seeds_per_job=2", "algo.critic._target_=my_parts.Mine", *broken(1)]
     first = sweep.launch(*command)
