@@ -13,7 +13,7 @@ from droq_exp.cli.errors import RefusedError
 from droq_exp.jobs.queue import Queue, QueueUnreachableError
 from droq_exp.jobs.record import FILE as JOB_FILE
 from droq_exp.jobs.record import JobRecord
-from droq_exp.jobs.state import State, point_state
+from droq_exp.jobs.state import State, point_state, summary
 from droq_exp.runs.status import ASIDE, read_status
 from droq_exp.runs.status import FILE as STATUS_FILE
 
@@ -142,7 +142,7 @@ def _view(place: Path, below: Path, queue: Queue | None) -> ListedRun:
         total_steps=total,
         last_return=_finite(evaluations[-1].get("return_mean")) if evaluations else None,
         seconds_left=_seconds_left(_last_rows(place / "train.csv"), total) if state == "running" else None,
-        error=damage or (_error(state, status, record) if trouble else None),
+        error=damage or summary(state, status, record),
         reason=status.get("reason") if state == "stopped" else None,
         log=_log(state, place, record) if trouble else None,
         record=record,
@@ -211,15 +211,6 @@ def _seconds_left(rows: list[dict[str, float]], total: int | None) -> float | No
 
 def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
-
-
-def _error(state: str, status: dict[str, Any], record: JobRecord | None) -> str | None:
-    if state != "vanished":
-        return (status.get("error") or {}).get("summary")
-    if record is None:
-        return "its process is gone without reporting an end"
-    last = f": {words}" if (words := record.last_words) else ""
-    return f"its job {record.job_id} is gone without reporting an end{last}"
 
 
 def _log(state: str, place: Path, record: JobRecord | None) -> Path | None:

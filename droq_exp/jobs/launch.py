@@ -20,7 +20,8 @@ from droq_exp.jobs.plan import PlannedRun, group_into_jobs, plan_runs, to_submit
 from droq_exp.jobs.queue import Queue, QueueUnreachableError
 from droq_exp.jobs.record import JobRecord
 from droq_exp.jobs.slurm import SubmissionError
-from droq_exp.jobs.state import LIVE, STATES, State
+from droq_exp.jobs.state import LIVE, STATES, State, summary
+from droq_exp.jobs.turns import turn
 from droq_exp.runs.lock import HeldError
 from droq_exp.runs.status import DONE, read_status
 from droq_exp.runs.takeover import check_directory, set_aside
@@ -44,8 +45,7 @@ def launch(points: Sequence[Sequence[str]]) -> list[int]:
     """
     try:
         runs = plan_runs(points)
-        with _uninterrupted():
-            done = _submit(runs)
+        done = _submit(runs)
     except ConfigError as error:  # told here: Hydra, through which we are called, would show a traceback
         _say(f"error: {error}", problem=True)
         sys.exit(2)
@@ -68,24 +68,38 @@ def launch(points: Sequence[Sequence[str]]) -> list[int]:
 
 
 def _submit(runs: Sequence[PlannedRun]) -> dict[PlannedRun, State]:
-    """Submit what is to be submitted; return what is done."""
+    """Submit what is to be submitted, when it is this command's turn; return what is done."""
+    states = _look(runs)
+    if not to_submit(states):
+        _tell_states(states)
+        return {run: state for run, state in states.items() if state in DONE}
+    with turn({job.experiment_directory for job in group_into_jobs(runs)}), _uninterrupted():
+        states = _look(runs)  # another command may have been faster
+        _tell_states(states)
+        submitted = to_submit(states)
+        for run in submitted:
+            if run.config.training.restart and (aside := set_aside(run.directory)) is not None:
+                _say(f"kept aside: {aside}")
+        jobs = group_into_jobs(submitted)
+        if jobs:
+            (slurm.submit if jobs[0].hardware.launcher == "slurm" else pool.submit)(jobs)
+            _say(f"{len(jobs)} {'job' if len(jobs) == 1 else 'jobs'} submitted")
+    return {run: state for run, state in states.items() if state in DONE and run not in submitted}
+
+
+def _look(runs: Sequence[PlannedRun]) -> dict[PlannedRun, State]:
     queue = Queue()
     states = {run: run.state(queue) for run in runs}
-    counts = Counter(states.values())
     for run in (run for run, state in states.items() if state not in LIVE):
         check_directory(run.directory, run.config)
+    return states
+
+
+def _tell_states(states: Mapping[PlannedRun, State]) -> None:
+    counts = Counter(states.values())
     for state in STATES:
         if counts[state]:
             _say(f"{counts[state]} {state}: {WHAT_NOW.get(state, 'submitted')}")
-    submitted = to_submit(states)
-    for run in submitted:
-        if run.config.training.restart and (aside := set_aside(run.directory)) is not None:
-            _say(f"kept aside: {aside}")
-    jobs = group_into_jobs(submitted)
-    if jobs:
-        (slurm.submit if jobs[0].hardware.launcher == "slurm" else pool.submit)(jobs)
-        _say(f"{len(jobs)} {'job' if len(jobs) == 1 else 'jobs'} submitted")
-    return {run: state for run, state in states.items() if state in DONE and run not in submitted}
 
 
 def _watch(runs: Sequence[PlannedRun], done: Mapping[PlannedRun, State], seconds: float) -> dict[PlannedRun, State]:
@@ -124,29 +138,32 @@ def _tell_end(run: PlannedRun, state: State) -> None:
         _say(f"stopped: {run.directory}: {status['reason']}")
         return
     record = JobRecord.read(run.directory)
-    error = status.get("error")
-    why = f": {error['summary']}" if state in ("failed", "interrupted") and error else ""
-    if state == "vanished" and record is not None and (words := record.last_words):
-        why = f": the last line of its log: {words}"
+    why = f": {what}" if (what := summary(state, status, record)) else ""
     log = f" (log: {record.log})" if record is not None else ""
     _say(f"{state}: {run.directory}{why}{log}", problem=True)
 
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Keep Ctrl-C until the end: a job that is submitted gets its record."""
+    """Keep Ctrl-C, SIGTERM and the terminal's end until the end: a job that is submitted gets its record."""
     received: list[int] = []
 
     def remember(number: int, frame: FrameType | None) -> None:
         received.append(number)
 
-    before = signal.signal(signal.SIGINT, remember)
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {
+        number: signal.signal(number, remember) for number in signals if signal.getsignal(number) != signal.SIG_IGN
+    }
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     if received:
-        raise KeyboardInterrupt
+        if received[0] == signal.SIGINT:
+            raise KeyboardInterrupt
+        sys.exit(128 + received[0])
 
 
 def _leave() -> NoReturn:

@@ -18,9 +18,9 @@ from droq_exp.import_path import child_environment
 from droq_exp.jobs.plan import PlannedJob
 from droq_exp.jobs.queue import LocalJob
 from droq_exp.jobs.record import LOCAL, JobRecord
+from droq_exp.jobs.turns import LOCAL_FOLDER, turn
 from droq_exp.runs.status import now
 
-FOLDER = ".jobs"
 GO = "go\n"
 LOOK_SECONDS = 0.2  # between two looks at the jobs that run
 
@@ -29,7 +29,7 @@ def submit(jobs: Sequence[PlannedJob]) -> None:
     """Start a pool for ``jobs``, which must have the same ``hardware.jobs``, and write their records."""
     hardware = jobs[0].hardware
     assert isinstance(hardware, ParallelHardwareConfig)
-    folder = jobs[0].experiment_directory / FOLDER / uuid.uuid4().hex[:8]
+    folder = jobs[0].experiment_directory / LOCAL_FOLDER / uuid.uuid4().hex[:8]
     folder.mkdir(parents=True)
     logs = [folder / f"{index}.log" for index in range(len(jobs))]
     work = [{"job": asdict(job.job), "log": str(log)} for job, log in zip(jobs, logs, strict=True)]
@@ -56,25 +56,28 @@ def main(arguments: Sequence[str]) -> None:
     """``python -m droq_exp.jobs.pool <jobs.json>``: run its jobs, one after the other where their number is reached."""
     if sys.stdin.readline() != GO:
         return
-    content = json.loads(Path(arguments[0]).read_text())
+    path = Path(arguments[0])
+    content = json.loads(path.read_text())
     me = str(LocalJob.of(os.getpid(), waiting=True))
     running: list[subprocess.Popen[bytes]] = []
     for work in content["jobs"]:
         while len(running) >= content["at_once"]:
             time.sleep(LOOK_SECONDS)
             running = [process for process in running if process.poll() is None]
-        if (process := _start(work, me)) is not None:
+        with turn([path.parents[2]]):
+            process = _start(work, me)
+        if process is not None:
             running.append(process)
     for process in running:
         process.wait()
 
 
 def _start(work: dict[str, Any], me: str) -> subprocess.Popen[bytes] | None:
-    """Start one job, for those of its runs that are still this pool's: not withdrawn, nor submitted anew elsewhere."""
+    """Start one job whose runs are all still this pool's: not cancelled, nor submitted anew elsewhere."""
     directories = [Path(directory) for directory in work["job"]["directories"]]
     records = {directory: JobRecord.read(directory) for directory in directories}
-    if any(record is None or record.job_id != me for record in records.values()):
-        print(f"withdrawn: {', '.join(map(str, directories))}", flush=True)
+    if any(record is None or record.job_id != me or record.cancelled for record in records.values()):
+        print(f"cancelled: {', '.join(map(str, directories))}", flush=True)
         return None
     with open(work["log"], "ab") as log:
         process = subprocess.Popen(

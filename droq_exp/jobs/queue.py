@@ -75,7 +75,9 @@ class Queue:
         if record.backend == SLURM:
             return self.slurm(record.job_id)
         job = LocalJob.parse(record.job_id)
-        return (QUEUED if job.waiting else RUNNING) if job.alive else None
+        if not job.alive or (job.waiting and record.cancelled):  # its pool goes on, for others
+            return None
+        return QUEUED if job.waiting else RUNNING
 
     def slurm(self, job_id: str) -> str | None:
         """As ``state``, for a SLURM job."""

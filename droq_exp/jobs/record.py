@@ -13,6 +13,7 @@ from droq_exp.runs.files import read_json, write_atomically
 FILE = "job.json"
 SLURM, LOCAL = "slurm", "local"
 TAIL_BYTES = 4096  # of a log
+REQUIRED = ("backend", "job_id", "submitted", "log", "overrides")  # of a record; older ones have nothing else
 LINE_LENGTH = 300  # of what is quoted of it
 
 
@@ -26,6 +27,7 @@ class JobRecord:
         submitted: when, ISO 8601 in UTC.
         log: absolute path of what the job itself prints (standard error).
         overrides: the Hydra overrides that make exactly this run, its seed included.
+        cancelled: when ``droq-exp cancel`` ended the job, likewise; None: it did not.
     """
 
     backend: str
@@ -33,6 +35,7 @@ class JobRecord:
     submitted: str
     log: str
     overrides: list[str]
+    cancelled: str | None = None
 
     def write(self, directory: Path) -> None:
         """Write ``job.json`` in the run ``directory``, made where it is missing."""
@@ -53,7 +56,7 @@ class JobRecord:
             return None
         if not _is_record(content):
             raise ValueError(f"{path} is no job record; remove it")
-        return cls(**{field.name: content[field.name] for field in fields(cls)})
+        return cls(**{field.name: content[field.name] for field in fields(cls) if field.name in content})
 
     @property
     def last_words(self) -> str | None:
@@ -71,14 +74,13 @@ class JobRecord:
         return "".join(filter(str.isprintable, lines[-1]))[:LINE_LENGTH] if lines else None
 
 
-def withdraw(directory: Path) -> None:
-    """Forget the job of a run ``directory``: a local job that still waits for its turn is not started then."""
-    (directory / FILE).unlink(missing_ok=True)
-
-
 def _is_record(content: Any) -> bool:
-    if not isinstance(content, dict) or not {field.name for field in fields(JobRecord)} <= content.keys():
+    if not isinstance(content, dict) or not {*REQUIRED} <= content.keys():
         return False
-    overrides = content["overrides"]
-    texts = [content[field.name] for field in fields(JobRecord) if field.name != "overrides"]
-    return isinstance(overrides, list) and all(isinstance(text, str) for text in (*texts, *overrides))
+    texts = [content[name] for name in REQUIRED if name != "overrides"]
+    overrides, cancelled = content["overrides"], content.get("cancelled")
+    return (
+        isinstance(overrides, list)
+        and all(isinstance(text, str) for text in (*texts, *overrides))
+        and isinstance(cancelled, str | None)
+    )

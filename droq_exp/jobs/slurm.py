@@ -22,9 +22,9 @@ from droq_exp.config.schema import SlurmHardwareConfig
 from droq_exp.import_path import package_root
 from droq_exp.jobs.plan import PlannedJob
 from droq_exp.jobs.record import SLURM
+from droq_exp.jobs.turns import SLURM_FOLDER
 from droq_exp.runs.status import now
 
-FOLDER = ".submitit"
 ARRAY_SIZE = 1000  # SLURM's default limit is 1001
 # Variables that ask for something in a job's place: those of the job in which the command itself runs, or options of
 # sbatch and srun. Jobs inherit them and contradict them.
@@ -56,7 +56,7 @@ def _submit_array(jobs: Sequence[PlannedJob]) -> None:
     hardware, experiment = jobs[0].hardware, jobs[0].experiment_directory
     assert isinstance(hardware, SlurmHardwareConfig)
     executor = submitit.AutoExecutor(
-        experiment / FOLDER,
+        experiment / SLURM_FOLDER,
         cluster="slurm",
         slurm_max_num_timeout=hardware.max_requeues,
         slurm_python=f"{shlex.quote(sys.executable)} -P",  # else Python puts the job's directory before everything

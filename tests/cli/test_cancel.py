@@ -7,12 +7,15 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from run_files import droq_exp, stand_in, write_job, write_run
+from run_files import SUBMITTED, droq_exp, stand_in, write_job, write_run
 
 from droq_exp.jobs.queue import LocalJob
+from droq_exp.jobs.record import JobRecord
+from droq_exp.runs.process import Process, start_of
 
 
 @pytest.fixture
@@ -48,6 +51,8 @@ def test_a_job_with_other_runs_is_left_unless_it_is_asked_for(
     assert calls.read_text() == ""
     assert droq_exp("cancel", str(tmp_path / "seed_0"), "--whole-jobs") == 0
     assert calls.read_text() == "7\n"
+    records = [JobRecord.read(tmp_path / f"seed_{seed}") for seed in (0, 1)]
+    assert all(record is not None and record.cancelled is not None for record in records)
 
 
 def test_what_scancel_says_is_told(tmp_path: Path, commands: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -79,7 +84,13 @@ def test_local_jobs_end_by_sigterm(
     assert droq_exp("cancel", str(tmp_path)) == 0
     assert capsys.readouterr().out == "cancelling 3 runs: 0 SLURM jobs, 3 local runs\n"
     assert process.wait(60) == -signal.SIGTERM
-    assert not (tmp_path / "seed_2" / "job.json").exists()  # so that it is not started
+    record = JobRecord.read(tmp_path / "seed_2")
+    assert record is not None
+    assert record.cancelled is not None  # so that it is not started
+    assert droq_exp("status", str(tmp_path)) == 0
+    out = capsys.readouterr().out
+    assert f"interrupted: seed_2: cancelled at {record.cancelled}" in out
+    assert out.endswith("3 runs: 3 interrupted\n")
 
 
 def test_a_job_that_only_waits_is_not_started_and_its_pool_goes_on(
@@ -90,13 +101,37 @@ def test_a_job_that_only_waits_is_not_started_and_its_pool_goes_on(
     assert process.poll() is None
 
 
+def _held_by(run: Path, **process: object) -> Path:
+    """A lock as that of the process, or of one like this one elsewhere."""
+    content = {**asdict(Process.current()), **process, "token": "a", "acquired": SUBMITTED}
+    (run / "lock.json").write_text(json.dumps(content))
+    return run
+
+
 def test_a_run_without_a_job_ends_by_its_lock(tmp_path: Path, process: subprocess.Popen[bytes]) -> None:
-    job = LocalJob.of(process.pid, waiting=False)
     run = write_run(tmp_path / "seed_0", "running")
-    lock = {"host": job.host, "pid": job.pid, "process_start": job.started, "job_id": None}
-    (run / "lock.json").write_text(json.dumps(lock))
+    _held_by(run, pid=process.pid, process_start=start_of(process.pid))
     assert droq_exp("cancel", str(tmp_path)) == 0
     assert process.wait(60) == -signal.SIGTERM
+
+
+def test_whoever_trains_is_ended_too_or_named(
+    tmp_path: Path, commands: Path, process: subprocess.Popen[bytes], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As two commands left it that submitted the same runs: job.json is of the job that did not get to train."""
+    stand_in(commands, "squeue", "7_0 PENDING\n7_1 PENDING\n6_1 RUNNING\n")
+    calls = stand_in(commands, "scancel", "")
+    for seed in (0, 1):
+        write_job(write_run(tmp_path / f"seed_{seed}", "running"), f"7_{seed}")
+    _held_by(tmp_path / "seed_0", pid=process.pid, process_start=start_of(process.pid), job_id="6_0")
+    _held_by(tmp_path / "seed_1", host="node7", job_id="6_1")
+    droq_exp("status", str(tmp_path))
+    assert capsys.readouterr().out.endswith("2 runs: 2 running\n")
+    assert droq_exp("cancel", str(tmp_path)) == 1
+    assert "seed_1: process" in (error := capsys.readouterr().err)
+    assert "on node7 (SLURM job 6_1) trains it; end it there" in error
+    assert process.wait(60) == -signal.SIGTERM
+    assert calls.read_text() == "7_0 7_1\n"
 
 
 def test_nothing_to_cancel(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

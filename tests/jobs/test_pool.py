@@ -13,7 +13,6 @@ from run_files import droq_exp
 from sweep import GATED_STEPS, Sweep, broken, until
 
 from droq_exp.jobs.queue import LocalJob, Queue
-from droq_exp.jobs.record import withdraw
 from droq_exp.jobs.state import point_state
 
 pytestmark = pytest.mark.program
@@ -84,11 +83,24 @@ def test_jobs_that_wait_for_their_turn_start_without_the_head_too(sweep: Sweep) 
     os.kill(head.pid, signal.SIGKILL)
     sweep.wait(head)
     assert [_state(sweep, seed) for seed in range(3)] == ["running", "queued", "queued"]
-    withdraw(sweep.run(2))
+    assert droq_exp("cancel", str(sweep.run(2))) == 0
     again = sweep.launch("seed=0,1", *command[1:], "hardware.wait=false")
     assert again[:2] == (0, "1 running: left alone\n1 queued: left alone\n"), again
     sweep.open_gate()
-    until(lambda: [_state(sweep, seed) for seed in range(3)] == ["finished", "finished", "missing"])
+    until(lambda: [_state(sweep, seed) for seed in range(3)] == ["finished", "finished", "interrupted"])
+
+
+def test_two_heads_at_once_submit_each_run_once(sweep: Sweep) -> None:
+    command = ["seed=0,1,2", "hardware.jobs=2", *sweep.gated, "hardware.wait=false"]
+    heads = [sweep.start(*command) for _ in range(3)]
+    ends = [sweep.wait(head) for head in heads]
+    assert [end.code for end in ends] == [0, 0, 0], ends
+    assert sorted("3 jobs submitted" in end.out for end in ends) == [False, False, True], ends
+    assert len(list(sweep.directory.glob("outputs/debug/.jobs/*/pool.log"))) == 1
+    for seed in (0, 1):
+        sweep.wait_for_step(50, seed)
+    assert droq_exp("cancel", str(sweep.directory / "outputs")) == 0
+    until(lambda: [_state(sweep, seed) for seed in range(3)] == ["interrupted"] * 3)
 
 
 def test_a_job_that_is_killed_has_vanished_and_one_that_is_ended_was_interrupted(sweep: Sweep) -> None:

@@ -7,12 +7,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from droq_exp.jobs.queue import LocalJob, Queue, QueueUnreachableError, slurm_states
-from droq_exp.jobs.record import JobRecord, withdraw
+from droq_exp.jobs.record import JobRecord
 from droq_exp.jobs.state import point_state
 from droq_exp.runs.lock import RunLock
 from droq_exp.runs.slurm_states import fate
@@ -49,8 +50,11 @@ def test_a_record_reads_as_written(tmp_path: Path) -> None:
     record.write(tmp_path / "new")
     assert JobRecord.read(tmp_path / "new") == record
     assert JobRecord.read(tmp_path) is None
-    withdraw(tmp_path / "new")
-    assert JobRecord.read(tmp_path / "new") is None
+    replace(record, cancelled=AFTER).write(tmp_path / "new")
+    assert JobRecord.read(tmp_path / "new") == replace(record, cancelled=AFTER)
+    old = {name: value for name, value in asdict(record).items() if name != "cancelled"}
+    (tmp_path / "new" / "job.json").write_text(json.dumps(old))
+    assert JobRecord.read(tmp_path / "new") == record
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"backend": 1}', '{"backend": "local", "job_id": "1"}'])
@@ -98,6 +102,15 @@ def test_a_job_that_died_without_a_word(state: str | None, tmp_path: Path, dead:
     assert _state(tmp_path, state, dead) == "vanished"
 
 
+@pytest.mark.parametrize("state", [None, "running"])
+def test_a_job_that_was_cancelled_has_not_vanished(state: str | None, tmp_path: Path, living: int, dead: str) -> None:
+    for job_id, expected in ((dead, "interrupted"), (str(LocalJob.of(living, waiting=True)), "interrupted")):
+        JobRecord("local", job_id, SUBMITTED, "/log", ["seed=0"], cancelled=AFTER).write(tmp_path)
+        assert _state(tmp_path, state) == expected
+    JobRecord("local", str(LocalJob.of(living, waiting=False)), SUBMITTED, "/log", [], cancelled=AFTER).write(tmp_path)
+    assert _state(tmp_path, state) == "running"  # until it has ended
+
+
 def test_an_end_is_that_of_the_last_job(tmp_path: Path, dead: str) -> None:
     assert _state(tmp_path, "failed", dead) == "failed"
     assert _state(tmp_path, "interrupted") == "interrupted"
@@ -125,7 +138,11 @@ def test_a_silent_queue_says_nothing_of_a_job(tmp_path: Path, monkeypatch: pytes
     assert _state(tmp_path, "finished", step=100) == "finished"  # whatever the queue would say
 
 
-def test_a_run_that_a_living_process_holds(tmp_path: Path) -> None:
+def test_a_run_that_a_living_process_holds(tmp_path: Path, living: int) -> None:
+    waiting = tmp_path / "waiting"
+    waiting.mkdir()
+    with RunLock.acquire(waiting):
+        assert _state(waiting, "running", str(LocalJob.of(living, waiting=True))) == "running"
     with RunLock.acquire(tmp_path):
         assert _state(tmp_path, "running") == "running"
         assert _state(tmp_path, "failed") == "running"  # it has just begun anew
