@@ -14,10 +14,10 @@ from droq_exp.cli.errors import RefusedError
 from droq_exp.cli.runs import find as find_runs
 from droq_exp.cli.wandb_server import check_server
 from droq_exp.loggers import wandb_files
-from droq_exp.loggers.wandb_files import DamagedFileError, OfflineRun, synced_marker
+from droq_exp.loggers.wandb_files import DamagedFileError, EmptyFileError, OfflineRun, synced_marker
 from droq_exp.runs.lock import owner
 
-STATES = ("to upload", "uploaded", "uploaded in part", "uploaded before", "still running", "damaged", "failed")
+STATES = ("to upload", "uploaded", "uploaded in part", "uploaded before", "still running", "empty", "damaged", "failed")
 
 INCOMPLETE = "the file ends with an incomplete record"  # what wandb says having uploaded all that comes before it
 
@@ -69,6 +69,9 @@ def _look(path: Path) -> tuple[str, str]:
     """The state of a file, and what it holds or what is wrong with it."""
     try:
         run = wandb_files.read(path)
+    except EmptyFileError as error:
+        holder = owner(path.resolve().parents[2])
+        return "still running" if holder is not None and holder.alive() else "empty", str(error)
     except DamagedFileError as error:
         return "damaged", str(error)
     if run.synced:
@@ -80,7 +83,7 @@ def _look(path: Path) -> tuple[str, str]:
 
 def _words(run: OfflineRun) -> str:
     end = {None: "cut off", 0: "finished", 130: "interrupted"}.get(run.exit_code, "failed")
-    steps = f"{run.rows:,} rows to step {run.last_step:,}" if run.last_step is not None else "no rows"
+    steps = f"{len(run.steps):,} rows to step {run.steps[-1]:,}" if run.steps else "no rows"
     return f"{'/'.join(filter(None, (run.entity, run.project, run.run_id)))}, {steps}, {end}"
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from droq_exp.loggers.base import RunInfo
 from droq_exp.runs.files import discard, write_atomically
 
+REMEDY = "training.restart=true starts this run over"
 # Columns of another name (a code base's own) come in front of the last one.
 COLUMNS = {
     "eval": (
@@ -62,10 +63,8 @@ class CsvLogger:
         """Do nothing: every row is on disk."""
 
     def _take_up(self, group: str, step: int) -> None:
-        path = self._path(group)
-        if path.exists():
-            with path.open(newline="", encoding="utf-8") as file:
-                self._rows[group] = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
+        if rows := read_rows(self._path(group)):
+            self._rows[group] = [row for row in rows if int(row["step"]) <= step]
             self._write(group)
 
     def _write(self, group: str) -> None:
@@ -80,6 +79,33 @@ class CsvLogger:
 
     def _path(self, group: str) -> Path:
         return self._directory / f"{group}.csv"
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """The rows of an ``eval.csv`` or ``train.csv`` as texts, each with a ``step``; none where there is no file.
+
+    Raises:
+        ValueError: it is damaged, or cannot be read; in one line.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is damaged ({error}); {REMEDY}") from error
+    rows: list[dict[str, str]] = []
+    try:
+        for row in csv.DictReader(io.StringIO(text, newline="")):
+            if None in row or None in row.values() or int(row["step"]) < 0:
+                raise ValueError("no whole row")
+            for value in filter(None, row.values()):
+                float(value)
+            rows.append(row)
+    except (csv.Error, KeyError, ValueError) as error:
+        raise ValueError(f"{path} is damaged (line {len(rows) + 2}); {REMEDY}") from error
+    return rows
 
 
 def _text(value: float) -> str:

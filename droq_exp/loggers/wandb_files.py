@@ -21,6 +21,10 @@ class DamagedFileError(Exception):
     """A file is no run file of wandb, or its beginning is lost; ``str`` of it is one line."""
 
 
+class EmptyFileError(DamagedFileError):
+    """A run file without a single record: wandb's process was killed before it wrote what it had in memory."""
+
+
 @dataclass(frozen=True)
 class OfflineRun:
     """One run file, as far as it was written.
@@ -30,8 +34,7 @@ class OfflineRun:
         run_id: wandb's; the parts of a resumed run share it.
         project: where it would be uploaded, if nothing else is said.
         entity: likewise; "" is the user's default.
-        rows: metrics logged, in steps.
-        last_step: environment step of the last of them; None where there is none.
+        steps: environment steps of the rows, in the order in which they were logged.
         exit_code: None where the process was killed before it could say.
         synced: whether wandb has noted that it was uploaded.
     """
@@ -40,8 +43,7 @@ class OfflineRun:
     run_id: str
     project: str
     entity: str
-    rows: int
-    last_step: int | None
+    steps: tuple[int, ...]
     exit_code: int | None
     synced: bool
 
@@ -66,12 +68,13 @@ def read(path: Path) -> OfflineRun:
     """Read one run file; what a killed process left half written at its end is left out.
 
     Raises:
+        EmptyFileError: it has no record.
         DamagedFileError: it is no run file, or its first records are lost.
     """
     from wandb.proto import wandb_internal_pb2
 
     run: Any = None
-    rows, last_step, exit_code = 0, None, None
+    steps, exit_code = [], None
     for data in records(path):
         record = wandb_internal_pb2.Record()  # type: ignore[attr-defined]
         record.ParseFromString(data)
@@ -79,13 +82,23 @@ def read(path: Path) -> OfflineRun:
         if kind == "run":
             run = run or record.run
         elif kind == "history":
-            rows, last_step = rows + 1, metrics(record)["_step"]
+            steps.append(metrics(record)["_step"])
         elif kind == "exit":
             exit_code = record.exit.exit_code
     if run is None:
+        if path.stat().st_size <= HEADER_BYTES:
+            raise EmptyFileError(f"{path} has no record: wandb was killed before it wrote any")
         raise DamagedFileError(f"{path} does not say which run it is of")
     synced = synced_marker(path).exists()
-    return OfflineRun(path, run.run_id, run.project, run.entity, rows, last_step, exit_code, synced)
+    return OfflineRun(path, run.run_id, run.project, run.entity, tuple(steps), exit_code, synced)
+
+
+def is_complete(path: Path) -> bool:
+    """Whether a run file has been written to its end."""
+    try:
+        return read(path).exit_code is not None
+    except DamagedFileError:
+        return False
 
 
 def metrics(record: Any) -> dict[str, Any]:
@@ -103,7 +116,7 @@ def records(path: Path) -> Iterator[bytes]:
         data = path.read_bytes()
     except OSError as error:
         raise DamagedFileError(f"{path}: {error.strerror}") from error
-    if data[: len(HEADER)] != HEADER:
+    if data and data[: len(HEADER)] != HEADER:
         raise DamagedFileError(f"{path} is no run file of wandb")
     position, parts = HEADER_BYTES, b""
     while position + 7 <= len(data):

@@ -50,8 +50,8 @@ def outputs(original: Path, tmp_path: Path, wandb_session: pytest.MonkeyPatch) -
 def test_what_a_real_run_logged_is_read_back(outputs: Path) -> None:
     first, second = map(wandb_files.read, wandb_files.find(outputs))
     assert first.run_id == second.run_id
-    assert (first.project, first.rows, first.last_step, first.exit_code) == ("mine", 2, 100, 0)
-    assert (second.rows, second.last_step, second.exit_code, second.synced) == (1, 150, 0, False)
+    assert (first.project, first.steps, first.exit_code) == ("mine", (50, 100), 0)
+    assert (second.steps, second.exit_code, second.synced) == ((150,), 0, False)
 
 
 def test_a_dry_run_tells_and_touches_nothing(
@@ -120,6 +120,16 @@ def test_a_run_that_was_killed_and_resumed_is_uploaded_whole(
     assert droq_exp("sync", str(outputs)) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "2 offline runs: 2 uploaded before"
     assert _uploaded_steps(outputs) == [50, 100, 150]
+
+
+def test_a_file_that_wandb_was_killed_over_is_no_failure(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, _ = wandb_files.find(outputs)
+    first.write_bytes(first.read_bytes()[: wandb_files.HEADER_BYTES])
+    assert droq_exp("sync", str(outputs), "--dry-run") == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[0].startswith("empty ")
+    assert "has no record" in out[0]
+    assert out[-1] == "2 offline runs: 1 to upload, 1 empty"
 
 
 def test_a_run_that_is_still_trained_is_left_alone(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,10 @@ import pytest
 from logged import GROUP, make_info, parse_wandb, read_wandb, warnings_of
 from wandb_server import FakeServer, QuietServer, log_in
 
+from droq_exp.loggers import Logger, wandb_files
+from droq_exp.loggers.csv import CsvLogger
 from droq_exp.loggers.wandb import Mode, WandbLogger
+from droq_exp.loggers.wandb_files import EmptyFileError
 
 pytestmark = pytest.mark.program
 
@@ -64,6 +70,53 @@ def test_wandb_resumed_keeps_its_id_and_leaves_out_what_it_has(
     parts = [parse_wandb(path) for path in sorted(info.directory.glob("wandb/offline-run-*/run-*.wandb"))]
     assert len({part["run"].run_id for part in parts}) == 1
     assert [row["_step"] for part in parts for row in part["history"]] == [1000, 2000, 3000]
+
+
+@pytest.mark.parametrize("end", ["resumed", "closed", "damaged notes"])
+def test_wandb_has_every_row_after_its_process_was_killed(
+    end: str, tmp_path: Path, wandb_session: pytest.MonkeyPatch
+) -> None:
+    """Alone, or together with the run, as by the out-of-memory killer: what it had in memory is not in its file."""
+    import wandb
+
+    info = make_info(tmp_path)
+    loggers: list[Logger] = [CsvLogger(info), WandbLogger(info)]
+    rows = {step: {"eval/return_mean": step / 3, "train/updates": step} for step in range(100, 1100, 100)}
+
+    def log(steps: Iterable[int]) -> None:
+        for step in steps:
+            for logger in loggers:
+                logger.log(step, rows[step])
+
+    log(range(100, 900, 100))
+    _kill_wandb()
+    if end == "closed":
+        log(range(900, 1100, 100))
+    else:
+        if end == "damaged notes":
+            (info.directory / "wandb" / "resume.json").write_text("{")
+        info = replace(info, resumed_at=700)
+        loggers = [CsvLogger(info), WandbLogger(info)]
+        log(range(800, 1100, 100))
+    for logger in loggers:
+        logger.close("finished")
+    wandb.teardown()
+    paths = wandb_files.find(info.directory)
+    with pytest.raises(EmptyFileError):
+        wandb_files.read(paths[0])
+    logged = [row for path in paths[1:] for row in parse_wandb(path)["history"]]
+    assert logged == [{"_step": step, **row} for step, row in rows.items()]
+    assert not any("wandb sync" in message for message in warnings_of(info))
+
+
+def _kill_wandb() -> None:
+    (child,) = [
+        pid
+        for pid in Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
+        if "wandb-core" in Path(f"/proc/{pid}/cmdline").read_text()
+    ]
+    os.kill(int(child), signal.SIGKILL)
+    time.sleep(0.2)
 
 
 def test_wandb_marks_an_interrupted_run(tmp_path: Path, wandb_session: pytest.MonkeyPatch) -> None:
@@ -118,7 +171,7 @@ def test_wandb_that_cannot_start_at_all_stops_nothing(
     logger.log(10, {"eval/return_mean": 1.0})
     logger.close("finished")
     (message,) = warnings_of(info)
-    assert "continues without it" in message
+    assert "only eval.csv and train.csv have this run's metrics" in message
     assert "no room" in message
 
 
