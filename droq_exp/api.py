@@ -95,6 +95,7 @@ def _train(overrides: Sequence[str]) -> tuple[list[Run], signal.Signals | None]:
     """Train; also the signal that ended it."""
     from droq_exp.config import ConfigError, compose, plain
     from droq_exp.learner.native import early_build
+    from droq_exp.runs.files import DamagedError
     from droq_exp.runs.identity import run_directory
     from droq_exp.runs.lock import HeldError
 
@@ -113,7 +114,7 @@ def _train(overrides: Sequence[str]) -> tuple[list[Run], signal.Signals | None]:
     with hardware.settings_put_back():
         try:
             code = train.train(config, recipe, plain(overrides))
-        except (ConfigError, HeldError):
+        except (ConfigError, DamagedError, HeldError):
             raise
         except Exception as error:
             if not _is_told(error, directories.values()):

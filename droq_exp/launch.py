@@ -7,6 +7,7 @@ import dataclasses
 import os
 import sys
 import traceback
+import uuid
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -55,6 +56,7 @@ def _main(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         return
     from droq_exp.config import ConfigError
     from droq_exp.config.targets import trusting
+    from droq_exp.runs.files import DamagedError
 
     try:
         overrides = with_config_dir(args.overrides, args.config_dir)
@@ -63,7 +65,7 @@ def _main(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
                 _help_with_parts(parser, overrides)
             else:
                 _run(args, overrides)
-    except ConfigError as error:
+    except (ConfigError, DamagedError) as error:
         refuse(str(error))
 
 
@@ -224,8 +226,12 @@ def check_output_dirs(directories: set[str]) -> None:
             raise ConfigError("output_dir", f"{name}: {error.strerror}") from error
         if not existing.is_dir():
             raise ConfigError("output_dir", f"{name} cannot be created: {existing} is not a directory")
-        if not os.access(existing, os.W_OK | os.X_OK):
-            raise ConfigError("output_dir", f"{name} cannot be written: no permission in {existing}")
+        probe = existing / f".droq_exp.{uuid.uuid4().hex}.tmp"
+        try:  # only who tries knows: of permissions, of file systems that take nothing, of /proc
+            probe.mkdir()
+            probe.rmdir()
+        except OSError as error:
+            raise ConfigError("output_dir", f"{name} cannot be written: {error.strerror} in {existing}") from error
 
 
 def _check_launcher(launchers: set[str], overrides: Sequence[str]) -> None:
@@ -289,7 +295,6 @@ def run_point(composed: DictConfig) -> float | None:
     from hydra.types import RunMode
 
     from droq_exp.config import ConfigError, readable
-    from droq_exp.runs.score import score
 
     job = HydraConfig.get()
     search = [line for line in job.overrides.hydra if line.startswith("hydra.searchpath")]
@@ -310,7 +315,19 @@ def run_point(composed: DictConfig) -> float | None:
         sys.exit(code)
     if code:
         raise PointFailedError(readable(job.overrides.task))
-    return score(config, recipe)
+    return point_score(config, recipe)
+
+
+def point_score(config: Config, recipe: Config) -> float | None:
+    """As ``score``; raises PointFailedError where a file is damaged, which is told."""
+    from droq_exp.runs.files import DamagedError
+    from droq_exp.runs.score import score
+
+    try:
+        return score(config, recipe)
+    except DamagedError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        raise PointFailedError(str(error)) from error
 
 
 def composed_point(overrides: Sequence[str]) -> tuple[Config, Config]:
@@ -333,14 +350,15 @@ def _of_run(overrides: Sequence[str]) -> tuple[str, ...]:
 def train_point(config: Config, recipe: Config, overrides: Sequence[str]) -> int:
     """Train in this process; what ends it is shown now, not after a sweep's other points. Returns the exit code."""
     from droq_exp.config import ConfigError
+    from droq_exp.runs.files import DamagedError
     from droq_exp.runs.lock import HeldError
     from droq_exp.training.train import train  # here, since it imports torch
 
     try:
         return train(config, recipe, overrides)
-    except (ConfigError, HeldError) as error:
+    except (ConfigError, DamagedError, HeldError) as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
-        return 2 if isinstance(error, ConfigError) else 1
+        return 2 if isinstance(error, ConfigError | DamagedError) else 1
     except Exception:
         traceback.print_exc()
         return 1

@@ -142,6 +142,7 @@ BAD_COMMANDS = [
     (["--resolve"], "--package and --resolve", "--cfg"),
     (["--config-dir", "nowhere"], "--config-dir", "nowhere"),
     (["output_dir=/dev/null"], "output_dir: ", "/dev/null is not a directory"),
+    (["output_dir=/proc/x"], "output_dir: ", "/proc/x cannot be written"),
     (["output_dir=/dev/null/deeper"], "output_dir: ", "/dev/null is not a directory"),
     (["-m", "seed=0,1", f"output_dir={'long' * 100}"], "output_dir: ", "too long"),
     (["--config-name", "other"], "unrecognized arguments", "--config-name"),

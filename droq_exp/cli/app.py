@@ -47,13 +47,14 @@ def main(argv: list[str] | None = None) -> None:
             not answer, told in one line; 130 or 143 interrupted.
     """
     from droq_exp.jobs.queue import QueueUnreachableError
+    from droq_exp.runs.files import DamagedError
 
     before = signal.signal(signal.SIGTERM, _leave)
     try:
         code = app(args=argv, prog_name="droq-exp", standalone_mode=False)
     except typer.TyperException as error:
         refuse(f"{error.format_message().rstrip('.')}; see droq-exp --help")
-    except (RefusedError, QueueUnreachableError) as error:
+    except (RefusedError, QueueUnreachableError, DamagedError) as error:
         refuse(str(error))
     except ValueError as error:
         from droq_exp.config import ConfigError  # imports Hydra, which takes long

@@ -13,6 +13,7 @@ from droq_exp.config import Config, ConfigError, compose_points, readable
 from droq_exp.config.targets import check_stored_overrides
 from droq_exp.jobs.queue import QueueUnreachableError
 from droq_exp.launch import INTERRUPTED, train_point
+from droq_exp.runs.files import DamagedError
 from droq_exp.runs.identity import ONCE, run_directory
 from droq_exp.runs.takeover import check_directory
 
@@ -56,7 +57,9 @@ def _points(runs: Sequence[ListedRun]) -> list[_Point]:
     """What is to be relaunched; says of each other run why it is not."""
     known = []
     for run in runs:
-        if run.overrides is None:
+        if run.damage is not None:
+            _complain(run, run.damage)
+        elif run.overrides is None:
             _complain(run, "neither job.json nor status.json has its overrides; repeat its command")
         else:
             # Where the run is now: the command may have been given elsewhere, and the directories moved since.
@@ -72,7 +75,7 @@ def _points(runs: Sequence[ListedRun]) -> list[_Point]:
             continue
         try:
             check_directory(made, config)
-        except ConfigError as error:
+        except (ConfigError, DamagedError) as error:
             _complain(run, str(error))
         else:
             points.append(_Point(overrides, config, recipe))

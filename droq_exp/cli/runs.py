@@ -13,7 +13,8 @@ from droq_exp.cli.errors import RefusedError
 from droq_exp.jobs.queue import Queue, QueueUnreachableError
 from droq_exp.jobs.record import FILE as JOB_FILE
 from droq_exp.jobs.record import JobRecord
-from droq_exp.jobs.state import State, point_state, summary
+from droq_exp.jobs.state import State, judged, summary
+from droq_exp.runs.files import DamagedError
 from droq_exp.runs.status import ASIDE, read_status
 from droq_exp.runs.status import FILE as STATUS_FILE
 
@@ -33,6 +34,7 @@ class ListedRun:
         last_return: mean return of the last evaluation; None before the first.
         seconds_left: of a running run that has begun to learn, by its rate over the last intervals; else None.
         error: one line that says what went wrong, or None.
+        damage: what is wrong with one of its files, where that is the error.
         reason: one line that says why a callback has stopped it, or None.
         log: where to read more about the error; None where there is none.
         record: the job last submitted for it.
@@ -47,6 +49,7 @@ class ListedRun:
     last_return: float | None
     seconds_left: float | None
     error: str | None
+    damage: str | None
     reason: str | None
     log: Path | None
     record: JobRecord | None
@@ -130,7 +133,12 @@ def view(directory: Path, queue: Queue) -> ListedRun:
 def _view(place: Path, below: Path, queue: Queue | None) -> ListedRun:
     status, record, damage = _files(place)
     total = _total_steps(status, record)
-    state: State | Literal["unknown"] = "unknown" if queue is None else point_state(place, total or 0, queue)
+    state: State | Literal["unknown"] = "unknown"
+    if queue is not None:
+        try:
+            state = judged(place, total or 0, queue)
+        except DamagedError as error:
+            state, damage = "failed", str(error)
     evaluations = _last_rows(place / "eval.csv")
     overrides = record.overrides if record is not None else status.get("overrides")
     trouble = state in ("failed", "interrupted", "vanished")
@@ -143,6 +151,7 @@ def _view(place: Path, below: Path, queue: Queue | None) -> ListedRun:
         last_return=_finite(evaluations[-1].get("return_mean")) if evaluations else None,
         seconds_left=_seconds_left(_last_rows(place / "train.csv"), total) if state == "running" else None,
         error=damage or summary(state, status, record),
+        damage=damage,
         reason=status.get("reason") if state == "stopped" else None,
         log=_log(state, place, record) if trouble else None,
         record=record,
@@ -155,11 +164,11 @@ def _files(place: Path) -> tuple[dict[str, Any], JobRecord | None, str | None]:
     status, record, damage = None, None, None
     try:
         status = read_status(place)
-    except ValueError as error:
+    except DamagedError as error:
         damage = str(error)
     try:
         record = JobRecord.read(place)
-    except ValueError as error:
+    except DamagedError as error:
         damage = str(error)
     return status or {}, record, damage
 

@@ -23,6 +23,7 @@ from droq_exp.import_path import looking_in
 from droq_exp.jobs.queue import Queue, QueueUnreachableError
 from droq_exp.jobs.state import held
 from droq_exp.learner.native import early_build
+from droq_exp.runs.files import DamagedError
 from droq_exp.runs.identity import run_directory
 from droq_exp.runs.status import DONE, now, read_status, summary_of, write_status
 
@@ -56,7 +57,7 @@ class Job:
         try:
             with looking_in(self.look_in), trusting(self.trust):
                 code = self._train()
-        except OtherRunError as error:
+        except (OtherRunError, DamagedError) as error:
             print(f"error: {error}", file=sys.stderr, flush=True)
             code = 2
         except Exception as error:

@@ -22,6 +22,7 @@ from droq_exp.jobs.record import JobRecord
 from droq_exp.jobs.slurm import SubmissionError
 from droq_exp.jobs.state import LIVE, STATES, State, summary
 from droq_exp.jobs.turns import turn
+from droq_exp.runs.files import DamagedError
 from droq_exp.runs.lock import HeldError
 from droq_exp.runs.status import DONE, read_status
 from droq_exp.runs.takeover import check_directory, set_aside
@@ -46,7 +47,10 @@ def launch(points: Sequence[Sequence[str]]) -> list[int]:
     try:
         runs = plan_runs(points)
         done = _submit(runs)
-    except ConfigError as error:  # told here: Hydra, through which we are called, would show a traceback
+    except (
+        ConfigError,
+        DamagedError,
+    ) as error:  # told here: Hydra would show a traceback
         _say(f"error: {error}", problem=True)
         sys.exit(2)
     except (HeldError, QueueUnreachableError, SubmissionError) as error:
@@ -88,10 +92,12 @@ def _submit(runs: Sequence[PlannedRun]) -> dict[PlannedRun, State]:
 
 
 def _look(runs: Sequence[PlannedRun]) -> dict[PlannedRun, State]:
+    """The states; raises ConfigError or DamagedError where a run that might be submitted cannot be."""
     queue = Queue()
     states = {run: run.state(queue) for run in runs}
     for run in (run for run, state in states.items() if state not in LIVE):
         check_directory(run.directory, run.config)
+        JobRecord.read(run.directory)
     return states
 
 
@@ -133,11 +139,14 @@ def _tell_end(run: PlannedRun, state: State) -> None:
     if state == "finished":
         _say(f"finished: {run.directory}")
         return
-    status = read_status(run.directory) or {}
-    if state == "stopped":
-        _say(f"stopped: {run.directory}: {status['reason']}")
+    try:
+        status, record = read_status(run.directory) or {}, JobRecord.read(run.directory)
+    except DamagedError as error:
+        _say(f"{state}: {run.directory}: {error}", problem=True)
         return
-    record = JobRecord.read(run.directory)
+    if state == "stopped":
+        _say(f"stopped: {run.directory}: {status.get('reason')}")
+        return
     why = f": {what}" if (what := summary(state, status, record)) else ""
     log = f" (log: {record.log})" if record is not None else ""
     _say(f"{state}: {run.directory}{why}{log}", problem=True)

@@ -19,6 +19,7 @@ from droq_exp.jobs.plan import PlannedJob
 from droq_exp.jobs.queue import LocalJob
 from droq_exp.jobs.record import LOCAL, JobRecord
 from droq_exp.jobs.turns import LOCAL_FOLDER, turn
+from droq_exp.runs.files import DamagedError
 from droq_exp.runs.status import now
 
 GO = "go\n"
@@ -64,8 +65,12 @@ def main(arguments: Sequence[str]) -> None:
         while len(running) >= content["at_once"]:
             time.sleep(LOOK_SECONDS)
             running = [process for process in running if process.poll() is None]
-        with turn([path.parents[2]]):
-            process = _start(work, me)
+        try:
+            with turn([path.parents[2]]):
+                process = _start(work, me)
+        except (DamagedError, OSError) as error:  # of this job: those behind it start
+            print(f"not started: {', '.join(work['job']['directories'])}: {error}", flush=True)
+            continue
         if process is not None:
             running.append(process)
     for process in running:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from droq_exp.runs.files import read_json, write_atomically
+from droq_exp.runs.files import damaged, read_json, write_atomically
+from droq_exp.runs.status import is_time
 
 FILE = "job.json"
 SLURM, LOCAL = "slurm", "local"
+JOB_IDS = {SLURM: r"\d+(_\d+)?", LOCAL: r"[^\s:]+:[1-9]\d{0,6}:\d{1,19}:(waiting|started)"}
+REMEDY = "remove it once no job of this run is left"
 TAIL_BYTES = 4096  # of a log
 REQUIRED = ("backend", "job_id", "submitted", "log", "overrides")  # of a record; older ones have nothing else
 LINE_LENGTH = 300  # of what is quoted of it
@@ -47,15 +51,15 @@ class JobRecord:
         """The record in a run ``directory``; None where no job was submitted for it.
 
         Raises:
-            ValueError: the file is not a record, or cannot be read.
+            DamagedError: the file is not a record, or cannot be read.
         """
         path = directory / FILE
         try:
-            content = read_json(path, "remove it")
+            content = read_json(path, REMEDY)
         except (FileNotFoundError, NotADirectoryError):
             return None
         if not _is_record(content):
-            raise ValueError(f"{path} is no job record; remove it")
+            raise damaged(path, "no record of a job", REMEDY)
         return cls(**{field.name: content[field.name] for field in fields(cls) if field.name in content})
 
     @property
@@ -77,10 +81,14 @@ class JobRecord:
 def _is_record(content: Any) -> bool:
     if not isinstance(content, dict) or not {*REQUIRED} <= content.keys():
         return False
-    texts = [content[name] for name in REQUIRED if name != "overrides"]
-    overrides, cancelled = content["overrides"], content.get("cancelled")
+    backend, job_id, submitted, log, overrides = (content[name] for name in REQUIRED)
+    cancelled = content.get("cancelled")
     return (
-        isinstance(overrides, list)
-        and all(isinstance(text, str) for text in (*texts, *overrides))
-        and isinstance(cancelled, str | None)
+        all(isinstance(text, str) for text in (backend, job_id, log))
+        and backend in JOB_IDS
+        and re.fullmatch(JOB_IDS[backend], job_id, re.ASCII) is not None
+        and all(is_time(time) for time in (submitted, cancelled or submitted))
+        and "\0" not in log
+        and isinstance(overrides, list)
+        and all(isinstance(text, str) for text in overrides)
     )

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 
 from droq_exp.jobs.queue import QUEUED, RUNNING, Queue
 from droq_exp.jobs.record import JobRecord
+from droq_exp.runs.files import DamagedError, unreadable
 from droq_exp.runs.lock import LOCK, Owner, owner
 from droq_exp.runs.process import Process
 from droq_exp.runs.status import read_status
@@ -30,10 +31,14 @@ def point_state(directory: Path, total_steps: int, queue: Queue) -> State:
         QueueUnreachableError: the answer depends on SLURM's queue, and SLURM does not answer.
     """
     try:
-        status = _status(directory)
-        record = JobRecord.read(directory)
-    except ValueError:
+        return judged(directory, total_steps, queue)
+    except DamagedError:
         return "failed"
+
+
+def judged(directory: Path, total_steps: int, queue: Queue) -> State:
+    """As ``point_state``; raises DamagedError too, where the state cannot be told from the run's files."""
+    status, record = read_status(directory), JobRecord.read(directory)
     if status is not None and status["state"] == "finished" and status["step"] >= total_steps:
         return "finished"
     if status is not None and status["state"] == "stopped":
@@ -75,15 +80,6 @@ def _told(record: JobRecord | None, status: Mapping[str, Any]) -> bool:
     return bool(status) and _by(record, status) and status["state"] in ("failed", "interrupted", "finished")
 
 
-def _status(directory: Path) -> dict[str, Any] | None:
-    content = read_status(directory)
-    if content is None:
-        return None
-    if not {"state", "step", "started"} <= content.keys():
-        raise ValueError(f"{directory / 'status.json'} is no status")
-    return content
-
-
 def _by(record: JobRecord | None, status: Mapping[str, Any]) -> bool:
     """Whether ``status`` was last written after the job of ``record`` was submitted, or without any job."""
     if record is None:
@@ -93,15 +89,19 @@ def _by(record: JobRecord | None, status: Mapping[str, Any]) -> bool:
 
 
 def held(directory: Path, queue: Queue) -> bool:
-    """Whether a living process holds the run's lock; raises as ``point_state``."""
+    """Whether a living process holds the run's lock; raises as ``judged``."""
     return holder_of(directory, queue) is not None
 
 
 def holder_of(directory: Path, queue: Queue) -> Owner | None:
-    """The living process that holds the run's lock; None where there is none. Raises as ``point_state``."""
-    if not (directory / LOCK).exists():
-        return None
-    holder = owner(directory, queue.filesystem_time(directory))
+    """The living process that holds the run's lock; None where there is none. Raises as ``judged``."""
+    path = directory / LOCK
+    try:
+        if not path.exists():
+            return None
+        holder = owner(directory, queue.filesystem_time(directory))
+    except OSError as error:
+        raise unreadable(path, error) from error
 
     def gone(process: Process) -> bool:
         return process.job_id is not None and queue.slurm(process.job_id) != RUNNING

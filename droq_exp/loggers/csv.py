@@ -9,7 +9,7 @@ from numbers import Integral
 from pathlib import Path
 
 from droq_exp.loggers.base import RunInfo
-from droq_exp.runs.files import discard, write_atomically
+from droq_exp.runs.files import damaged, discard, unreadable, write_atomically
 
 REMEDY = "training.restart=true starts this run over"
 # Columns of another name (a code base's own) come in front of the last one.
@@ -85,16 +85,16 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     """The rows of an ``eval.csv`` or ``train.csv`` as texts, each with a ``step``; none where there is no file.
 
     Raises:
-        ValueError: it is damaged, or cannot be read; in one line.
+        DamagedError: it is damaged, or cannot be read.
     """
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
+        raise unreadable(path, error) from error
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is damaged ({error}); {REMEDY}") from error
+        raise damaged(path, error, REMEDY) from error
     rows: list[dict[str, str]] = []
     try:
         for row in csv.DictReader(io.StringIO(text, newline="")):
@@ -104,7 +104,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
                 float(value)
             rows.append(row)
     except (csv.Error, KeyError, ValueError) as error:
-        raise ValueError(f"{path} is damaged (line {len(rows) + 2}); {REMEDY}") from error
+        raise damaged(path, f"line {len(rows) + 2}", REMEDY) from error
     return rows
 
 

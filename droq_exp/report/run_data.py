@@ -14,6 +14,7 @@ import yaml
 
 from droq_exp.cli.runs import ListedRun
 from droq_exp.report.log_file import read_log
+from droq_exp.runs.files import DamagedError
 from droq_exp.runs.identity import NOT_CONFIGURATION, folder_of_id, short_hash
 from droq_exp.runs.status import read_status
 
@@ -122,7 +123,7 @@ def _status(directory: Path) -> dict[str, Any]:
     """That it is damaged is told by the run's error already."""
     try:
         return read_status(directory) or {}
-    except ValueError:
+    except DamagedError:
         return {}
 
 

@@ -10,21 +10,43 @@ from pathlib import Path
 from typing import Any
 
 
+class DamagedError(ValueError):
+    """A run's file cannot be read, or is not what it should be; ``str`` is one line that names it."""
+
+
+def damaged(path: Path, problem: object, remedy: str) -> DamagedError:
+    """What is wrong with the content of the file ``path``, and what to do about it."""
+    return DamagedError(" ".join(f"{path} is damaged ({problem}); {remedy}".split()))
+
+
+def unreadable(path: Path, error: OSError) -> DamagedError:
+    """Why the file ``path`` cannot be read."""
+    return DamagedError(f"{path} cannot be read: {error.strerror}")
+
+
 def read_json(path: Path, remedy: str) -> Any:
     """Content of a JSON file; what is wrong with it is one line that ends with ``remedy``.
 
     Raises:
         FileNotFoundError, NotADirectoryError: it is not there.
-        ValueError: it cannot be read, or is no JSON.
+        DamagedError: it cannot be read, or is no JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        content = json.loads(text, parse_constant=_refuse)
+        if "\\ud" in text.casefold():  # half a character of two, which no terminal and no file takes
+            json.dumps(content, ensure_ascii=False).encode()
     except (FileNotFoundError, NotADirectoryError):
         raise
     except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged ({error}); {remedy}") from error
+        raise unreadable(path, error) from error
+    except (ValueError, RecursionError) as error:
+        raise damaged(path, error, remedy) from error
+    return content
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no number")
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:

@@ -307,7 +307,10 @@ def _parse(data: bytes, heartbeat: int, now: float) -> Owner:
         if not content["token"].isalnum():  # it becomes part of a file's name
             raise ValueError("no token")
         return Owner(Process.from_json(content), content["acquired"], content["token"], age)
-    except ValueError:  # a broken disk, or half of it is written: there is no holder to ask about, only an age
+    except (
+        ValueError,
+        RecursionError,
+    ):  # a broken disk, or half of it is written: there is no holder to ask about, only an age
         return Owner(None, None, f"damaged-{heartbeat}", age)
 
 

@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from droq_exp.runs.slurm_states import fate
 
+MOST_PID = 2**22  # of Linux
 QUEUE_SECONDS = 30  # a busy controller answers late; one that is down, never
 
 
@@ -57,6 +58,8 @@ class Process:
 
         Raises ValueError where a key is missing or of the wrong type.
         """
+        if not 0 < _required(content, "pid", int) <= MOST_PID:  # kill() means groups of processes by others
+            raise ValueError(f"pid is {content['pid']}")
         text = {key: _typed(content, key, str) for key in ("boot_id", "pid_namespace", "job_id", "cluster")}
         return cls(
             host=_required(content, "host", str),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from statistics import fmean
 
 from droq_exp.config.schema import Config
+from droq_exp.loggers.csv import REMEDY, read_rows
+from droq_exp.runs.files import damaged
 from droq_exp.runs.identity import run_directory
 
 METRIC = "return_mean"  # column of eval.csv
@@ -29,12 +30,15 @@ def seed_score(directory: Path, objective: str) -> float | None:
 
     Returns:
         None where there is no evaluation.
+
+    Raises:
+        DamagedError: the file is damaged.
     """
-    try:
-        with (directory / "eval.csv").open(newline="", encoding="utf-8") as file:
-            returns = {int(row["step"]): float(row[METRIC]) for row in csv.DictReader(file)}
-    except FileNotFoundError:
-        returns = {}
+    path = directory / "eval.csv"
+    rows = read_rows(path)
+    if rows and not all(row.get(METRIC) for row in rows):
+        raise damaged(path, f"no {METRIC}", REMEDY)
+    returns = {int(row["step"]): float(row[METRIC]) for row in rows}
     if not returns:
         return None
     end = max(returns)

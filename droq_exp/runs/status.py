@@ -4,40 +4,76 @@ from __future__ import annotations
 
 import json
 import traceback
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from types import NoneType
 from typing import Any
 
-from droq_exp.runs.files import read_json, write_atomically
+from droq_exp.runs.files import damaged, read_json, write_atomically
 
 FILE = "status.json"
 ASIDE = ".before-"  # in the name of a directory that was set aside: seed_0.before-1
 REMEDY = "remove it to start this run over"
 DONE = ("finished", "stopped")  # states of a run that has ended in order: nothing is left to do
-# Of those that others count on, where they are there.
-KINDS: dict[str, tuple[type, ...]] = {
-    "state": (str,),
-    "step": (int,),
-    "started": (str,),
-    "total_steps": (int, NoneType),
-    "error": (dict, NoneType),
-    "reason": (str, NoneType),
+MOST_STEPS = 2**53  # beyond, a float is no count any more
+
+
+def is_time(value: Any) -> bool:
+    """Whether it is a time as ``now`` tells it: two of them can be compared."""
+    try:
+        return isinstance(value, str) and datetime.fromisoformat(value).tzinfo is not None
+    except ValueError:
+        return False
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < MOST_STEPS
+
+
+def _is_error(value: Any) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("summary"), str)
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)
+
+
+def _or_null(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value is None or check(value)
+
+
+# What others count on: all that is needed, and the rest where it is there.
+NEEDED: dict[str, Callable[[Any], bool]] = {
+    "state": lambda value: value in ("running", "finished", "stopped", "interrupted", "failed"),
+    "step": _is_count,
+    "started": is_time,
+}
+CHECKS: dict[str, Callable[[Any], bool]] = {
+    **NEEDED,
+    "total_steps": _or_null(_is_count),
+    "ended": _or_null(is_time),
+    "error": _or_null(_is_error),
+    "reason": _or_null(lambda value: isinstance(value, str)),
+    "attempts": _is_count,
+    "overrides": _are_texts,
+    "accepted_code": _are_texts,
 }
 
 
 def read_status(directory: Path) -> dict[str, Any] | None:
-    """Content of a run directory's ``status.json``; None where there is none, ValueError where it is none."""
+    """Content of a run directory's ``status.json``; None where there is none, DamagedError where it is none."""
     path = directory / FILE
     try:
         content = read_json(path, REMEDY)
     except (FileNotFoundError, NotADirectoryError):
         return None
     if not isinstance(content, dict):
-        raise ValueError(f"{path} is damaged (not a mapping); {REMEDY}")
-    wrong = [name for name, kinds in KINDS.items() if name in content and not isinstance(content[name], kinds)]
-    if wrong:
-        raise ValueError(f"{path} is damaged ({wrong[0]} is {content[wrong[0]]!r}); {REMEDY}")
+        raise damaged(path, "not a mapping", REMEDY)
+    for name in NEEDED.keys() - content.keys():
+        raise damaged(path, f"no {name}", REMEDY)
+    for name, check in CHECKS.items():
+        if name in content and not check(content[name]):
+            raise damaged(path, f"{name} is {str(content[name])[:80]!r}", REMEDY)
     return content
 
 

@@ -11,19 +11,23 @@ import yaml
 from droq_exp.config.errors import OtherRunError, shown
 from droq_exp.config.schema import Config
 from droq_exp.runs.code import changed, code_of
+from droq_exp.runs.files import damaged, unreadable
 from droq_exp.runs.identity import conflict, environment_name, short_hash, younger_keys
 from droq_exp.runs.lock import LOCK, RunLock
 from droq_exp.runs.status import ASIDE, DONE, read_status, write_status
 
 # Of run directories. 1 had neither a format nor the digests of its code; the transitions of 2 had no `truncated`.
 FORMAT = 3
+WAYS = "experiment_name=<name> trains elsewhere"
 
 
 def check_directory(directory: Path, config: Config) -> None:
     """Raise OtherRunError unless ``directory`` is free, or holds the run of ``config`` made by the code of today.
 
     Code counts only where something would come of the old one: a run that is done, or a checkpoint to go on from.
+    Raises DamagedError where that cannot be told.
     """
+    read_status(directory)  # refuses a damaged one
     stored = _stored(directory)
     if stored is None:
         return
@@ -92,11 +96,20 @@ def _place_with(directory: Path, stored: dict[str, Any], younger: dict[str, Any]
 
 
 def _stored(directory: Path) -> dict[str, Any] | None:
+    path = directory / "config.yaml"
     try:
-        stored = yaml.safe_load((directory / "config.yaml").read_text(encoding="utf-8"))
+        stored = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return None
-    return stored if isinstance(stored, dict) else {}
+    except OSError as error:
+        raise unreadable(path, error) from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise damaged(path, error, WAYS) from error
+    if not isinstance(stored, dict) or any(
+        not isinstance(stored.get(key, {}), dict | None) for key in ("identity", "differences", "code")
+    ):
+        raise damaged(path, "no run's configuration", WAYS)
+    return stored
 
 
 def _unreadable(stored: dict[str, Any]) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -17,8 +18,9 @@ from droq_exp.config.schema import Config
 from droq_exp.envs.make import action_bounds
 from droq_exp.loggers import Loggers
 from droq_exp.runs.directory import RunDirectory, run_directory
+from droq_exp.runs.files import DamagedError
 from droq_exp.runs.identity import ONCE
-from droq_exp.runs.lock import RunLock
+from droq_exp.runs.lock import LOCK, RunLock
 from droq_exp.runs.status import DONE, read_status
 from droq_exp.runs.takeover import check_directory, record_accepted, set_aside
 from droq_exp.training import hardware
@@ -43,6 +45,7 @@ def train(config: Config, recipe: Config, overrides: Sequence[str] = ()) -> int:
     Raises:
         OtherRunError: a directory holds a run of another identity.
         HeldError: another process trains in one of the directories.
+        DamagedError: a file of one of them is damaged, or its lock cannot be used.
 
     """
     seeds = config.seeds
@@ -61,9 +64,16 @@ def train(config: Config, recipe: Config, overrides: Sequence[str] = ()) -> int:
         for seed in seeds:
             directory = run_directory(config, recipe, seed)
             directory.mkdir(parents=True, exist_ok=True)
-            held[seed] = locks.enter_context(RunLock.acquire(directory))
+            held[seed] = locks.enter_context(_locked(directory))
             check_directory(directory, config)  # again, now that nobody else can write there
         return _train_seeds(config, recipe, held, machine, overrides)
+
+
+def _locked(directory: Path) -> RunLock:
+    try:
+        return RunLock.acquire(directory)
+    except OSError as error:
+        raise DamagedError(f"{directory / LOCK} cannot be used: {error.strerror}") from error
 
 
 def _train_seeds(
@@ -106,7 +116,7 @@ def _already_done(config: Config, recipe: Config, seed: int) -> bool:
     status = read_status(directory) or {}
     if status.get("state") == "stopped":  # whatever it is to reach now: a longer run would have stopped there too
         ways = "training.restart=true starts it over"
-        print(f"already stopped at step {status['step']:,} ({status['reason']}): {directory}; {ways}", flush=True)
+        print(f"already stopped at step {status['step']:,} ({status.get('reason')}): {directory}; {ways}", flush=True)
         record_accepted(directory, config)
         return True
     steps = RunDirectory.finished_steps(directory)

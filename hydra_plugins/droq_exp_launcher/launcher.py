@@ -31,8 +31,7 @@ class DroqExpLauncher(BasicLauncher):
         """
         from droq_exp.config import ConfigError
         from droq_exp.config.schema import JobsHardwareConfig
-        from droq_exp.launch import PointFailedError, composed_point, refuse
-        from droq_exp.runs.score import score
+        from droq_exp.launch import PointFailedError, composed_point, point_score, refuse
 
         assert self.config is not None
         search = [line for line in self.config.hydra.overrides.hydra if line.startswith("hydra.searchpath")]
@@ -49,8 +48,11 @@ class DroqExpLauncher(BasicLauncher):
         for point, overrides, code in zip(job_overrides, points, launch(points), strict=True):
             worth: Any = PointFailedError(" ".join(point)) if code else None
             if not code and isinstance(config.hardware, JobsHardwareConfig) and config.hardware.wait:
-                worth = score(*composed_point(overrides))
-            status = JobStatus.FAILED if code else JobStatus.COMPLETED
+                try:
+                    worth = point_score(*composed_point(overrides))
+                except PointFailedError as error:
+                    worth = error
+            status = JobStatus.FAILED if isinstance(worth, PointFailedError) else JobStatus.COMPLETED
             results.append(JobReturn(overrides=point, _return_value=worth, status=status))
         return results
 

@@ -77,17 +77,21 @@ def test_a_stop_is_no_failure_and_the_same_command_leaves_it_alone(sweep: Sweep,
 
 
 def test_jobs_that_wait_for_their_turn_start_without_the_head_too(sweep: Sweep) -> None:
-    command = ["seed=0,1,2", "hardware.jobs=1", *sweep.gated]
+    """Also behind one that is cancelled, and one whose record is damaged."""
+    command = ["seed=0,1,2,3", "hardware.jobs=1", *sweep.gated]
     head = sweep.start(*command)
     sweep.wait_for_step(50)
     os.kill(head.pid, signal.SIGKILL)
     sweep.wait(head)
-    assert [_state(sweep, seed) for seed in range(3)] == ["running", "queued", "queued"]
+    assert [_state(sweep, seed) for seed in range(4)] == ["running", *["queued"] * 3]
     assert droq_exp("cancel", str(sweep.run(2))) == 0
     again = sweep.launch("seed=0,1", *command[1:], "hardware.wait=false")
     assert again[:2] == (0, "1 running: left alone\n1 queued: left alone\n"), again
+    (sweep.run(1) / "job.json").write_text("[]")
     sweep.open_gate()
-    until(lambda: [_state(sweep, seed) for seed in range(3)] == ["finished", "finished", "interrupted"])
+    expected = ["finished", "failed", "interrupted", "finished"]
+    until(lambda: [_state(sweep, seed) for seed in range(4)] == expected)
+    (sweep.run(1) / "job.json").unlink()
 
 
 def test_two_heads_at_once_submit_each_run_once(sweep: Sweep) -> None:
