@@ -18,6 +18,7 @@ class Rule(NamedTuple):
     allowed: str
     accepts: Callable[[Any], bool]
     names: tuple[str, ...] = ()  # to suggest one near what was typed
+    convert: Callable[[Any], Any] = lambda value: value  # before the test, where no type says how
 
 
 class Relation(NamedTuple):
@@ -36,15 +37,36 @@ class Form(NamedTuple):
     convert: Callable[[Any], Any]
 
 
+def _from_text(value: Any, pattern: str, convert: Callable[[str], Any]) -> Any:
+    """What the text of an interpolation such as ``${oc.env:SEED}`` stands for; any other value as it is."""
+    return convert(value) if isinstance(value, str) and re.fullmatch(pattern, value, re.ASCII) else value
+
+
+def _bool(value: Any) -> Any:
+    return _from_text(value, "(?i:true|false)", lambda text: text.casefold() == "true")
+
+
+def _int(value: Any) -> Any:
+    return _from_text(value, r"[+-]?\d{1,19}", int)
+
+
+def _float(value: Any) -> Any:
+    return _from_text(value, r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", float)
+
+
+def _ints(value: Any) -> Any:
+    return [_int(item) for item in value] if isinstance(value, list) else value
+
+
 FORMS: dict[Any, Form] = {
-    bool: Form("true or false", lambda value: type(value) is bool, bool),
-    int: Form("an integer", lambda value: type(value) is int, int),
-    float: Form("a number", lambda value: type(value) in (int, float), float),
+    bool: Form("true or false", lambda value: type(_bool(value)) is bool, _bool),
+    int: Form("an integer", lambda value: type(_int(value)) is int, _int),
+    float: Form("a number", lambda value: type(_float(value)) in (int, float), lambda value: float(_float(value))),
     str: Form("a text", lambda value: type(value) in (str, int), str),
     list[int]: Form(
         "a list of integers",
-        lambda value: isinstance(value, list) and all(type(item) is int for item in value),
-        list,
+        lambda value: isinstance(value, list) and all(type(item) is int for item in _ints(value)),
+        _ints,
     ),
     list[str]: Form(
         "a list of texts",
@@ -100,7 +122,6 @@ FINITE = Rule("a finite number", math.isfinite)
 FRACTION = Rule("a number in [0, 1]", lambda value: 0 <= value <= 1)
 POSITIVE_FRACTION = Rule("a number in (0, 1]", lambda value: 0 < value <= 1)
 RATE = Rule("a number in [0, 1)", lambda value: 0 <= value < 1)
-NOT_EMPTY = Rule("a text that is not empty", lambda value: bool(value.strip()))
 # These go into the lines that SLURM and a shell read: nothing may end the line or the word.
 WORD = Rule(
     "a text without spaces, quotes or line breaks",
@@ -110,11 +131,21 @@ PATH = Rule(
     "a path that is not empty, without line breaks",
     lambda value: bool(value.strip()) and value.isprintable(),
 )
+# What wandb refuses (its Settings.validate_project), and what would not be one part of an address.
+PROJECT = Rule(
+    "a name of at most 128 characters, without / \\ # ? % :",
+    lambda value: bool(value.strip()) and len(value) <= 128 and not set("/\\#?%:") & set(value),
+)
+ENTITY = Rule("a name without spaces or / \\ # ? % :", lambda value: re.fullmatch(r"[^\s/\\#?%:]+", value) is not None)
 FOLDER = Rule(
     "a plain folder name of letters, digits, '.', '_' and '-' that does not start with '.'",
     lambda value: re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", value) is not None,
 )
-SEEDS = Rule(f"an integer from 0 to {MAX_SEED}, or a list of different ones", _are_seeds)
+SEEDS = Rule(
+    f"an integer from 0 to {MAX_SEED}, or a list of different ones",
+    _are_seeds,
+    convert=lambda value: _ints(_int(value)),
+)
 SIZES = Rule(
     "a list of at least one integer, each at least 1", lambda sizes: bool(sizes) and all(size >= 1 for size in sizes)
 )

@@ -17,14 +17,15 @@ from omegaconf import MISSING
 
 from droq_exp.config.rules import (
     DEVICE,
+    ENTITY,
     FINITE,
     FOLDER,
     FRACTION,
-    NOT_EMPTY,
     NOT_NEGATIVE,
     PATH,
     POSITIVE,
     POSITIVE_FRACTION,
+    PROJECT,
     RATE,
     SEEDS,
     SHELL_LINES,
@@ -373,8 +374,8 @@ class WandbConfig:
 
     _target_: str = key("droq_exp.loggers.wandb.WandbLogger", TARGET)
     mode: str = key("offline", "the network is used with online only", one_of("offline", "online"))
-    project: str = key("droq_exp", "of Weights & Biases", NOT_EMPTY)
-    entity: str | None = key(None, "user or team; null: the account's default")
+    project: str = key("droq_exp", "of Weights & Biases", PROJECT)
+    entity: str | None = key(None, "user or team; null: the account's default", or_null(ENTITY))
     init_timeout: float = key(60.0, "seconds to wait for an answer when online, before continuing offline", POSITIVE)
 
 

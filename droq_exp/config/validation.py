@@ -157,7 +157,10 @@ def _convert(key: str, annotation: Any, value: Any, keys: Mapping[str, Key]) -> 
     if key in OPEN:
         return _build_open(key, value, keys)
     kind, optional = kind_of(annotation)
-    if annotation is Any or (optional and value is None):
+    if annotation is Any:
+        rule = keys[key].rule
+        return rule.convert(value) if rule else value
+    if optional and value is None:
         return value
     if dataclasses.is_dataclass(kind):
         return _build(typing.cast(type, kind), key, value, keys)

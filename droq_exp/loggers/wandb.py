@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from droq_exp.loggers import wandb_files
 from droq_exp.loggers.base import RunInfo
+from droq_exp.loggers.wandb_environment import suitable_environment
 from droq_exp.loggers.wandb_rows import Held, Notes, held, logged_rows
 from droq_exp.runs.files import discard
 
@@ -206,11 +207,22 @@ class WandbLogger:
             self._gone = False
             with suppress(Exception):
                 wandb.teardown()  # what is left of the process that has died; the next setup starts another
+        with suitable_environment(self._warn):
+            run = self._wandb_init(mode)
+        self._part = Path(run.dir).parent.name
+        self._notes.parts[self._part] = -1
+        self._resumes = True
+        self._note()  # and with it the new directory is on disk
+        return run
+
+    def _wandb_init(self, mode: Mode) -> wandb.Run:
+        import wandb
+
         wandb.setup(wandb.Settings(silent=True))
         # init() would ask for a key on a terminal, and wait for the answer. The key is verified there.
         if mode == "online" and not wandb.login(prompt=False, verify=False):
             raise RuntimeError("not logged in, see `wandb login`")
-        run = wandb.init(
+        return wandb.init(
             mode=mode,
             project=self._project,
             entity=self._entity,
@@ -233,11 +245,6 @@ class WandbLogger:
                 finish_timeout_raises=True,
             ),
         )
-        self._part = Path(run.dir).parent.name
-        self._notes.parts[self._part] = -1
-        self._resumes = True
-        self._note()  # and with it the new directory is on disk
-        return run
 
     def _warn(self, what: str, error: Exception | None = None) -> None:
         if what not in self._said:

@@ -17,6 +17,7 @@ from droq_exp.config.help import configuration_page
 from droq_exp.config.keys import CODEBASES, LAUNCHERS, known_keys
 from droq_exp.config.targets import trusting
 from droq_exp.launch import main
+from droq_exp.runs.identity import run_directory
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "configuration.md"
 
@@ -153,6 +154,26 @@ def test_a_task_may_be_registered_by_the_module_that_its_id_names(
 def test_a_null_target_entropy_is_minus_the_action_dimensions() -> None:
     config, _ = compose(["env=hopper", "algo.target_entropy=null"])
     assert config.algo.target_entropy == -3.0
+
+
+def test_what_the_environment_says_is_text_and_stands_for_what_it_spells(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = {"SEED": "3", "STEPS": "2000", "RATE": "1e-3", "LAYERS": "False", "WIDTH": "64", "OTHER": "4"}
+    for name, text in texts.items():
+        monkeypatch.setenv(name, text)
+    values = ["training.total_steps=${oc.env:STEPS}", "algo.tau=${oc.env:RATE}", "algo.layer_norm=${oc.env:LAYERS}"]
+    config, recipe = compose(["seed=${oc.env:SEED}", "algo.hidden_sizes=['${oc.env:WIDTH}',32]", *values])
+    assert (config.seed, config.training.total_steps, config.algo.tau) == (3, 2000, 0.001)
+    assert (config.algo.layer_norm, config.algo.hidden_sizes) == (False, [64, 32])
+    typed, _ = compose(
+        ["training.total_steps=2000", "algo.tau=1e-3", "algo.layer_norm=False", "algo.hidden_sizes=[64,32]"]
+    )
+    assert run_directory(config, recipe, 3) == run_directory(typed, recipe, 3)
+    config, _ = compose(["seed=['${oc.env:SEED}','${oc.env:OTHER}']"])
+    assert config.seeds == [3, 4]
+    for text in ("3.5", "three", "-1", "3 4", "0x3"):
+        monkeypatch.setenv("SEED", text)
+        with pytest.raises(ConfigError, match=r"seed: .* is not allowed; it must be an integer from 0"):
+            compose(["seed=${oc.env:SEED}"])
 
 
 def test_several_loggers() -> None:

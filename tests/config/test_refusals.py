@@ -46,6 +46,9 @@ UNKNOWN_NAMES = [
 ]
 
 WRONG_VALUES = [
+    ("logger=wandb logger.wandb.project=team/x", "logger.wandb.project", "without /"),
+    (f"logger=wandb logger.wandb.project={'x' * 129}", "logger.wandb.project", "a name of at most 128 characters"),
+    ("logger=wandb logger.wandb.entity=team/x", "logger.wandb.entity", "a name without spaces or /"),
     ("algo.dropout_rate=1.5", "algo.dropout_rate", "a number in [0, 1)"),
     ("algo.dropout_rate=1", "algo.dropout_rate", "a number in [0, 1)"),
     ("algo.dropout_rate=-0.1", "algo.dropout_rate", "a number in [0, 1)"),
@@ -111,7 +114,7 @@ WRONG_VALUES = [
     ("seed=-1", "seed", "different"),
     ("seed=1.0", "seed", "an integer"),
     ("seed=true", "seed", "an integer"),
-    ("seed='1'", "seed", "an integer"),
+    ("seed='1.0'", "seed", "an integer"),
     ("seed=[]", "seed", "different"),
     ("seed=[0,0]", "seed", "different"),
     ("seed=[0,true]", "seed", "different"),

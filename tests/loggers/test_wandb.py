@@ -119,6 +119,29 @@ def _kill_wandb() -> None:
     time.sleep(0.2)
 
 
+def test_wandb_starts_whatever_the_environment_says(tmp_path: Path, wandb_session: pytest.MonkeyPatch) -> None:
+    ours = {
+        "TAGS": "t" * 80,
+        "MODE": "sometimes",
+        "PROJECT": "team/x",
+        "RUN_ID": "a/b",
+        "RESUME": "must",
+        "DIR": "/proc",
+    }
+    spoilt = {"CONSOLE": "loud", "X_STATS_SAMPLING_INTERVAL": "often", "INIT_TIMEOUT": "long"}
+    for name, value in (ours | spoilt).items():
+        wandb_session.setenv(f"WANDB_{name}", value)
+    logger = WandbLogger(info := make_info(tmp_path), project="mine")
+    logger.log(10, {"eval/return_mean": 1.0})
+    logger.close("finished")
+    found = read_wandb(info)
+    assert (found["run"].project, list(found["run"].tags)) == ("mine", ["runs", "redq", "droq", "hopper"])
+    assert found["history"] == [{"_step": 10, "eval/return_mean": 1.0}]
+    left_out = [message.split()[2] for message in warnings_of(info)]
+    assert sorted(left_out) == sorted(f"WANDB_{name}" for name in spoilt)
+    assert os.environ["WANDB_TAGS"] == ours["TAGS"]
+
+
 def test_wandb_marks_an_interrupted_run(tmp_path: Path, wandb_session: pytest.MonkeyPatch) -> None:
     logger = WandbLogger(info := make_info(tmp_path))
     logger.close("interrupted")
