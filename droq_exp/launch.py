@@ -9,6 +9,7 @@ import sys
 import traceback
 import uuid
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -168,13 +169,13 @@ def with_config_dir(overrides: Sequence[str], directory: str | os.PathLike[str] 
         ConfigError: it is none.
     """
     from droq_exp.config import ConfigError
+    from droq_exp.config.overrides import quoted
 
     if directory is None:
         return list(overrides)
     if not Path(directory).is_dir():
         raise ConfigError("--config-dir", f"{directory} is not a directory")
-    quoted = str(Path(directory).resolve()).replace("'", "\\'")
-    return [f"hydra.searchpath=['file://{quoted}']", *overrides]
+    return [f"hydra.searchpath=[{quoted(f'file://{Path(directory).resolve()}')}]", *overrides]
 
 
 def named_by_user(overrides: Sequence[str], directory: str | os.PathLike[str] | None) -> list[str]:
@@ -220,18 +221,34 @@ def check_output_dirs(directories: set[str]) -> None:
 
     for name in directories:
         directory = Path(name).absolute()
+        if name.startswith("~"):
+            home = os.path.expanduser(name)
+            raise ConfigError("output_dir", f"{name}: the shell did not expand it", home if home != name else None)
+        if "${" in str(directory) or not str(directory).isprintable():
+            raise ConfigError("output_dir", f"{str(directory)!a}: its path may hold no ${{ and nothing unprintable")
         try:
             existing = next(place for place in (directory, *directory.parents) if place.exists())
         except OSError as error:  # a name that is too long, say
             raise ConfigError("output_dir", f"{name}: {error.strerror}") from error
         if not existing.is_dir():
             raise ConfigError("output_dir", f"{name} cannot be created: {existing} is not a directory")
-        probe = existing / f".droq_exp.{uuid.uuid4().hex}.tmp"
-        try:  # only who tries knows: of permissions, of file systems that take nothing, of /proc
-            probe.mkdir()
-            probe.rmdir()
+        try:
+            _try(existing)
         except OSError as error:
             raise ConfigError("output_dir", f"{name} cannot be written: {error.strerror} in {existing}") from error
+
+
+def _try(directory: Path) -> None:
+    """Make something in ``directory`` and leave no trace; OSError where that does not work.
+
+    Only who tries knows: of permissions, of file systems that take nothing, of /proc.
+    """
+    before = directory.stat()
+    probe = directory / f".droq_exp.{uuid.uuid4().hex}.tmp"
+    probe.mkdir()
+    probe.rmdir()
+    with suppress(PermissionError):  # another user's, in which we may write
+        os.utime(directory, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
 def _check_launcher(launchers: set[str], overrides: Sequence[str]) -> None:

@@ -142,6 +142,8 @@ BAD_COMMANDS = [
     (["--resolve"], "--package and --resolve", "--cfg"),
     (["--config-dir", "nowhere"], "--config-dir", "nowhere"),
     (["output_dir=/dev/null"], "output_dir: ", "/dev/null is not a directory"),
+    (["output_dir='~/x'"], "output_dir: ~/x: the shell did not expand it; did you mean /", "/x?"),
+    ([r"output_dir='a\${b}'"], "output_dir: ", "may hold no ${"),
     (["output_dir=/proc/x"], "output_dir: ", "/proc/x cannot be written"),
     (["output_dir=/dev/null/deeper"], "output_dir: ", "/dev/null is not a directory"),
     (["-m", "seed=0,1", f"output_dir={'long' * 100}"], "output_dir: ", "too long"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from typing import NamedTuple
 
 from droq_exp.cli.runs import ListedRun, survey
 from droq_exp.config import Config, ConfigError, compose_points, readable
+from droq_exp.config.overrides import quoted
 from droq_exp.config.targets import check_stored_overrides
 from droq_exp.jobs.queue import QueueUnreachableError
 from droq_exp.launch import INTERRUPTED, train_point
@@ -63,14 +65,13 @@ def _points(runs: Sequence[ListedRun]) -> list[_Point]:
             _complain(run, "neither job.json nor status.json has its overrides; repeat its command")
         else:
             # Where the run is now: the command may have been given elsewhere, and the directories moved since.
-            quoted = str(_output_dir(run)).replace("\\", "\\\\").replace("'", "\\'")
             check_stored_overrides(run.name, run.overrides)
             repeated = [line for line in run.overrides if line.partition("=")[0].lstrip("+") not in ONCE]
-            known.append((run, [*repeated, f"output_dir='{quoted}'"]))
+            known.append((run, [*repeated, f"output_dir={quoted(str(_place(run).parents[4]))}"]))
     points = []
     for (run, overrides), (config, recipe) in zip(known, compose_points([line for _, line in known]), strict=True):
         made = run_directory(config, recipe, config.seed)
-        if made != run.directory.resolve():
+        if made != _place(run):
             _complain(run, f"with the versions installed now, its overrides make a different run: {made}")
             continue
         try:
@@ -82,8 +83,12 @@ def _points(runs: Sequence[ListedRun]) -> list[_Point]:
     return points
 
 
-def _output_dir(run: ListedRun) -> Path:
-    return run.directory.resolve().parents[4]  # above experiment, codebase, algorithm, environment and seed
+def _place(run: ListedRun) -> Path:
+    """Where it was found, above whose environment, algorithm, code base and experiment the output directory is.
+
+    A folder among them may be a symbolic link; only seen from below it is where it leads to.
+    """
+    return Path(os.path.abspath(run.directory))
 
 
 def _complain(run: ListedRun, problem: str) -> None:

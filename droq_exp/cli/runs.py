@@ -14,7 +14,7 @@ from droq_exp.jobs.queue import Queue, QueueUnreachableError
 from droq_exp.jobs.record import FILE as JOB_FILE
 from droq_exp.jobs.record import JobRecord
 from droq_exp.jobs.state import State, judged, summary
-from droq_exp.runs.files import DamagedError
+from droq_exp.runs.files import DamagedError, walk
 from droq_exp.runs.status import ASIDE, read_status
 from droq_exp.runs.status import FILE as STATUS_FILE
 
@@ -76,7 +76,7 @@ def find(directory: Path) -> list[Path]:
         near = difflib.get_close_matches(str(directory), map(str, directory.parent.glob("*/")), n=1)
         raise RefusedError(f"{directory} is not a directory" + (f"; did you mean {near[0]}?" if near else ""))
     found = []
-    for place, directories, files in os.walk(directory):
+    for place, directories, files in walk(directory):
         if STATUS_FILE in files or JOB_FILE in files:
             found.append(Path(place))
             directories.clear()

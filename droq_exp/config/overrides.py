@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
@@ -130,6 +131,13 @@ def text(override: Override) -> str:
     """The override as Hydra is to read it."""
     assert override.input_line is not None
     return f"{override.get_key_element()}={override.get_value_string()}"
+
+
+def quoted(value: str) -> str:
+    """A text that Hydra reads back as it is, whatever its characters: with quotes, and no part of it interpolated."""
+    value = re.sub(r"(\\*)\$\{", lambda found: 2 * found[1] + r"\${", value)
+    value = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + (r"\'" if found[2] else ""), value)
+    return f"'{value}'"
 
 
 def plain(overrides: Sequence[str]) -> list[str]:

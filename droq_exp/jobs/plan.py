@@ -75,12 +75,18 @@ def plan_runs(points: Sequence[Sequence[str]]) -> list[PlannedRun]:
     """The runs of a command's ``points`` (each a list of plain overrides), each seed one.
 
     Raises:
-        ConfigError: as ``compose_points``; or two points have the same directory, which two jobs must not share.
+        ConfigError: as ``compose_points``; or two points have the same directory, which two jobs must not share, or one
+            that SLURM cannot name.
     """
     composed = compose_points(points)
     runs = [run for index, point in enumerate(points) for run in _runs(index, point, *composed[index])]
     by_directory: dict[Path, PlannedRun] = {}
     for run in runs:
+        if run.config.hardware.launcher == "slurm" and {*"%\\"} & {*str(run.directory)}:
+            problem = (
+                f"{run.directory.parents[4]}: sbatch reads % and \\ in the names of a job's files as signs of its own"
+            )
+            raise ConfigError("output_dir", f"{problem}; output_dir=<a directory without them> works")
         other = by_directory.setdefault(run.directory, run)
         if other is not run:
             raise ConfigError("sweep", f"two points are the same run: {run.directory}")
@@ -108,11 +114,10 @@ def to_submit(states: dict[PlannedRun, State]) -> list[PlannedRun]:
 
 def _runs(index: int, point: Sequence[str], config: Config, recipe: Config) -> list[PlannedRun]:
     output_dir = Path(config.output_dir).absolute()
-    quoted = str(output_dir).replace("\\", "\\\\").replace("'", "\\'")
     # A job that is requeued must not start over once more: the head sets directories aside before it submits.
     ours = ("seed", "output_dir", "training.restart")
     kept = [item for item in overrides.parse(point) if item.key_or_group not in ours]
-    shared = (*map(overrides.text, kept), f"output_dir='{quoted}'")
+    shared = (*map(overrides.text, kept), f"output_dir={overrides.quoted(str(output_dir))}")
     config = replace(config, output_dir=str(output_dir))
     return [
         PlannedRun(index, replace(config, seed=seed), run_directory(config, recipe, seed), shared)

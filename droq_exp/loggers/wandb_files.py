@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from droq_exp.runs.files import walk
 
 HEADER = b":W&B"
 HEADER_BYTES = 7  # the letters, a magic number, a version
@@ -51,7 +52,7 @@ class OfflineRun:
 def find(directory: Path) -> list[Path]:
     """The offline run files at or below ``directory``: by run directory, then in the order in which they were begun."""
     found = set(directory.glob("run-*.wandb")) if directory.resolve().name.startswith("offline-run-") else set()
-    for place, directories, _ in os.walk(directory):
+    for place, directories, _ in walk(directory):
         for name in list(directories):
             if name.startswith("offline-run-"):
                 found |= set(Path(place, name).glob("run-*.wandb"))

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,25 @@ def sync_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def walk(directory: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """As ``os.walk``, also through symbolic links; each directory once, and by a path without links if there is one."""
+    seen = set()
+    later = [str(directory)]
+    while later:
+        for place, directories, files in os.walk(later.pop(0)):
+            try:
+                found = os.stat(place)
+            except OSError:  # is gone meanwhile
+                directories.clear()
+                continue
+            if (found.st_dev, found.st_ino) in seen:
+                directories.clear()
+                continue
+            seen.add((found.st_dev, found.st_ino))
+            yield place, directories, files
+            later += [link for name in directories if os.path.islink(link := os.path.join(place, name))]
 
 
 def discard(path: Path) -> None:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from run_files import droq_exp, stand_in, write_job, write_run
+from run_files import droq_exp, error_line, stand_in, write_job, write_run
 
 RUNS = Path("outputs", "paper_redq", "redq", "droq", "hopper")
 SWEEP = ["experiment=paper_redq", "algo=droq", "env=hopper", "hardware=slurm_gpu", "hardware.partition=a100"]
@@ -58,6 +58,15 @@ def test_nothing_to_do(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert [line.split()[1:] for line in lines[1:3]] == [["done", "skipped"], ["stopped", "skipped"]]
     assert lines[3:] == ["2 runs: 1 done, 1 stopped", "nothing to do"]
     assert "started over in job 1" in _lines(capsys, *SWEEP, "seed=1", "training.restart=true")[1]
+
+
+@pytest.mark.parametrize("name", ["100%j", "a\\\\b"])
+def test_a_place_that_slurm_cannot_name_is_refused(
+    name: str, elsewhere: Path, commands: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert droq_exp("plan", "hardware=slurm_cpu", f"output_dir='{name}'") == 2
+    assert "sbatch reads % and \\ in the names of a job's files" in error_line(capsys)
+    assert droq_exp("plan", "hardware=cpu_parallel", f"output_dir='{name}'") == 0
 
 
 def test_a_directory_of_another_run_is_refused(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:

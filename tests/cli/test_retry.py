@@ -85,6 +85,14 @@ def test_by_the_launcher_of_the_run_and_from_any_directory(
     assert [_state(path) for path in sorted(outputs.rglob("seed_*"))] == ["finished", "finished"]
 
 
+def test_an_experiment_that_was_moved_and_is_a_link_now(elsewhere: Path, tmp_path: Path) -> None:
+    run = _broken(0, "failed", SMALL)
+    (experiment,) = Path("outputs").iterdir()
+    experiment.symlink_to(experiment.rename(tmp_path / "another name"))
+    assert droq_exp("retry", "outputs") == 0
+    assert _state(run) == "finished"
+
+
 def test_overrides_that_make_another_run_now(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = _broken(0, "failed", SMALL)
     other = run.parent / "seed_5"

@@ -90,6 +90,17 @@ def test_any_level_and_any_current_directory(
     assert len(_json(Path("paper"), capsys)["runs"]) == 7
 
 
+def test_what_a_symbolic_link_leads_to_is_seen_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    outputs, elsewhere = tmp_path / "outputs", tmp_path / "scratch" / "moved"
+    write_run(outputs / "here" / "seed_0", "failed")
+    write_run(elsewhere / "droq" / "seed_1", "failed")
+    (outputs / "there").symlink_to(elsewhere)
+    (outputs / "a_second_name").symlink_to(outputs / "here")
+    (elsewhere / "circle").symlink_to(outputs)
+    (outputs / "broken").symlink_to(tmp_path / "nowhere")
+    assert [run["name"] for run in _json(outputs, capsys)["runs"]] == ["here/seed_0", "there/droq/seed_1"]
+
+
 def test_a_queue_that_does_not_answer_is_never_taken_for_an_empty_one(
     sweep: Path, commands: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 import yaml
-from omegaconf import MISSING
+from omegaconf import MISSING, OmegaConf
 
 from droq_exp.config import ConfigError, compose
 from droq_exp.config.files import GROUPS, choices, conf_directory
 from droq_exp.config.help import configuration_page
 from droq_exp.config.keys import CODEBASES, LAUNCHERS, known_keys
+from droq_exp.config.overrides import parse, quoted
 from droq_exp.config.targets import trusting
 from droq_exp.launch import main
 from droq_exp.runs.identity import run_directory
@@ -174,6 +175,13 @@ def test_what_the_environment_says_is_text_and_stands_for_what_it_spells(monkeyp
         monkeypatch.setenv("SEED", text)
         with pytest.raises(ConfigError, match=r"seed: .* is not allowed; it must be an integer from 0"):
             compose(["seed=${oc.env:SEED}"])
+
+
+def test_a_quoted_text_is_read_back_as_it_is() -> None:
+    for characters in product("\\'${a ", repeat=3):
+        text = "/" + "".join(characters) + "}"
+        (override,) = parse([f"output_dir={quoted(text)}"])
+        assert OmegaConf.to_container(OmegaConf.create({"read": override.value()}), resolve=True) == {"read": text}
 
 
 def test_several_loggers() -> None:

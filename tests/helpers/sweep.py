@@ -31,6 +31,10 @@ TINY = (
 ON_SLURM = ("hardware=slurm_cpu", "hardware.cpus=1", "hardware.memory_gb=1")
 
 
+# A directory's name: with what is special to a shell, to Hydra or to sbatch, and works for all of them.
+ODD = "it's [1], {2} $HOME; \"`~#&*?!|<>=@:^+é"
+
+
 class Done(NamedTuple):
     """How a command ended."""
 
@@ -44,7 +48,7 @@ class Sweep:
 
     def __init__(self, directory: Path, hardware: Sequence[str] = ON_SLURM) -> None:
         self.hardware = hardware
-        self.directory = directory / "work"
+        self.directory = directory / ODD
         self.directory.mkdir()
         self.gate = directory / "gate"
         self._started: list[subprocess.Popen[str]] = []
