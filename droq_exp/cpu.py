@@ -17,6 +17,26 @@ def usable_cores() -> int:
     return max(1, min(physical_cores(os.sched_getaffinity(0), CPUS), quota(CGROUP)))
 
 
+def usable_cpus() -> int:
+    """Logical CPUs that this process may run on."""
+    return len(os.sched_getaffinity(0))
+
+
+def threads_of_user() -> int | None:
+    """What OMP_NUM_THREADS asks for, at its first level; None where it is not set, or no such number."""
+    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return int(first) if first.isascii() and first.isdigit() and int(first) > 0 else None
+
+
+def machine_memory() -> int:
+    """Bytes of memory that processes here share, by the machine and by the control group of this one."""
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        return min(total, int((CGROUP / "memory.max").read_text()))
+    except (OSError, ValueError):  # no such group, or "max"
+        return total
+
+
 def physical_cores(cpus: Iterable[int], tree: Path) -> int:
     """Count the cores of ``cpus``; hyper-threads of one core count once, as matrix multiplications gain nothing by two.
 

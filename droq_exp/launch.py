@@ -158,6 +158,7 @@ def _run(args: argparse.Namespace, overrides: Sequence[str]) -> None:
             _hydra_main([*shown, *plain(overrides)])
         else:
             check_output_dirs({config.output_dir})
+            check_memory([config])
             early_build.begin(config)
             _hydra_main(plain(overrides))
 
@@ -190,8 +191,8 @@ def named_by_user(overrides: Sequence[str], directory: str | os.PathLike[str] | 
     return [*task_modules(overrides), *typed_targets(overrides), *own]
 
 
-def check_sweep(configs: Iterable[Config], overrides: Sequence[str]) -> None:
-    """Refuse what no sweep of these ``configs`` can do: see ``check_output_dirs`` and ``_check_launcher``.
+def check_sweep(configs: Sequence[Config], overrides: Sequence[str]) -> None:
+    """Refuse what no sweep of these ``configs`` can do: see ``check_output_dirs`` and the like.
 
     Raises:
         ConfigError: which of it.
@@ -199,6 +200,41 @@ def check_sweep(configs: Iterable[Config], overrides: Sequence[str]) -> None:
     kinds = {(config.output_dir, config.hardware.launcher) for config in configs}
     check_output_dirs({output_dir for output_dir, _ in kinds})
     _check_launcher({launcher for _, launcher in kinds}, overrides)
+    check_memory(configs)
+
+
+def check_memory(configs: Sequence[Config]) -> None:
+    """Refuse processes that fill more memory with transitions, side by side, than this machine has.
+
+    Raises:
+        ConfigError: how much it would be.
+    """
+    from droq_exp.config import ConfigError
+    from droq_exp.config.schema import ParallelHardwareConfig
+    from droq_exp.config.task import dimensions
+    from droq_exp.cpu import machine_memory
+
+    hardware, memory = configs[0].hardware, machine_memory()
+    if not isinstance(hardware, ParallelHardwareConfig):
+        return
+    sizes = [(*dimensions(each.env), min(each.training.replay_size, each.training.total_steps)) for each in configs]
+    at_once = hardware.jobs * hardware.seeds_per_job
+    if (
+        12 * at_once * max((obs + act) * rows for obs, act, rows in sizes) < memory
+    ):  # a row is less than 3 * (obs + act)
+        return
+    from droq_exp.learner.transitions import TransitionLayout  # here, since it imports torch
+
+    seeds = [
+        4 * rows * TransitionLayout(obs, act).size
+        for each, (obs, act, rows) in zip(configs, sizes, strict=True)
+        for _ in each.seeds
+    ]
+    needed = sum(sorted(seeds)[-at_once:])
+    if needed > memory:
+        have = f"{needed / 2**30:,.0f} GB with transitions, and this machine has {memory / 2**30:,.0f} GB"
+        ways = "fewer hardware.jobs or hardware.seeds_per_job, or a smaller training.replay_size, need less"
+        raise ConfigError("hardware.jobs", f"the processes that run at once fill {have}; {ways}")
 
 
 def _check_directories(points: Iterable[tuple[Config, Config]]) -> None:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from droq_exp.cpu import physical_cores, quota, usable_cores
+from droq_exp.config import compose
+from droq_exp.cpu import physical_cores, quota, threads_of_user, usable_cores
+from droq_exp.jobs.job import hardware_of_process
 
 
 def test_hyper_threads_of_a_core_count_once(tmp_path: Path) -> None:
@@ -35,3 +37,14 @@ def test_a_process_bound_to_one_cpu_has_one_core() -> None:
         assert usable_cores() == 1
     finally:
         os.sched_setaffinity(0, allowed)
+
+
+@pytest.mark.parametrize(
+    ("text", "threads"),
+    [("3", 3), ("3,2", 3), (" 1 ", 1), ("", None), ("0", None), ("-1", None), ("all", None), ("²", None)],
+)
+def test_what_the_user_says_to_openmp_counts(text: str, threads: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", text)
+    assert threads_of_user() == threads
+    config, _ = compose(["hardware=cpu_parallel"])
+    assert hardware_of_process(config.hardware).threads == (threads or max(1, usable_cores() // 2))

@@ -144,6 +144,22 @@ BAD_COMMANDS = [
     (["output_dir=/dev/null"], "output_dir: ", "/dev/null is not a directory"),
     (["output_dir='~/x'"], "output_dir: ~/x: the shell did not expand it; did you mean /", "/x?"),
     ([r"output_dir='a\${b}'"], "output_dir: ", "may hold no ${"),
+    (
+        ["-m", "hardware=cpu_parallel", "seed=0,1", "training.replay_size=300000000", "training.total_steps=300000000"],
+        "hardware.jobs: the processes that run at once fill ",
+        "GB with transitions, and this machine has ",
+    ),
+    (
+        ["hardware=cpu", "hardware.threads=1024"],
+        "hardware.threads: 1024 is not allowed; it must be at most ",
+        "CPUs",
+    ),
+    (["hardware=slurm_cpu", "hardware.threads=5"], "hardware.threads: 5 is not", "at most hardware.cpus=4"),
+    (
+        ["hardware=slurm_cpu", "hardware.hours=0.05", "hardware.signal_delay_seconds=180"],
+        "hardware.signal_delay_seconds: 180 is not allowed; it must be ",
+        "fewer seconds than hardware.hours=0.05 has",
+    ),
     (["output_dir=/proc/x"], "output_dir: ", "/proc/x cannot be written"),
     (["output_dir=/dev/null/deeper"], "output_dir: ", "/dev/null is not a directory"),
     (["-m", "seed=0,1", f"output_dir={'long' * 100}"], "output_dir: ", "too long"),

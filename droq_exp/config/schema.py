@@ -101,6 +101,11 @@ REPLAY_SIZE = Relation(
         or config.training.total_steps <= config.training.start_steps
     ),
 )
+SIGNAL_DELAY = Relation(
+    "fewer seconds than hardware.hours has",
+    lambda config: f"fewer seconds than hardware.hours={config.hardware.hours:g} has",
+    lambda config: 1 <= config.hardware.signal_delay_seconds < config.hardware.hours * 3600,
+)
 TARGET = "the class that is built, one of this project's or of a user's own"
 NAME = "that of its file"
 LAUNCHER = "what starts the training; set by the choice of hardware"
@@ -301,7 +306,12 @@ class HardwareConfig:
     """Where and how fast; no part of what a run is, ``precision`` excepted."""
 
     device: str = key("auto", "auto: a GPU where there is one, else the CPU", DEVICE)
-    threads: int | None = key(None, "of the CPU; null: the physical cores that this process may use", or_null(THREADS))
+    threads: int | None = key(
+        None,
+        "of the CPU; null: OMP_NUM_THREADS where it is set, else the physical cores that this process may use; in jobs "
+        "of SLURM hardware.cpus",
+        or_null(THREADS),
+    )
     updates: str = key(
         "auto",
         "what computes the updates; auto: the fastest that can compute these",
@@ -338,12 +348,16 @@ class SlurmHardwareConfig(JobsHardwareConfig):
     cpus: int = key(4, "of each job; also its threads, where they are not given", at_least(1))
     memory_gb: float = key(8.0, "of each job", POSITIVE)
     hours: float = key(24.0, "time limit of each job", POSITIVE)
-    array_parallelism: int = key(256, "jobs of one command that run at once", at_least(1))
+    array_parallelism: int = key(256, "jobs of one array that run at once", at_least(1))
     setup: list[str] = key([], "lines before Python, such as 'module load cuda'", SHELL_LINES)
     signal_delay_seconds: int = key(
-        120, "seconds before its time limit at which a job saves and is requeued", at_least(1)
+        120, "seconds before its time limit at which a job saves and is requeued", relation=SIGNAL_DELAY
     )
-    max_requeues: int = key(20, "after time limits; preemption and lost nodes do not count", at_least(0))
+    max_requeues: int = key(
+        20,
+        "after time limits; lost nodes do not count, and preemption does with time limits up to ten minutes only",
+        at_least(0),
+    )
 
 
 @dataclass

@@ -17,10 +17,10 @@ from droq_exp.config.errors import ConfigError, nearest, shown
 from droq_exp.config.keys import CODEBASES, FREE, LAUNCHERS, OPEN, Key, check_key, is_block, known_keys
 from droq_exp.config.parts import Parts, check_read, unusual_parts
 from droq_exp.config.rules import FORMS, kind_of, type_words
-from droq_exp.config.schema import Config
+from droq_exp.config.schema import Config, SlurmHardwareConfig
 from droq_exp.config.signature import own_keys
 from droq_exp.config.targets import BUILT_IN, check_free, check_target, check_task, import_target
-from droq_exp.cpu import has_bf16
+from droq_exp.cpu import has_bf16, usable_cpus
 
 METHOD = {"logger": "log", "callbacks": "evaluated"}  # that an entry must have
 PASSED = {"logger": ("info",)}  # what the entries of a group are built with, beside their keys
@@ -54,6 +54,7 @@ def checked(values: dict[str, Any]) -> Config:
     check_read(config.algo)
     _complete_entries(config)
     _check_callbacks(config)
+    _check_threads(config)
     _check_device(config)
     return config
 
@@ -204,6 +205,19 @@ def _check_targets(config: Config) -> None:
         if target not in BUILT_IN:  # those are not imported before training: --cfg and the checks stay quick
             import_target(f"{key}._target_", target)
     check_task("env.id", config.env.id)
+
+
+def _check_threads(config: Config) -> None:
+    hardware = config.hardware
+    if hardware.threads is None:
+        return
+    if isinstance(hardware, SlurmHardwareConfig):
+        most, of = hardware.cpus, f"hardware.cpus={hardware.cpus}"
+    else:
+        most = usable_cpus()
+        of = f"the {most} CPUs that this process may use"
+    if hardware.threads > most:
+        raise ConfigError("hardware.threads", f"{hardware.threads} is not allowed; it must be at most {of}")
 
 
 def _check_device(config: Config) -> None:

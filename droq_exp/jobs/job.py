@@ -18,7 +18,7 @@ from droq_exp.config import compose
 from droq_exp.config.errors import OtherRunError
 from droq_exp.config.schema import HardwareConfig, ParallelHardwareConfig, SlurmHardwareConfig
 from droq_exp.config.targets import trusting
-from droq_exp.cpu import usable_cores
+from droq_exp.cpu import threads_of_user, usable_cores
 from droq_exp.import_path import looking_in
 from droq_exp.jobs.queue import Queue, QueueUnreachableError
 from droq_exp.jobs.state import held
@@ -97,7 +97,7 @@ def hardware_of_process(hardware: HardwareConfig) -> HardwareConfig:
         # Not the cores that the process may use: without confinement these are all of the node's.
         threads = int(os.environ.get("SLURM_CPUS_PER_TASK", hardware.cpus))
     elif threads is None and isinstance(hardware, ParallelHardwareConfig):
-        threads = max(1, usable_cores() // hardware.jobs)
+        threads = threads_of_user() or max(1, usable_cores() // hardware.jobs)
     return HardwareConfig(**values | {"launcher": "here", "threads": threads})
 
 

@@ -23,9 +23,10 @@ from droq_exp.import_path import package_root
 from droq_exp.jobs.plan import PlannedJob
 from droq_exp.jobs.record import SLURM
 from droq_exp.jobs.turns import SLURM_FOLDER
+from droq_exp.runs.process import slurm_setting
 from droq_exp.runs.status import now
 
-ARRAY_SIZE = 1000  # SLURM's default limit is 1001
+ARRAY_SIZE = 1001  # SLURM's default limit
 # Variables that ask for something in a job's place: those of the job in which the command itself runs, or options of
 # sbatch and srun. Jobs inherit them and contradict them.
 ASKING = ("SLURM_", "SLURMD_", "SBATCH_", "SRUN_", "PMI", "SUBMITIT_")
@@ -39,6 +40,8 @@ class SubmissionError(RuntimeError):
 def submit(jobs: Sequence[PlannedJob]) -> None:
     """Submit ``jobs``, as one array for each experiment and each resource request, and write their records.
 
+    Where the cluster takes no such long arrays, they are several.
+
     Raises:
         SubmissionError: SLURM's commands are not here, or sbatch refuses; arrays submitted before stay.
     """
@@ -47,9 +50,10 @@ def submit(jobs: Sequence[PlannedJob]) -> None:
     arrays: dict[str, list[PlannedJob]] = {}
     for job in jobs:
         arrays.setdefault(f"{job.experiment_directory} {json.dumps(asdict(job.hardware))}", []).append(job)
+    longest = int(slurm_setting("MaxArraySize") or ARRAY_SIZE) or 1  # 0: the cluster takes no arrays
     for array in arrays.values():
-        for start in range(0, len(array), ARRAY_SIZE):
-            _submit_array(array[start : start + ARRAY_SIZE])
+        for start in range(0, len(array), longest):
+            _submit_array(array[start : start + longest])
 
 
 def _submit_array(jobs: Sequence[PlannedJob]) -> None:

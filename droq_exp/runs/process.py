@@ -123,13 +123,16 @@ def slurm_says_gone(process: Process) -> bool:
 
 def _cluster() -> str | None:
     """Name of the cluster that SLURM's commands reach from here."""
-    if "SLURM_CLUSTER_NAME" in os.environ:
-        return os.environ["SLURM_CLUSTER_NAME"]
+    return os.environ.get("SLURM_CLUSTER_NAME") or slurm_setting("ClusterName")
+
+
+def slurm_setting(name: str) -> str | None:
+    """What SLURM's configuration says; None where SLURM does not answer."""
     answer = _ask("scontrol", "show", "config")
     if answer is None or answer.returncode != 0:
         return None
     pairs = (line.partition("=") for line in answer.stdout.splitlines())
-    return next((value.strip() for key, _, value in pairs if key.strip() == "ClusterName"), None)
+    return next((value.strip() for key, _, value in pairs if key.strip() == name), None)
 
 
 def _ask(*command: str) -> subprocess.CompletedProcess[str] | None:

@@ -15,7 +15,7 @@ from droq_exp.config.errors import ConfigError
 from droq_exp.config.parts import build_parts
 from droq_exp.config.schema import Config
 from droq_exp.config.task import dimensions
-from droq_exp.cpu import has_bf16, usable_cores
+from droq_exp.cpu import has_bf16, threads_of_user, usable_cores
 from droq_exp.learner.backend import Backend, backend_for
 from droq_exp.learner.programs import PolicyUpdate
 from droq_exp.learner.spec import LearnerSpec
@@ -62,7 +62,7 @@ def set_up(config: Config, critic_updates: int | None = None) -> Hardware:
         raise ConfigError("hardware.device", f"{device}: no CUDA device here; auto uses one where there is one")
     if requested.precision == "bf16" and not has_bf16():
         raise ConfigError("hardware.precision", "bf16: this CPU has no bf16 instructions; fp32 works here")
-    torch.set_num_threads(requested.threads or usable_cores())
+    torch.set_num_threads(requested.threads or threads_of_user() or usable_cores())
     torch.set_float32_matmul_precision(MATMUL_PRECISION[requested.precision])
     _keep_freed_memory()
     backend = backend_for(learner_spec(config), device, requested.updates, critic_updates)

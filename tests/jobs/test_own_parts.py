@@ -145,6 +145,19 @@ def test_what_slurm_is_given(here: Path, tmp_path: Path, monkeypatch: pytest.Mon
     assert job.checkpoint().function == job  # what a requeue starts
 
 
+def test_an_array_is_no_longer_than_the_cluster_takes(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in(tmp_path / "bin", "srun", "")
+    stand_in(tmp_path / "bin", "scontrol", "MaxArraySize            = 2\nMaxDBDMsgs = 4\n")
+    calls = stand_in(tmp_path / "bin", "sbatch", "Submitted batch job 7\n")
+    monkeypatch.setitem(ENVIRONMENT, "PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    command = ["-m", *MINE, "hardware=slurm_cpu", "hardware.wait=false", "seed=0,1,2,3,4"]
+    done = run([str(ROOT / "launch.py"), *command])
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "5 jobs submitted"), done.stderr
+    assert len(calls.read_text().splitlines()) == 3
+
+
 def test_a_place_is_looked_in_last_and_for_as_long_as_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", ["", *sys.path])
