@@ -14,6 +14,7 @@ from sweep import GATED_STEPS, Sweep, broken, until
 
 from droq_exp.jobs.queue import LocalJob, Queue
 from droq_exp.jobs.state import point_state
+from droq_exp.runs.lock import RunLock
 
 pytestmark = pytest.mark.program
 
@@ -96,7 +97,14 @@ def test_jobs_that_wait_for_their_turn_start_without_the_head_too(sweep: Sweep) 
 
 def test_two_heads_at_once_submit_each_run_once(sweep: Sweep) -> None:
     command = ["seed=0,1,2", "hardware.jobs=2", *sweep.gated, "hardware.wait=false"]
-    heads = [sweep.start(*command) for _ in range(3)]
+    experiment = sweep.directory / "outputs" / "debug"
+    experiment.mkdir(parents=True)
+    with RunLock.acquire(experiment):  # as a head that still submits; each of the others has seen no job yet
+        heads = [sweep.start(*command) for _ in range(3)]
+        for head in heads:
+            assert head.stderr is not None
+            assert head.stderr.readline().startswith("waiting for its turn: ")
+        assert not list(sweep.directory.rglob("job.json"))
     ends = [sweep.wait(head) for head in heads]
     assert [end.code for end in ends] == [0, 0, 0], ends
     assert sorted("3 jobs submitted" in end.out for end in ends) == [False, False, True], ends
