@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from droq_exp.agent.box import ActionBox
 from droq_exp.agent.cuda_graphs import CudaGraphs
 from droq_exp.agent.host import HostExecution
 from droq_exp.agent.policy import acting_policy
@@ -67,17 +68,18 @@ class Agent:
             self.execution = HostExecution(*parts, self._policy, backend)
         self._exploration = [generator(seed, Stream.EXPLORATION) for seed in seeds]
         self._action_low, self._action_high = action_low, action_high
+        self.box = ActionBox(action_low, action_high, action_map.numpy())
 
     def random_action(self) -> np.ndarray:
         """Draw uniform actions from the action box, ``[S, act]``."""
         drawn = [rng.uniform(self._action_low, self._action_high) for rng in self._exploration]
-        return np.stack(drawn).astype(np.float32)
+        return self.box.fit(np.stack(drawn).astype(np.float32))
 
     @torch.no_grad()
     def explore(self, obs: np.ndarray) -> np.ndarray:
         """Sample the policy's actions ``[S, act]`` for observations ``[S, obs]``."""
         noise = np.stack([rng.standard_normal(self.spec.act_dim, dtype=np.float32) for rng in self._exploration])
-        return self.execution.explore(obs, noise)
+        return self.box.fit(self.execution.explore(obs, noise))
 
     @torch.no_grad()
     def sample(self, replay: Replay) -> Batch:
@@ -97,10 +99,12 @@ class Agent:
             noise: standard normal, ``[S, n, act]``; 0 for the deterministic action, ``tanh(mean)``.
 
         Returns:
-            The actions mapped to the environment, ``[S, n, act]``, and their log-densities ``[S, n]``.
+            The actions mapped to the environment, ``[S, n, act]``, and the log-densities ``[S, n]`` of what they are
+            before they are put into the box.
 
         """
-        return self._policy.sample_with_density(obs, noise)
+        actions, log_prob = self._policy.sample_with_density(obs, noise)
+        return self.box.fit(actions), log_prob
 
     @torch.no_grad()
     def q_values(self, seed_index: int, obs: np.ndarray, action: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -125,8 +129,6 @@ class Agent:
         """
         state = self.state
         critic, policy = state.critic_sums.tolist(), state.policy_sums.tolist()
-        if not any(row[-1] for row in critic):
-            return [{} for _ in self.seeds]
         state.critic_sums.zero_()
         state.policy_sums.zero_()
         return [
@@ -135,6 +137,8 @@ class Agent:
                 **{name: total / policy[i][-1] for name, total in zip(POLICY_METRICS, policy[i], strict=False)},
                 "temperature": self.temperature(i),
             }
+            if critic[i][-1]
+            else {}
             for i in range(len(self.seeds))
         ]
 

@@ -12,6 +12,7 @@ from rich.progress import track
 
 from droq_exp.cli.errors import RefusedError, check_place
 from droq_exp.cli.runs import only
+from droq_exp.envs.make import close
 from droq_exp.evaluation.episodes import SIDE_BY_SIDE, Trajectory
 from droq_exp.evaluation.load import LoadedPolicy, load
 from droq_exp.evaluation.returns import summary
@@ -41,8 +42,7 @@ def evaluate(directory: Path, episodes: int, seed: int, stochastic: bool, output
         disable=not console.is_terminal,
     )
     trajectories = list(played)
-    for env in envs:
-        env.close()
+    close(*envs)
     text = json.dumps(_result(run, seed, stochastic, trajectories))
     if output is not None:
         try:

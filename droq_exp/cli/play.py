@@ -13,6 +13,7 @@ import numpy as np
 from rich.console import Console
 
 from droq_exp.cli.errors import RefusedError, check_place
+from droq_exp.envs.make import close
 from droq_exp.evaluation.rendering import RenderingError, use_offscreen, use_window
 from droq_exp.evaluation.video import SUFFIXES, Filmed, frame_rate, writing
 
@@ -77,7 +78,7 @@ def play(directory: Path, episodes: int, seed: int, stochastic: bool, picture: P
         else:
             _film(run, env, episodes, seed, stochastic, picture.video, picture.fps)
     finally:
-        env.close()
+        close(env)
 
 
 def _film(
@@ -114,7 +115,7 @@ def _make(run: LoadedPolicy, picture: Picture) -> gymnasium.Env:
     plain = run.make_env()
     mujoco_model = getattr(plain.unwrapped, "model", None) if hasattr(plain.unwrapped, "mujoco_renderer") else None
     modes = plain.metadata.get("render_modes") or []
-    plain.close()
+    close(plain)
     if mode not in modes:
         raise RefusedError(f"{run.config.env.id} cannot be drawn: its render modes are {', '.join(modes) or 'none'}")
     kwargs = _mujoco_arguments(picture, mujoco_model, run.config.env.id)

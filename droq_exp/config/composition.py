@@ -24,9 +24,9 @@ from droq_exp.config.errors import ConfigError, nearest
 from droq_exp.config.files import conf_directory
 from droq_exp.config.keys import OPEN, check_key, entry_of
 from droq_exp.config.parts import Parts, unusual_parts
-from droq_exp.config.schema import PARTS, Config
+from droq_exp.config.schema import PARTS, Config, EnvConfig
 from droq_exp.config.targets import check_hydra
-from droq_exp.config.task import dimensions
+from droq_exp.config.task import check_limit, dimensions
 from droq_exp.config.validation import checked, resolved
 
 VERSION_BASE = "1.3"
@@ -126,10 +126,11 @@ def _compose_run(parsed: list[Override]) -> tuple[Config, Config]:
     recipe_lines = [item for item in chosen if item.is_hydra_override() or item.key_or_group in RECIPE_GROUPS]
     if config.env.name == "gym":
         recipe_lines += [item for item in parsed if item.key_or_group == "env.id"]
-    recipe = _checked(recipe_lines)
+    recipe = _checked(recipe_lines, like=config.env)
     if config.env.id != recipe.env.id:
         problem = f"{config.env.name} is {recipe.env.id}; another task is chosen by env=gym env.id={config.env.id}"
         raise ConfigError("env.id", problem)
+    check_limit(config.env)
     return config, recipe
 
 
@@ -283,13 +284,19 @@ def _told() -> Iterator[None]:
         raise ConfigError(key, str(cause).partition("full_key:")[0].partition("Config search path:")[0]) from error
 
 
-def _checked(parsed: Sequence[Override]) -> Config:
+def _checked(parsed: Sequence[Override], like: EnvConfig | None = None) -> Config:
+    """Check what ``parsed`` compose. A recipe's task may need the arguments of the run's, which is ``like`` it."""
     # Nothing depends on the seed, so that the seeds of a sweep share all but the checks.
     seeds = [item.value() for item in parsed if _is_plain_seed(item)]
     others = tuple(lines.text(item) for item in parsed if not _is_plain_seed(item))
     values = copy.deepcopy(_values(others, _command))
     config = checked({**values, "seed": seeds[-1]} if seeds else values)
-    _, act_dim = dimensions(config.env)
+    try:
+        _, act_dim = dimensions(config.env)
+    except ConfigError:
+        if like is None or like.id != config.env.id:
+            raise
+        _, act_dim = dimensions(like)
     if config.algo.target_entropy is None:
         config.algo.target_entropy = -float(act_dim)
     return config

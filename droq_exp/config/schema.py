@@ -217,6 +217,12 @@ class EnvConfig:
     name: str = key(MISSING, NAME)
     id: str = key(MISSING, "with env=gym, the task: env.id=Pendulum-v1", TASK)
     kwargs: dict[str, Any] = key({}, "arguments of the task, for gymnasium.make: env.kwargs.<name>=<value>")
+    max_episode_steps: int | None = key(
+        None,
+        "time limit of a task that has none, in steps of an episode, which is truncated then; null: the task's own",
+        or_null(at_least(1)),
+        absent=None,
+    )
 
 
 @dataclass

@@ -5,10 +5,9 @@ from __future__ import annotations
 import inspect
 import json
 import warnings
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from droq_exp.config.errors import ConfigError, nearest
 from droq_exp.config.schema import EnvConfig
@@ -18,31 +17,73 @@ if TYPE_CHECKING:
     import gymnasium
 
 
-def dimensions(env: EnvConfig) -> tuple[int, int]:
-    """dim(S) and dim(A) of the task, having checked that the learner can train on it; each is made once per process.
+class Task(NamedTuple):
+    """What trying a task has shown."""
+
+    obs_dim: int
+    act_dim: int
+    declares_limit: bool  # on the steps of an episode
+    step_limit: int | None  # of Gymnasium's TimeLimit
+    remarks: tuple[str, ...]  # why runs on it cannot be repeated exactly, a line each
+
+
+def tried(env: EnvConfig) -> Task:
+    """Make the task, play a few steps of it and return what that shows; each is tried once per process.
 
     Raises:
-        ConfigError: no such task, a task that cannot be made, arguments that it does not take, actions that are not a
-            bounded box, or observations that are not a vector.
+        ConfigError: no such task, a task that cannot be made or stepped, arguments that it does not take, actions that
+            are not a bounded box, observations that are not a vector, or a task that does not keep to its own spaces.
     """
-    return _dimensions(env._target_, env.name, env.id, json.dumps(env.kwargs, sort_keys=True))
+    return _tried(env._target_, env.name, env.id, json.dumps(env.kwargs, sort_keys=True))
+
+
+def dimensions(env: EnvConfig) -> tuple[int, int]:
+    """dim(S) and dim(A) of the task, having tried it; ConfigError where ``tried`` raises it."""
+    task = tried(env)
+    return task.obs_dim, task.act_dim
+
+
+def check_limit(env: EnvConfig) -> None:
+    """Raise ConfigError for a task whose episodes need not end, or a limit that would have no effect."""
+    task, limit, key = tried(env), env.max_episode_steps, "env.max_episode_steps"
+    if limit is None and not task.declares_limit:
+        problem = f"{env.id} declares no time limit, so an evaluation might never end; {key}=1000 gives it one"
+        raise ConfigError(key, problem)
+    if limit is not None and task.step_limit is not None and limit > task.step_limit:
+        problem = f"{limit} has no effect: the episodes of {env.id} end after {task.step_limit} steps"
+        raise ConfigError(key, f"{problem}; env.kwargs.max_episode_steps={limit} replaces that limit")
 
 
 @lru_cache(maxsize=64)
-def _dimensions(target: str, name: str, task_id: str, kwargs: str) -> tuple[int, int]:
-    from droq_exp.envs.make import space_dims  # imports Gymnasium
+def _tried(target: str, name: str, task_id: str, kwargs: str) -> Task:
+    from droq_exp.envs.limits import declares_limit, step_limit  # these import Gymnasium
+    from droq_exp.envs.make import close, space_dims
+    from droq_exp.envs.trial import watching_global_draws
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Gymnasium's advice: what is refused is refused in one line
         _check_registered(task_id)
         arguments = json.loads(kwargs)
-        with closing(_make(target, name, task_id, arguments)) as env:
+        with watching_global_draws() as drawn:
+            env = _make(target, name, task_id, arguments)
             try:
                 sizes = space_dims(env)
+                differs = _play(env, task_id, arguments)
             except ValueError as error:
+                if isinstance(error, ConfigError):
+                    raise
                 raise ConfigError("env.id", str(error)) from error
-            _try_step(env, task_id, arguments)
-            return sizes
+            finally:
+                close(env)
+        return Task(*sizes, declares_limit(env), step_limit(env), tuple(_remarks(task_id, drawn, differs)))
+
+
+def _remarks(task_id: str, drawn: list[str], differs: str | None) -> Iterator[str]:
+    so = "equal seeds may not give equal numbers, and a run that goes on may differ from one in one go"
+    if drawn:
+        yield f"{task_id} draws from {' and '.join(drawn)}, which no seed of a run sets: {so}"
+    elif differs:
+        yield f"{task_id} does not repeat itself (from the same seed, {differs}): {so}"
 
 
 def _spec(task_id: str) -> Any:
@@ -85,10 +126,18 @@ def _make(target: str, name: str, task_id: str, kwargs: dict[str, Any]) -> gymna
     return env
 
 
-def _try_step(env: gymnasium.Env, task_id: str, kwargs: dict[str, Any]) -> None:
-    """Refuse what shows only once the task is stepped, such as a weight that is not a number."""
+def _play(env: gymnasium.Env, task_id: str, kwargs: dict[str, Any]) -> str | None:
+    """What differs when the beginning of an episode is played again.
+
+    Refuses what shows only once the task is stepped, such as a weight that is not a number.
+    """
+    from droq_exp.envs.exchange import TaskError
+    from droq_exp.envs.trial import difference_when_repeated
+
     try:
-        env.step(env.action_space.sample())
+        return difference_when_repeated(env)
+    except TaskError as error:
+        raise ConfigError("env.kwargs" if kwargs else "env.id", str(error)) from error
     except Exception as error:
         raise _broken("stepped", task_id, kwargs, error) from error
 
@@ -97,8 +146,10 @@ def _broken(what: str, task_id: str, kwargs: dict[str, Any], error: Exception) -
     import gymnasium
 
     cause = error.__cause__ or error
-    reason = str(cause).strip().partition("\n")[0].partition(" was raised from")[0] or type(cause).__name__
     missing = isinstance(cause, (gymnasium.error.DependencyNotInstalled, ImportError))
+    if missing and isinstance(cause.__cause__, ImportError) and not isinstance(cause.__cause__, ModuleNotFoundError):
+        cause = cause.__cause__  # the package is there and cannot be imported, whatever Gymnasium makes of it
+    reason = str(cause).strip().partition("\n")[0].partition(" was raised from")[0] or type(cause).__name__
     key = "env.kwargs" if kwargs and not missing else "env.id"
     return ConfigError(key, f"{task_id} cannot be {what}{f' with {kwargs}' if kwargs else ''}: {reason}")
 

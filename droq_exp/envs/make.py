@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
 from omegaconf import DictConfig, OmegaConf
+
+from droq_exp.envs.exchange import task_name
 
 log = logging.getLogger(__name__)
 
@@ -43,9 +46,12 @@ def space_dims(env: gymnasium.Env) -> tuple[int, int]:
 
 
 def action_bounds(env: gymnasium.Env) -> tuple[np.ndarray, np.ndarray]:
-    """Give the action box's (low, high), float32 [act_dim] each; ValueError where ``check_env`` raises it."""
+    """Give the action box's (low, high), float32 [act_dim] each; ValueError where ``check_env`` raises it.
+
+    The bounds of a float64 box are rounded inwards: what lies between them lies in the box.
+    """
     _, action = _boxes(env)
-    return action.low.astype(np.float32), action.high.astype(np.float32)
+    return _float32_bounds(action)
 
 
 def check_env(env: gymnasium.Env) -> None:
@@ -53,8 +59,22 @@ def check_env(env: gymnasium.Env) -> None:
     _boxes(env)
 
 
+def close(*envs: gymnasium.Env) -> None:
+    """Close environments that are done with; where a task's own ``close`` raises, that is said and changes nothing."""
+    for env in envs:
+        try:
+            env.close()
+        except Exception as error:  # it may do anything
+            _say_once(f"{task_name(env)} raises when it is closed: {type(error).__name__}: {error}")
+
+
+@cache
+def _say_once(line: str) -> None:
+    log.warning("%s", line)
+
+
 def _boxes(env: gymnasium.Env) -> tuple[spaces.Box, spaces.Box]:
-    task = env.spec.id if env.spec is not None else type(env.unwrapped).__name__
+    task = task_name(env)
     observation, action = env.observation_space, env.action_space
     # Spaces are described by kind and shape: a Box prints its bounds, over several lines.
     if not isinstance(action, spaces.Box) or not np.issubdtype(action.dtype, np.floating):
@@ -65,11 +85,22 @@ def _boxes(env: gymnasium.Env) -> tuple[spaces.Box, spaces.Box]:
         raise ValueError(f"{task} has actions of shape {action.shape}; allowed: tasks whose actions are a vector")
     if not (action.is_bounded("both") and np.all(action.low < action.high)):
         raise ValueError(f"{task} has an unbounded or empty action box; allowed: tasks with low < high, both finite")
+    with np.errstate(over="ignore"):
+        low, high = _float32_bounds(action)
+        fits = np.isfinite(high - low) & (low < high)
+    if not fits.all():
+        raise ValueError(f"{task} has an action box that float32 cannot hold; allowed: tasks whose bounds it can")
     if not isinstance(observation, spaces.Box) or len(observation.shape) != 1 or observation.shape[0] == 0:
         raise ValueError(
             f"{task} has {_kind(observation)} observations; allowed: tasks whose observations are a vector"
         )
     return observation, action
+
+
+def _float32_bounds(box: spaces.Box) -> tuple[np.ndarray, np.ndarray]:
+    low, high = box.low.astype(np.float32), box.high.astype(np.float32)
+    inwards = np.nextafter(low, np.float32(np.inf)), np.nextafter(high, np.float32(-np.inf))
+    return np.where(low < box.low, inwards[0], low), np.where(high > box.high, inwards[1], high)
 
 
 def _kind(space: spaces.Space) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+
+from droq_exp.envs import exchange
 
 if TYPE_CHECKING:
     import gymnasium
@@ -14,6 +16,10 @@ if TYPE_CHECKING:
 # Episodes of one seed that are played at once, at most. The policy is always asked for so many actions of each seed:
 # matrix multiplications round by their shapes, and an episode's numbers are not to depend on how many run beside it.
 SIDE_BY_SIDE = 16
+
+
+class BrokenOffError(Exception):
+    """Episodes were broken off before their ends, because the caller asked for it."""
 
 
 class ActingAgent(Protocol):
@@ -58,16 +64,22 @@ class Trajectory:
         return len(self.reward)
 
 
-def play(agent: ActingAgent, episodes: Mapping[int, Sequence[Episode]]) -> dict[int, list[Trajectory] | Exception]:
+def play(
+    agent: ActingAgent, episodes: Mapping[int, Sequence[Episode]], break_off: Callable[[], bool] = lambda: False
+) -> dict[int, list[Trajectory] | Exception]:
     """Play the episodes of some seeds, one call of the policy for a step of all that have not ended.
 
     Args:
         agent: whose seeds act.
         episodes: by seed index; at most ``SIDE_BY_SIDE`` each.
+        break_off: asked before each step.
 
     Returns:
         Each seed's trajectories in the order of its episodes, or what one of its environments raised: the episodes of
         that seed are broken off then, the others go on.
+
+    Raises:
+        BrokenOffError: ``break_off`` said so.
 
     """
     recordings: dict[int, list[_Recording]] = {}
@@ -83,6 +95,8 @@ def play(agent: ActingAgent, episodes: Mapping[int, Sequence[Episode]]) -> dict[
     shape = (len(agent.seeds), SIDE_BY_SIDE)
     obs, noise = (np.zeros((*shape, size), dtype=np.float32) for size in (running[0][2].sizes if running else (0, 0)))
     while running:
+        if break_off():
+            raise BrokenOffError
         for seed_index, slot, recording in running:
             recording.prepare(obs[seed_index, slot], noise[seed_index, slot])
         action, log_prob = agent.act(obs, noise)
@@ -111,8 +125,7 @@ class _Recording:
         self._rewards: list[float] = []
         self._log_probs: list[float] = []
         self._terminated = self.ended = False
-        raw, _ = self._env.reset(seed=episode.seed)
-        self._now = np.array(raw, dtype=np.float32)  # a copy: some tasks hand out the same array at every step
+        self._now = exchange.reset(self._env, episode.seed)
 
     @property
     def sizes(self) -> tuple[int, int]:
@@ -128,19 +141,19 @@ class _Recording:
 
     def step(self, action: np.ndarray, log_prob: float) -> None:
         """Act."""
-        raw, reward, terminated, truncated, _ = self._env.step(action)
+        outcome = exchange.step(self._env, action, len(self._rewards) + 1)
         self._obs.append(self._now)
-        self._actions.append(np.array(action))
-        self._rewards.append(float(reward))
+        self._actions.append(outcome.action)
+        self._rewards.append(outcome.reward)
         self._log_probs.append(float("nan") if self._rng is None else float(log_prob))
-        self._now = np.array(raw, dtype=np.float32)
-        self._terminated, self.ended = bool(terminated), bool(terminated or truncated)
+        self._now = outcome.obs
+        self._terminated, self.ended = outcome.terminated, outcome.terminated or outcome.truncated
 
     def trajectory(self) -> Trajectory:
         """What was played."""
         return Trajectory(
             np.stack(self._obs),
-            np.stack(self._actions).astype(np.float32, copy=False),
+            np.stack(self._actions),
             np.array(self._rewards),
             np.array(self._log_probs),
             self._terminated,

@@ -23,6 +23,7 @@ from droq_exp.config.schema import Config, HardwareConfig
 from droq_exp.config.targets import check_stored, trusting
 from droq_exp.config.task import dimensions
 from droq_exp.config.validation import to_config
+from droq_exp.envs.make import close
 from droq_exp.evaluation.episodes import SIDE_BY_SIDE, Episode, Trajectory, play
 from droq_exp.learner.backend import EAGER
 from droq_exp.learner.state import with_alpha
@@ -142,7 +143,7 @@ def _load(directory: Path) -> LoadedPolicy:
     dimensions(config.env)  # refuses in one line what cannot be made
     (env,) = make_environments(config, 1)
     agent = build_agent(config, [config.seed], env, HERE)
-    env.close()
+    close(env)
     path = directory / "checkpoint" / WEIGHTS
     step, tensors = read_weights(path)
     tensors = with_alpha(tensors)

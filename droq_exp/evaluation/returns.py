@@ -29,11 +29,18 @@ class EvaluatedAgent(ActingAgent, Protocol):
         """Give the current temperature alpha."""
 
 
-def measure(agent: ActingAgent, measurements: Mapping[int, Measurement[Result]]) -> dict[int, Result | Exception]:
+def measure(
+    agent: ActingAgent,
+    measurements: Mapping[int, Measurement[Result]],
+    break_off: Callable[[], bool] = lambda: False,
+) -> dict[int, Result | Exception]:
     """Carry out measurements of some seeds, by seed index, their episodes side by side.
 
     Returns:
         What each returned, or the exception that it or one of its environments raised: the others go on.
+
+    Raises:
+        BrokenOffError: ``break_off``, which is asked before each step of the episodes, said so.
 
     """
     results: dict[int, Result | Exception] = {}
@@ -52,7 +59,7 @@ def measure(agent: ActingAgent, measurements: Mapping[int, Measurement[Result]])
     for seed_index in measurements:
         go_on(seed_index, None)
     while asked:
-        outcomes = play(agent, asked)
+        outcomes = play(agent, asked, break_off)
         asked.clear()
         for seed_index, outcome in outcomes.items():
             if isinstance(outcome, Exception):

@@ -10,6 +10,8 @@ import gymnasium
 import numpy as np
 
 from droq_exp.callbacks import Callbacks
+from droq_exp.envs import exchange
+from droq_exp.envs.make import close
 from droq_exp.evaluation.episodes import SIDE_BY_SIDE
 from droq_exp.learner.transitions import TransitionLayout
 from droq_exp.loggers import Loggers
@@ -106,7 +108,7 @@ class SeedRun:
         for number, row in enumerate(episode, start=1):
             if not np.array_equal(self._obs, row[columns.obs], equal_nan=True):
                 return f"another observation before step {number} of the episode"
-            again = self._transition(row[columns.action])[0]
+            again = self._transition(row[columns.action], number)[0]
             if not np.array_equal(again, row, equal_nan=True):
                 return f"another transition at step {number} of the episode"
         if not np.array_equal(self._obs, np.array(state["obs"], dtype=np.float32), equal_nan=True):
@@ -128,7 +130,7 @@ class SeedRun:
 
         The row's next_obs is the one that the action led to, also where the episode ends: the reset comes after it.
         """
-        row, reward, ended = self._transition(action)
+        row, reward, ended = self._transition(action, self._length + 1)
         self._return += reward
         self._length += 1
         if ended:
@@ -138,15 +140,15 @@ class SeedRun:
             self._reset(None)
         return row
 
-    def _transition(self, action: np.ndarray) -> tuple[np.ndarray, float, bool]:
-        """Step the environment: the row, the reward in full precision, whether the episode has ended."""
+    def _transition(self, action: np.ndarray, number: int) -> tuple[np.ndarray, float, bool]:
+        """Make step ``number`` of the episode: the row, the reward in full precision, whether the episode has ended."""
         obs = self._obs
-        next_obs, reward, terminated, truncated, _ = self._env.step(action)
-        self._keep(next_obs)
+        done = exchange.step(self._env, action, number)
+        self._obs = done.obs
         row = self._layout.pack(
-            obs, action, float(reward), self._obs, terminated=bool(terminated), truncated=bool(truncated)
+            obs, done.action, done.reward, self._obs, terminated=done.terminated, truncated=done.truncated
         )
-        return row, float(reward), bool(terminated or truncated)
+        return row, done.reward, done.terminated or done.truncated
 
     def eval_envs(self, count: int) -> list[gymnasium.Env]:
         """Lend ``count`` environments to a measurement, or ``SIDE_BY_SIDE`` where that is less."""
@@ -203,19 +205,13 @@ class SeedRun:
     def close(self, state: str) -> None:
         """Close the environments, and the loggers too where the run ended without an end of its own (as ``state``)."""
         self._close_loggers(state)
-        for env in (self._env, *self._eval_envs):
-            env.close()
+        close(self._env, *self._eval_envs)
 
     def _reset(self, seed: int | None) -> None:
         """Begin an episode: from ``seed``, or None: wherever the environment's generator is."""
         self._reset_seed = seed
         self._reset_state = None if seed is not None else _generator_state(self._env)
-        obs, _ = self._env.reset(seed=seed)
-        self._keep(obs)
-
-    def _keep(self, obs: np.ndarray) -> None:
-        # A copy: some tasks hand out the same array at every step.
-        self._obs = np.array(obs, dtype=np.float32)
+        self._obs = exchange.reset(self._env, seed)
 
     def _close_loggers(self, state: str) -> Exception | None:
         try:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import gymnasium
+from gymnasium.wrappers import TimeLimit
 from hydra.utils import get_class, instantiate
 
 from droq_exp.agent.agent import Agent
@@ -23,7 +24,7 @@ from droq_exp.runs.identity import ONCE
 from droq_exp.runs.lock import LOCK, RunLock
 from droq_exp.runs.status import DONE, read_status
 from droq_exp.runs.takeover import check_directory, record_accepted, set_aside
-from droq_exp.training import hardware
+from droq_exp.training import hardware, remarks
 from droq_exp.training.loop import TrainingLoop
 from droq_exp.training.progress import Progress
 from droq_exp.training.resume import State, conditions, report_changes, start_points
@@ -165,11 +166,12 @@ def _train_together(
     seeds = [run.seed for run in runs]
     now = conditions(seeds, machine)
     with (
-        open_training(config, runs, step, machine, stop) as (agent, replay, _, seed_runs),
+        open_training(config, runs, step, machine, stop) as (agent, replay, envs, seed_runs),
         Progress(label, config.training.total_steps, seeds) as progress,
     ):
         for run, state in zip(runs, states, strict=False):  # without states: from step 0
             report_changes(run, state, now)
+        remarks.tell(config.env, envs[0], agent.codebase, runs)
         loop = TrainingLoop(agent, replay, seed_runs, config, progress, now)
         try:
             if states:
@@ -204,8 +206,11 @@ def make_environments(config: Config, count: int) -> list[gymnasium.Env]:
 
 
 def environment_maker(config: Config) -> Callable[[], gymnasium.Env]:
-    """Return what makes an environment of the task, one a call."""
-    return _builder(config.env)
+    """Return what makes an environment of the task, one a call, with the configuration's time limit around it."""
+    content = asdict(config.env)
+    limit = content.pop("max_episode_steps")
+    make = _partial(content)
+    return make if limit is None else lambda: TimeLimit(make(), limit)
 
 
 def build_agent(config: Config, seeds: list[int], env: gymnasium.Env, machine: hardware.Hardware) -> Agent:
@@ -229,5 +234,9 @@ def _close(seed_run: SeedRun, stop: StopSignal) -> None:
 
 
 def _builder(block: Any) -> Callable[..., Any]:
+    return _partial(asdict(block))
+
+
+def _partial(content: dict[str, Any]) -> Callable[..., Any]:
     """Instantiate a block's ``_target_`` as a partial: Hydra would turn objects passed to it into configs."""
-    return instantiate({**asdict(block), "_partial_": True}, _convert_="all", _recursive_=False)
+    return instantiate({**content, "_partial_": True}, _convert_="all", _recursive_=False)

@@ -140,7 +140,8 @@ def test_a_task_may_be_registered_by_the_module_that_its_id_names(
 ) -> None:
     import gymnasium
 
-    register = "import gymnasium\ngymnasium.register('Swing-v0', gymnasium.spec('Pendulum-v1').entry_point)\n"
+    entry = "gymnasium.spec('Pendulum-v1').entry_point"
+    register = f"import gymnasium\ngymnasium.register('Swing-v0', {entry}, max_episode_steps=9)\n"
     (tmp_path / "my_swings.py").write_text(register)
     monkeypatch.syspath_prepend(tmp_path)
     try:

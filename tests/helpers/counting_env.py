@@ -16,7 +16,8 @@ class Counting(gymnasium.Env):
     """Observation [episode, step in it]; the reward is the number of the training step, episodes end by themselves.
 
     Only the environment that was last seeded with ``broken_seed`` breaks, at its step ``breaks_at`` (0: that reset):
-    ``how`` is raise, nan_reward, inf_reward, or a signal's name (sent to this process).
+    ``how`` is raise, nan_reward, inf_reward, huge_reward (its square is no float32), or a signal's name (sent to this
+    process).
     """
 
     def __init__(self, length=6, broken_seed=-1, breaks_at=0, how="raise"):
@@ -47,8 +48,8 @@ class Counting(gymnasium.Env):
     def _break(self, reward):
         if self.how == "raise":
             raise RuntimeError("the simulator broke")
-        if self.how in ("nan_reward", "inf_reward"):
-            return float(self.how.removesuffix("_reward"))
+        if self.how.endswith("_reward"):
+            return float(self.how.removesuffix("_reward").replace("huge", "3e38"))
         os.kill(os.getpid(), signal.Signals[self.how])
         return reward
 
@@ -66,5 +67,5 @@ class Recycling(Counting):
         return self.shared
 
 
-gymnasium.register("Counting-v0", entry_point=Counting)
-gymnasium.register("Recycling-v0", entry_point=Recycling)
+gymnasium.register("Counting-v0", entry_point=Counting, max_episode_steps=1000)
+gymnasium.register("Recycling-v0", entry_point=Recycling, max_episode_steps=1000)

@@ -24,4 +24,4 @@ class Gated(Counting):
         return super().step(action)
 
 
-gymnasium.register("Gated-v0", entry_point=Gated)
+gymnasium.register("Gated-v0", entry_point=Gated, max_episode_steps=1000)

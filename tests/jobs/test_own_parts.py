@@ -29,11 +29,14 @@ class Mine(Agent):
     pass
 
 class Pendulum(PendulumEnv):
-    steps = 0
+    seed = None
+
+    def reset(self, *, seed=None, options=None):
+        self.seed = seed
+        return super().reset(seed=seed, options=options)
 
     def step(self, action):
-        self.steps += 1
-        if self.steps > 20 and pathlib.Path(os.environ["BROKEN"]).exists():
+        if self.seed is None and pathlib.Path(os.environ["BROKEN"]).exists():  # in training's second episode
             raise RuntimeError("the simulator broke")
         return super().step(action)
 

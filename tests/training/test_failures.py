@@ -86,10 +86,9 @@ def test_a_reset_that_raises_fails_its_seed_alone(stream: Stream, path: tuple[in
     assert status(good)["state"] == "finished"
 
 
-@pytest.mark.parametrize("how", ["nan_reward", "inf_reward"])
-def test_a_loss_that_is_not_finite_is_named_at_the_next_evaluation(how: str) -> None:
+def test_a_loss_that_is_not_finite_is_named_at_the_next_evaluation() -> None:
     changes = ["hardware.detect_anomaly=false", "training.total_steps=200"]
-    assert train(*breaking(seed=0, at=60, how=how), *changes, "seed=[0,1]") == 1
+    assert train(*breaking(seed=0, at=60, how="huge_reward"), *changes, "seed=[0,1]") == 1
     bad, good = runs()
     assert_failed(bad, 100, "not finite at step 100: ", "critic_loss", "policy_loss")
     assert weights(bad)["step"] == 50
@@ -99,8 +98,8 @@ def test_a_loss_that_is_not_finite_is_named_at_the_next_evaluation(how: str) -> 
 
 
 def test_anomaly_detection_names_it_at_the_step() -> None:
-    assert train(*breaking(seed=0, at=40, how="nan_reward"), "algo.batch_size=256") == 1
-    assert_failed(only_run(), 51, "not finite at step 51: ", "critic_loss", "critic")  # the first update
+    assert train(*breaking(seed=0, at=40, how="huge_reward"), "algo.batch_size=256") == 1
+    assert_failed(only_run(), 51, "not finite at step 51: ", "critic_loss")  # the first update
 
 
 def test_when_every_seed_has_failed_training_ends() -> None:

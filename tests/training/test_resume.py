@@ -332,7 +332,7 @@ class Noisy(gymnasium.Env):
         return np.random.default_rng().random(1), 0.0, self.time == 8, False, {}
 
 
-gymnasium.register("Noisy-v0", entry_point=Noisy)
+gymnasium.register("Noisy-v0", entry_point=Noisy, max_episode_steps=1000)
 
 
 def test_a_task_that_does_not_repeat_itself_is_told() -> None:
