@@ -13,6 +13,7 @@ import torch
 from droq_exp.agent.agent import Agent
 from droq_exp.agent.replay import Replay
 from droq_exp.config.schema import Config
+from droq_exp.evaluation.episodes import BrokenOffError
 from droq_exp.evaluation.returns import Measurement, measure
 from droq_exp.runs.checkpoint import save_weights
 from droq_exp.training.progress import Progress
@@ -39,7 +40,7 @@ class TrainingLoop:
         ``conditions`` is stored in checkpoints: what else equal numbers depend on.
         """
         self.step = 0
-        self._measured = 0  # the last step that was measured
+        self._measured = [0] * len(seed_runs)  # the last step at which each seed was
         self._stored = 0  # transitions that the replay files hold
         self._agent = agent
         self._replay = replay
@@ -56,7 +57,7 @@ class TrainingLoop:
     @property
     def done(self) -> bool:
         """Whether the last step has been made and measured."""
-        return self.step == self._config.training.total_steps and self._measured == self.step
+        return self.step == self._config.training.total_steps and not self._unmeasured
 
     def begin(self) -> None:
         """Start from step 0."""
@@ -67,7 +68,7 @@ class TrainingLoop:
         """Go on from checkpoints of one step, one for each seed, as :meth:`save` wrote them."""
         self.step, loop = states[0]["step"], states[0]["loop"]
         self._stored = self.step
-        self._measured = loop["measured"]
+        self._measured = [state["loop"]["measured"] for state in states]
         self._started = time.monotonic() - loop["wall_seconds"]
         self._evaluating = loop["evaluating_seconds"]
         self._stopwatch.resume(loop["stopwatch"])
@@ -117,7 +118,7 @@ class TrainingLoop:
             "agent": self._agent.seed_state(index),
             "member": self._seed_runs[index].state(),
             "loop": {
-                "measured": self._measured,
+                "measured": self._measured[index],
                 "wall_seconds": time.monotonic() - self._started,
                 "evaluating_seconds": self._evaluating,
                 "stopwatch": dict(self._stopwatch.seconds),
@@ -131,6 +132,8 @@ class TrainingLoop:
         total, start = self._config.training.total_steps, self._config.training.start_steps
         random_steps = self._agent.codebase.random_steps(start)
         first_update = self._agent.codebase.first_update_step(start, self._agent.spec.batch_size)
+        if self._unmeasured:  # a signal broke that measurement off
+            self._progress.update(self.step, self._agent.state.critic_updates, self._measure(stop))
         while self.step < total and stop.received is None and any(seed_run.active for seed_run in self._seed_runs):
             self.step += 1
             with self._stopwatch("env"):
@@ -140,8 +143,8 @@ class TrainingLoop:
             if self._config.hardware.detect_anomaly:
                 self._fail_non_finite()
             returns = None
-            if self.step % self._config.eval.interval == 0 or self.step == total:
-                returns = self._measure()
+            if self._unmeasured:
+                returns = self._measure(stop)
             if self.step % self._config.checkpoint.interval == 0 and self.step < total:
                 self.save()
             self._progress.update(self.step, self._agent.state.critic_updates, returns)
@@ -167,27 +170,44 @@ class TrainingLoop:
         with self._stopwatch("update"):
             self._agent.update(batch)
 
-    def _measure(self) -> list[float]:
-        """Log the interval's training metrics, evaluate, and keep the weights. Returns each seed's mean return."""
+    @property
+    def _unmeasured(self) -> list[int]:
+        """The active seeds of which a measurement is due and has not been made."""
+        total, interval = self._config.training.total_steps, self._config.eval.interval
+        if self.step == 0 or (self.step % interval and self.step != total):
+            return []
+        return [i for i, each in enumerate(self._seed_runs) if each.active and self._measured[i] != self.step]
+
+    def _measure(self, stop: StopSignal) -> list[float] | None:
+        """Evaluate, keep the weights and log the interval's metrics. Returns each seed's mean return.
+
+        A signal breaks it off: then nothing has changed, None is returned, and the run measures when it goes on.
+        """
         self._fail_non_finite()
-        training = self._take_training_metrics()
         started = time.monotonic()
-        measured = measure(
-            self._agent,
-            {
-                index: self._measurement(index, seed_run, metrics)
-                for index, (seed_run, metrics) in enumerate(zip(self._seed_runs, training, strict=True))
-                if seed_run.active
-            },
-        )
+        try:
+            measured = measure(
+                self._agent,
+                {index: self._measurement(index, self._seed_runs[index]) for index in self._unmeasured},
+                lambda: stop.received is not None,
+            )
+        except BrokenOffError:
+            return None
+        training = self._take_training_metrics(started)
         self._evaluating += time.monotonic() - started
-        self._measured = self.step
         returns = [math.nan] * len(self._seed_runs)
         for index, result in measured.items():
+            seed_run = self._seed_runs[index]
+            self._measured[index] = self.step
             if isinstance(result, Exception):  # one seed's measurement broke: the others went on
-                self._seed_runs[index].fail(self.step, result)
+                seed_run.fail(self.step, result)
                 continue
-            returns[index], reason = result
+            try:
+                reason = self._log(index, training[index], result)
+            except Exception as error:
+                seed_run.fail(self.step, error)
+                continue
+            returns[index] = result["return_mean"]
             if reason is not None:
                 self._stop(index, reason)
         return returns
@@ -203,27 +223,21 @@ class TrainingLoop:
         if seed_run.run.state == "stopped" and not keep:
             seed_run.run.checkpoints.drop()
 
-    def _take_training_metrics(self) -> list[dict[str, float]]:
-        updates, seconds = self._agent.state.critic_updates, time.monotonic() - self._started - self._evaluating
+    def _take_training_metrics(self, at: float) -> list[dict[str, float]]:
+        updates, seconds = self._agent.state.critic_updates, at - self._started - self._evaluating
         before, before_seconds = self._last_measure
         self._last_measure = (updates, seconds)
         common = {
             "updates": updates,
             "updates_per_second": (updates - before) / (seconds - before_seconds),
             **self._stopwatch.take(),
-            "wall_seconds": time.monotonic() - self._started,
+            "wall_seconds": at - self._started,
         }
         return [metrics | common for metrics in self._agent.take_metrics()]
 
-    def _measurement(
-        self, index: int, seed_run: SeedRun, training: dict[str, float]
-    ) -> Measurement[tuple[float, str | None]]:
-        """Keep a seed's weights, evaluate it and log everything.
-
-        Its result is the mean return, and why the seed is to stop or None.
-        """
+    def _measurement(self, index: int, seed_run: SeedRun) -> Measurement[dict[str, float]]:
+        """Evaluate a seed; its result is what the code base measures, and the seconds that it took."""
         config, started = self._config, time.monotonic()
-        save_weights(seed_run.run.directory / "checkpoint", self._agent.state.tensors_of(index), self.step)
         measured = yield from self._agent.codebase.measure(
             self._agent,
             index,
@@ -234,11 +248,16 @@ class TrainingLoop:
             config.bias,
             self._agent.spec.gamma,
         )
+        return measured | {"evaluate_seconds": time.monotonic() - started}
+
+    def _log(self, index: int, training: dict[str, float], measured: dict[str, float]) -> str | None:
+        """Keep a seed's weights and log everything; return why it is to stop, or None."""
+        seed_run = self._seed_runs[index]
+        save_weights(seed_run.run.directory / "checkpoint", self._agent.state.tensors_of(index), self.step)
         metrics = {f"train/{name}": value for name, value in (training | seed_run.take_episodes()).items()}
         metrics |= {f"eval/{name}": value for name, value in measured.items()}
-        metrics["eval/evaluate_seconds"] = time.monotonic() - started
         metrics["eval/wall_seconds"] = time.monotonic() - self._started
-        return measured["return_mean"], seed_run.log(self.step, metrics)
+        return seed_run.log(self.step, metrics)
 
     def _fail_non_finite(self) -> None:
         for index, seed_run in enumerate(self._seed_runs):

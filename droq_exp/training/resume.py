@@ -110,7 +110,7 @@ def _usable(run: RunDirectory, total_steps: int) -> dict[int, State]:
         except (CheckpointError, ReplayFileError) as error:
             run.log.warning("passing over the checkpoint of step %s: %s", step, error)
             continue
-        if step < total_steps or state["loop"]["measured"] == step == total_steps:
+        if step <= total_steps:
             states[step] = state
     return states
 

@@ -7,6 +7,8 @@ import signal
 import subprocess
 from pathlib import Path
 
+import numpy as np
+import odd_env  # noqa: F401  (registers its tasks)
 import pytest
 from real_runs import (
     LITTLE_BIAS,
@@ -23,6 +25,7 @@ from real_runs import (
     weights,
 )
 
+from droq_exp.agent.agent import Agent
 from droq_exp.loggers.csv import CsvLogger
 
 pytestmark = pytest.mark.program
@@ -123,12 +126,24 @@ def test_in_the_random_phase(how: str, code: int) -> None:
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
 
 
-def test_an_evaluation_is_completed_first() -> None:
-    assert train(*breaking(seed=0, at=50, how="SIGINT"), "seed=[0,1]") == 130
+def test_an_evaluation_is_broken_off_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long its episodes are; ``test_resume`` has what comes of it later."""
+    act, acted = Agent.act, [0]
+
+    def interrupted(self: Agent, obs: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        acted[0] += 1
+        if acted[0] == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return act(self, obs, noise)
+
+    monkeypatch.setattr(Agent, "act", interrupted)
+    command = ["env=gym", "env.id=Endless-v0", "env.max_episode_steps=1000000000", "seed=[0,1]"]
+    assert train(*command) == 143
+    assert acted == [3]
     for run in runs():
-        assert assert_interrupted(run, "SIGINT") == 50
-        assert steps(run) == [50]
-        assert weights(run)["step"] == 50
+        assert assert_interrupted(run, "SIGTERM") == 50
+        assert sorted(os.listdir(run)) == ["checkpoint", "config.yaml", "status.json", "train.log"]
+        assert sorted(os.listdir(run / "checkpoint")) == ["replay.bin", "state_000000050.pt"]
 
 
 def test_a_seed_that_had_failed_before_stays_failed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,24 +175,20 @@ def test_loggers_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_second_ctrl_c_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Here in the middle of an evaluation, which would be completed otherwise."""
-    from counting_env import Counting
+    """Here within a step of an evaluation."""
+    act, went_on = Agent.act, []
 
-    step = Counting.step
-    taken = [0]
-
-    def twice(self: Counting, action: object) -> object:
-        taken[0] += 1
-        if taken[0] in (95, 100):  # 80 steps of training so far, then evaluation's
-            os.kill(os.getpid(), signal.SIGINT)
-        return step(self, action)
+    def twice(self: Agent, obs: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        went_on.append(True)
+        return act(self, obs, noise)
 
     states: list[str] = []
-    monkeypatch.setattr(Counting, "step", twice)
+    monkeypatch.setattr(Agent, "act", twice)
     monkeypatch.setattr(CsvLogger, "close", lambda self, state: states.append(state))
-    command = ["env=gym", "env.id=Counting-v0", LITTLE_BIAS, "eval.interval=80", "env.kwargs={length: 1000}"]
-    assert train(*command) == 130
-    assert taken == [100]
+    assert train("env=gym", "env.id=Counting-v0", LITTLE_BIAS) == 130
+    assert not went_on
     run = only_run()
     assert_interrupted(run, "SIGINT")
     assert states == ["interrupted"]

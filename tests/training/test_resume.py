@@ -28,6 +28,7 @@ from real_runs import (
 )
 
 from droq_exp.config import ConfigError
+from droq_exp.loggers.csv import CsvLogger
 from droq_exp.runs.checkpoint import Checkpoints
 from droq_exp.runs.lock import HeldError, RunLock
 from droq_exp.runs.replay_file import ReplayFile
@@ -86,6 +87,40 @@ def test_interrupted_twice_it_ends_like_a_run_in_one_go(
     assert status(only_run())["attempts"] == 3
     assert "WARNING" not in log_text(only_run())
     assert os.listdir(only_run() / "checkpoint") == ["weights.pt"]
+
+
+@pytest.mark.parametrize("step", [50, 100, 160])
+def test_a_measurement_that_was_broken_off_is_made_when_the_run_goes_on(step: int, tmp_path: Path) -> None:
+    """At the last step too."""
+    command = (*HOPPER, "seed=[3,1]", "callbacks=early_stop", "callbacks.early_stop.patience=9")
+    whole = train_in(tmp_path / "whole", *command)
+    broken_off(step, *command)
+    assert [status(run)["step"] for run in runs()] == [step, step]
+    assert train(*command) == 0
+    for run, same in zip(runs(), whole, strict=True):
+        assert_same(run, same)
+        assert "WARNING" not in log_text(run)
+
+
+def test_of_seeds_that_go_on_together_only_those_are_measured_that_were_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken_off(100, *HOPPER, "seed=0")
+    log = CsvLogger.log
+
+    def interrupted(self: CsvLogger, step: int, metrics: dict[str, float]) -> None:
+        log(self, step, metrics)
+        if step == 100:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CsvLogger, "log", interrupted)
+        assert train(*HOPPER, "seed=1") == 143
+    before = untimed(runs()[1], "eval"), untimed(runs()[1], "train")
+    assert train(*HOPPER, "seed=[0,1]") == 0
+    for run in runs():
+        assert "continuing from the checkpoint of step 100" in log_text(run)
+        assert [row["step"] for row in untimed(run, "train")] == ["50", "100", "150", "160"]
+        assert all(row["critic_loss"] for row in untimed(run, "train")[1:])
+    assert (untimed(runs()[1], "eval")[:2], untimed(runs()[1], "train")[:2]) == before
 
 
 def test_a_pack_goes_on_side_by_side(tmp_path: Path) -> None:
