@@ -192,6 +192,7 @@ class TrainingLoop:
                 lambda: stop.received is not None,
             )
         except BrokenOffError:
+            self._evaluating += time.monotonic() - started
             return None
         training = self._take_training_metrics(started)
         self._evaluating += time.monotonic() - started
