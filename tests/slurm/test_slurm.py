@@ -27,12 +27,7 @@ def test_an_array_of_packed_seeds_with_a_failure_among_them(sweep: Sweep, monkey
     for name in inside:
         monkeypatch.setenv(name, "4096")
     (sweep.directory / "my_parts.py").write_text(
-        "from droq_exp.learner.networks import EnsembleCritic
-
-
-class Mine(EnsembleCritic):
-    pass
-"
+        "from droq_exp.learner.networks import EnsembleCritic\n\n\nclass Mine(EnsembleCritic):\n    pass\n"
     )
     command = ["seed=0,1,2,3,4", "hardware.seeds_per_job=2", "algo.critic._target_=my_parts.Mine", *broken(1)]
     first = sweep.launch(*command)
