@@ -79,8 +79,8 @@ def scratch_runs(
         for seed in config.seeds:
             place = run_directory(config, recipe, seed)
             place.mkdir(parents=True)
-            lock = closing.enter_context(RunLock.acquire(place))
-            runs.append(RunDirectory.open(config, recipe, seed, lock, device=machine.description, overrides=[]))
+            closing.enter_context(RunLock.acquire(place))
+            runs.append(RunDirectory.open(config, recipe, seed, device=machine.description, overrides=[]))
         yield config, runs
 
 

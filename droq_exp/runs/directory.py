@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import time
 import traceback
@@ -20,14 +19,12 @@ from droq_exp.runs import provenance
 from droq_exp.runs.checkpoint import Checkpoints
 from droq_exp.runs.code import code_of
 from droq_exp.runs.files import discard, remove_leftovers, write_atomically
+from droq_exp.runs.guard import check
 from droq_exp.runs.identity import differences, environment_name, group_parts, identity, run_directory
-from droq_exp.runs.lock import RunLock
 from droq_exp.runs.status import now, read_status, summary_of, write_status
 from droq_exp.runs.takeover import FORMAT, other_code, records_code
 
 __all__ = ["RunDirectory", "differences", "identity", "read_status", "run_directory"]
-
-LOCK_LOST = 75  # exit code, "try again later" in sysexits.h
 
 
 class RunDirectory:
@@ -37,7 +34,7 @@ class RunDirectory:
     Loggers are closed before, so that what they have to say is still in train.log.
     """
 
-    def __init__(self, info: RunInfo, status: dict[str, Any], lock: RunLock) -> None:
+    def __init__(self, info: RunInfo, status: dict[str, Any]) -> None:
         """Use ``RunDirectory.open``."""
         self.directory = info.directory
         self.seed = info.seed
@@ -45,19 +42,17 @@ class RunDirectory:
         self.log = info.log
         self.checkpoints = Checkpoints(info.directory / "checkpoint")
         self._status = status
-        self._lock = lock
 
     @classmethod
-    def open(
-        cls, config: Config, recipe: Config, seed: int, lock: RunLock, *, device: str, overrides: Sequence[str]
-    ) -> RunDirectory:
-        """Make (or take over) the directory of ``seed`` and say there that it is running; ``begin`` comes next.
+    def open(cls, config: Config, recipe: Config, seed: int, *, device: str, overrides: Sequence[str]) -> RunDirectory:
+        """Make (or take over) the directory of ``seed``, whose lock is held, and say there that it is running.
+
+        ``begin`` comes next.
 
         Args:
             config: what to train.
             recipe: what the group choices alone give.
             seed: one of ``config.seed``.
-            lock: held on the directory.
             device: what training uses, in words for ``status.json``.
             overrides: the Hydra overrides that make exactly this run.
 
@@ -84,7 +79,7 @@ class RunDirectory:
             "overrides": list(overrides),
             "accepted_code": sorted({*before.get("accepted_code", []), *accepted}),
         }
-        run = cls(_info(config, recipe, seed, directory, one_seed), status, lock)
+        run = cls(_info(config, recipe, seed, directory, one_seed), status)
         run._write_status()
         remove_leftovers(directory)
         remove_leftovers(directory / "checkpoint")
@@ -125,7 +120,6 @@ class RunDirectory:
         """Note the environment step reached. Raises RuntimeError after the end."""
         if self.ended:
             raise RuntimeError(f"{self.directory} has ended as {self._status['state']}")
-        self.check_lock()
         self._status["step"] = step
         self._write_status()
 
@@ -159,12 +153,8 @@ class RunDirectory:
         self._end("failed", step, {"summary": summary, "traceback": trace}, logging.ERROR, message)
 
     def check_lock(self) -> None:
-        """End this process on the spot where another one has taken over the directory: nothing may be written here."""
-        if self._lock.lost:
-            print(
-                f"{self.directory}: another process has taken over this run; this one ends", file=sys.stderr, flush=True
-            )
-            os._exit(LOCK_LOST)
+        """End this process where another one has taken over: for those who write here by means of their own."""
+        check(self.directory / "status.json")
 
     @property
     def state(self) -> str:
@@ -199,7 +189,7 @@ class RunDirectory:
         if path.exists():
             with path.open("a", encoding="utf-8") as file:
                 file.write("-" * 80 + "\n")
-        handler = logging.FileHandler(path, encoding="utf-8")
+        handler = _LogFile(path, encoding="utf-8")
         formatter = logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%SZ")
         formatter.converter = time.gmtime
         handler.setFormatter(formatter)
@@ -215,6 +205,14 @@ class RunDirectory:
             if isinstance(handler, logging.FileHandler):
                 handler.close()
                 self.log.removeHandler(handler)
+
+
+class _LogFile(logging.FileHandler):
+    """``train.log``."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        check(Path(self.baseFilename))
+        super().emit(record)
 
 
 class _Terminal(logging.Handler):

@@ -10,6 +10,8 @@ from typing import BinaryIO
 
 import numpy as np
 
+from droq_exp.runs.guard import check
+
 Blocks = list[tuple[int, int]]  # rows and CRC-32 of each piece, in the order written
 
 READ_BYTES = 1 << 24
@@ -48,6 +50,7 @@ class ReplayFile:
             return
         self._path.parent.mkdir(exist_ok=True)
         data = np.ascontiguousarray(rows, dtype=np.float32).tobytes()
+        check(self._path)
         with open(self._path, "r+b" if self.blocks else "wb") as file:
             file.seek(self._bytes(self.rows))
             file.write(data)
@@ -73,6 +76,7 @@ class ReplayFile:
     def restore(self, blocks: Blocks) -> None:
         """Go on at the end of ``blocks``, which have been verified; what lies behind them is cut off."""
         self.blocks = [(count, checksum) for count, checksum in blocks]
+        check(self._path)
         os.truncate(self._path, self._bytes(self.rows))
 
     def read(self, start: int, stop: int) -> np.ndarray:

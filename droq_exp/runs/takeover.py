@@ -12,7 +12,8 @@ from droq_exp.config.errors import OtherRunError, shown
 from droq_exp.config.schema import Config
 from droq_exp.runs.code import changed, code_of
 from droq_exp.runs.identity import conflict, environment_name, short_hash, younger_keys
-from droq_exp.runs.lock import LOCK, RunLock
+from droq_exp.runs.lock import RunLock
+from droq_exp.runs.owner import LOCK
 from droq_exp.runs.status import ASIDE, DONE, read_status, write_status
 
 # Of run directories. 1 had neither a format nor the digests of its code; the transitions of 2 had no `truncated`.

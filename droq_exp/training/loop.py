@@ -102,7 +102,6 @@ class TrainingLoop:
         for index, (seed_run, replay_file) in enumerate(zip(self._seed_runs, self._replay_files, strict=True)):
             if seed_run.active:
                 try:
-                    seed_run.run.check_lock()
                     replay_file.append(self._replay.since(index, self._stored))
                 except Exception as error:
                     seed_run.fail(self.step, error)

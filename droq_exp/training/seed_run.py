@@ -170,6 +170,7 @@ class SeedRun:
         Returns:
             Why a callback wants the seed to stop, or None.
         """
+        self.run.check_lock()
         self._loggers.log(step, metrics)
         self.run.update(step)
         return self._callbacks.evaluated(step, metrics)
@@ -218,6 +219,7 @@ class SeedRun:
         self._obs = np.array(obs, dtype=np.float32)
 
     def _close_loggers(self, state: str) -> Exception | None:
+        self.run.check_lock()
         try:
             self._loggers.close(state)
         except Exception as error:

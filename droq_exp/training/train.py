@@ -57,29 +57,28 @@ def train(config: Config, recipe: Config, overrides: Sequence[str] = ()) -> int:
         return 0
     machine = hardware.set_up(config, config.critic_updates)  # before anything is written: it may refuse
     with ExitStack() as locks:
-        held = {}
         for seed in seeds:
             directory = run_directory(config, recipe, seed)
             directory.mkdir(parents=True, exist_ok=True)
-            held[seed] = locks.enter_context(RunLock.acquire(directory))
+            locks.enter_context(RunLock.acquire(directory))
             check_directory(directory, config)  # again, now that nobody else can write there
-        return _train_seeds(config, recipe, held, machine, overrides)
+        return _train_seeds(config, recipe, seeds, machine, overrides)
 
 
 def _train_seeds(
-    config: Config, recipe: Config, locks: dict[int, RunLock], machine: hardware.Hardware, overrides: Sequence[str]
+    config: Config, recipe: Config, seeds: Sequence[int], machine: hardware.Hardware, overrides: Sequence[str]
 ) -> int:
     """Train the seeds whose directories are locked, in as many groups as their checkpoints make of them."""
     runs: list[RunDirectory] = []
     code = 0
     with StopSignal() as stop:
         try:
-            for seed, lock in locks.items():
+            for seed in seeds:
                 once = ("seed", *ONCE)
                 lines = [line for line in overrides if line.partition("=")[0].lstrip("+") not in once] + [
                     f"seed={seed}"
                 ]
-                runs.append(RunDirectory.open(config, recipe, seed, lock, device=machine.description, overrides=lines))
+                runs.append(RunDirectory.open(config, recipe, seed, device=machine.description, overrides=lines))
                 print(runs[-1].directory, flush=True)
             for group, states in start_points(runs, config.training.total_steps):
                 if stop.received is None:

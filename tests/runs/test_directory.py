@@ -49,8 +49,8 @@ def open_run(directory: Path, seed: int = 0, **changes: Any) -> RunDirectory:
     config, recipe = make_config(directory, **changes), make_config(directory)
     place = run_directory(config, recipe, seed)
     place.mkdir(parents=True, exist_ok=True)
-    with RunLock.acquire(place) as lock:
-        run = RunDirectory.open(config, recipe, seed, lock, device="cpu", overrides=[f"seed={seed}"])
+    with RunLock.acquire(place):
+        run = RunDirectory.open(config, recipe, seed, device="cpu", overrides=[f"seed={seed}"])
         run.begin(0)
     return run
 
@@ -304,6 +304,6 @@ def test_the_given_configuration_is_left_alone(tmp_path: Path) -> None:
     before = deepcopy(config)
     place = run_directory(config, make_config(tmp_path), 1)
     place.mkdir(parents=True)
-    with RunLock.acquire(place) as lock:
-        RunDirectory.open(config, make_config(tmp_path), 1, lock, device="cpu", overrides=[]).finish(1)
+    with RunLock.acquire(place):
+        RunDirectory.open(config, make_config(tmp_path), 1, device="cpu", overrides=[]).finish(1)
     assert config == before

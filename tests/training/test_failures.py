@@ -9,6 +9,7 @@ import pytest
 from real_runs import (
     LITTLE_BIAS,
     breaking,
+    contents,
     launch,
     log_text,
     only_run,
@@ -179,10 +180,6 @@ def test_output_that_cannot_be_written_is_said(directory: Path, capsys: pytest.C
 
 
 # The same command again
-
-
-def contents(run: Path) -> dict[str, tuple[int, bytes]]:
-    return {str(path): (path.stat().st_mtime_ns, path.read_bytes()) for path in run.rglob("*") if path.is_file()}
 
 
 def test_a_finished_run_is_left_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:

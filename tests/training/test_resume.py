@@ -14,16 +14,15 @@ import pytest
 import yaml
 from real_runs import (
     LITTLE_BIAS,
+    assert_same,
     interrupt_at,
     log_text,
     only_run,
     runs,
-    same_weights,
     start,
     status,
     train,
     train_in,
-    untimed,
     wait_for,
 )
 
@@ -47,12 +46,6 @@ def broken_off(step: int, *command: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
         interrupt_at(step, patch)
         assert train(*command) == 143
-
-
-def assert_same(one: Path, other: Path) -> None:
-    for group in ("train", "eval"):
-        assert untimed(one, group) == untimed(other, group)
-    assert same_weights(one, other)
 
 
 def damage(path: Path, at: int = -10) -> None:
