@@ -27,7 +27,8 @@ from droq_exp.evaluation.episodes import SIDE_BY_SIDE, Episode, Trajectory, play
 from droq_exp.learner.backend import EAGER
 from droq_exp.learner.state import with_alpha
 from droq_exp.random_streams import Stream, derived_seed, generator
-from droq_exp.runs.checkpoint import WEIGHTS, CheckpointError
+from droq_exp.runs.checkpoint import CheckpointError
+from droq_exp.runs.checkpoint_files import WEIGHTS
 from droq_exp.runs.identity import NOT_CONFIGURATION
 from droq_exp.training.hardware import Hardware
 from droq_exp.training.train import build_agent, make_environments

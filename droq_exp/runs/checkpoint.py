@@ -10,13 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from droq_exp.runs.checkpoint_files import REPLAY_FILE, STATE, WEIGHTS, WIDENED_FILE, state_steps
 from droq_exp.runs.files import discard, write_atomically
 from droq_exp.runs.replay_file import ReplayFile
 
-WEIGHTS = "weights.pt"
-STATE = "state_{step:09d}.pt"
-REPLAY_FILE = "replay.bin"
-WIDENED_FILE = "replay-2.bin"  # in its place where the run was begun with rows of another layout
+NEEDED = {"step", "row_size", "journal", "agent", "member", "loop", "conditions"}  # of a state
 KEPT = 2  # a damaged checkpoint leaves the one before
 
 
@@ -47,9 +45,7 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """Steps that there is a state of, the newest first; whether it is whole shows when it is loaded."""
-        return sorted(
-            (int(path.stem.removeprefix("state_")) for path in self._directory.glob("state_*.pt")), reverse=True
-        )
+        return state_steps(self._directory)
 
     def replay_file(self, row_size: int, name: str = REPLAY_FILE) -> ReplayFile:
         """Return the replay file ``name`` of rows of ``row_size`` numbers, taken as empty."""
@@ -70,11 +66,11 @@ class Checkpoints:
             discard(self._path(old))
         self._drop_unused_replay_file()
 
-    def load(self, step: int) -> dict[str, Any]:
-        """Read the state of ``step``.
+    def load(self, step: int, seed: int | None = None) -> dict[str, Any]:
+        """Read the state of ``step``; with ``seed``, it must be that seed's.
 
         Raises:
-            CheckpointError: it is missing, cut short or changed.
+            CheckpointError: it is missing, cut short or changed, another's, or nothing that this version reads.
 
         """
         path = self._path(step)
@@ -82,10 +78,19 @@ class Checkpoints:
             data = path.read_bytes()
         except FileNotFoundError as error:
             raise CheckpointError(f"{path} is missing") from error
+        except OSError as error:
+            raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
         digest, content = data[:32], data[32:]
         if hashlib.sha256(content).digest() != digest:
             raise CheckpointError(f"{path} is damaged")
-        state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        try:
+            state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        except Exception as error:  # the reader stumbles in many ways over what is none of ours
+            raise CheckpointError(f"{path} holds no state that this version can load") from error
+        if not isinstance(state, dict) or not state.keys() >= NEEDED or state["step"] != step:
+            raise CheckpointError(f"{path} does not hold the state of step {step}")
+        if seed is not None and state.get("seed", seed) != seed:  # those of before it was kept say nothing
+            raise CheckpointError(f"{path} is of seed {state['seed']}, not of {seed}")
         return state
 
     def keep_only(self, step: int) -> None:

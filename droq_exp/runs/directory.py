@@ -17,6 +17,7 @@ from droq_exp.config.schema import Config
 from droq_exp.loggers.base import RunInfo
 from droq_exp.runs import provenance
 from droq_exp.runs.checkpoint import Checkpoints
+from droq_exp.runs.checkpoint_files import FOLDER
 from droq_exp.runs.code import code_of
 from droq_exp.runs.files import discard, remove_leftovers, write_atomically
 from droq_exp.runs.guard import check
@@ -40,7 +41,7 @@ class RunDirectory:
         self.seed = info.seed
         self.info = info
         self.log = info.log
-        self.checkpoints = Checkpoints(info.directory / "checkpoint")
+        self.checkpoints = Checkpoints(info.directory / FOLDER)
         self._status = status
 
     @classmethod
@@ -82,7 +83,7 @@ class RunDirectory:
         run = cls(_info(config, recipe, seed, directory, one_seed), status)
         run._write_status()
         remove_leftovers(directory)
-        remove_leftovers(directory / "checkpoint")
+        remove_leftovers(directory / FOLDER)
         changed = differences(config, recipe)
         listed = {key: {"recipe": recipes, "run": runs} for key, (recipes, runs) in changed.items()}
         told = {"format": FORMAT, "differences": listed, "identity": identity(config), "code": code_of(config)}
@@ -99,15 +100,18 @@ class RunDirectory:
     def begin(self, step: int) -> None:
         """Start from ``step``: 0, or that of a checkpoint. Later checkpoints go; loggers see to their own files."""
         self.info = replace(self.info, resumed_at=step)
-        self._status["step"] = step
         if step:
             self.checkpoints.keep_only(step)
             self.log.info("continuing from the checkpoint of step %s", step)
         else:
             self._status["started"] = now()
-            discard(self.directory / "checkpoint")
-            if self._status["attempts"] > 1:
+            checkpoint = self.directory / FOLDER
+            if (lost := self._status["step"]) or checkpoint.exists():
+                self.log.warning("no checkpoint to go on from: starting over from step 0, it had come to step %s", lost)
+            elif self._status["attempts"] > 1:
                 self.log.info("starting over from step 0")
+            discard(checkpoint)
+        self._status["step"] = step
         self._write_status()
 
     @staticmethod

@@ -13,7 +13,7 @@ from droq_exp.runs.files import read_json, write_atomically
 
 FILE = "status.json"
 ASIDE = ".before-"  # in the name of a directory that was set aside: seed_0.before-1
-REMEDY = "remove it to start this run over"
+REMEDY = "removing it lets the run go on from its checkpoint, where it has one"
 DONE = ("finished", "stopped")  # states of a run that has ended in order: nothing is left to do
 # Of those that others count on, where they are there.
 KINDS: dict[str, tuple[type, ...]] = {

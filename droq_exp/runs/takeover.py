@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import yaml
 
 from droq_exp.config.errors import OtherRunError, shown
 from droq_exp.config.schema import Config
+from droq_exp.runs.checkpoint_files import FOLDER, WEIGHTS, state_steps
 from droq_exp.runs.code import changed, code_of
 from droq_exp.runs.identity import conflict, environment_name, short_hash, younger_keys
 from droq_exp.runs.lock import RunLock
@@ -18,17 +20,25 @@ from droq_exp.runs.status import ASIDE, DONE, read_status, write_status
 
 # Of run directories. 1 had neither a format nor the digests of its code; the transitions of 2 had no `truncated`.
 FORMAT = 3
+RESTART = "training.restart=true starts it over and keeps the old results aside"
 
 
 def check_directory(directory: Path, config: Config) -> None:
-    """Raise OtherRunError unless ``directory`` is free, or holds the run of ``config`` made by the code of today.
+    """Refuse a directory in which the command would do harm; nothing is read but small files.
 
-    Code counts only where something would come of the old one: a run that is done, or a checkpoint to go on from.
+    Raises:
+        OtherRunError: it holds another run, one made by other code, files from which it cannot be told, or results that
+            would be deleted. Code counts only where something would come of the old one: a run that is done, or a
+            checkpoint to go on from. With ``training.restart``, which deletes nothing, only another run is refused.
+
     """
     stored = _stored(directory)
-    if stored is None:
+    damage = _damage(directory, stored)
+    if damage is not None and not config.training.restart:
+        raise OtherRunError("output_dir", f"{damage}; {RESTART}")
+    if damage is not None or stored is None:
         return
-    problem = _unreadable(stored) or conflict(stored["identity"], config)
+    problem = _other_format(stored) or conflict(stored["identity"], config) or _other_seed(directory, stored)
     if problem is not None:
         ways = "experiment_name=<name> trains the new one elsewhere"
         younger = younger_keys(stored.get("identity", {}), config)
@@ -38,14 +48,71 @@ def check_directory(directory: Path, config: Config) -> None:
             old = f"the old one, which knew no {', '.join(younger)}"
             ways += f"; to continue {old}, move it to {place} and give {given}"
         raise OtherRunError("output_dir", f"{directory} holds another run: {problem}; {ways}")
+    if config.training.restart:
+        return
     files = other_code(directory, config)
-    if files and not (config.training.restart or config.training.accept_code) and _has_results(directory):
+    if files and not config.training.accept_code and _has_code_results(directory):
         raise OtherRunError(
             "training.accept_code",
             f"{directory} was made by other code: {', '.join(files)} differs; experiment_name=<name> trains anew "
-            "beside it, training.restart=true starts it over and keeps the old results aside, "
-            "training.accept_code=true continues it",
+            f"beside it, {RESTART}, training.accept_code=true continues it",
         )
+    _check_steps(directory, config.training.total_steps)
+
+
+def check_checkpoints(directory: Path, usable: Collection[int], total_steps: int) -> None:
+    """Refuse to extend a finished run of whose checkpoints none is whole: ``usable`` are the steps of those that are.
+
+    Raises:
+        OtherRunError: so it is, and its results would be deleted.
+
+    """
+    status = read_status(directory) or {}
+    if status.get("state") == "finished" and not usable:
+        raise OtherRunError(
+            "training.total_steps",
+            f"{directory} finished at step {status['step']} and has no whole checkpoint from which to go on to "
+            f"{total_steps}: only checkpoint.keep_replay=true, given beforehand, keeps one; experiment_name=<name> "
+            f"trains anew beside it, {RESTART}",
+        )
+
+
+def _check_steps(directory: Path, total_steps: int) -> None:
+    status = read_status(directory) or {}
+    steps = state_steps(directory / FOLDER)
+    if status.get("state") in DONE:
+        if status["state"] == "finished" and status["step"] < total_steps:
+            check_checkpoints(directory, steps, total_steps)
+        return
+    reached = max([status.get("step", 0), *steps])
+    if reached > total_steps:
+        raise OtherRunError(
+            "training.total_steps",
+            f"{directory} has come to step {reached}, and {total_steps} would delete what is beyond; "
+            f"training.total_steps={reached} or more goes on from there, {RESTART}",
+        )
+
+
+def _damage(directory: Path, stored: dict[str, Any] | None) -> str | None:
+    """What of the files that tell whose results there are is missing or unreadable, in words; None: nothing."""
+    try:
+        status = read_status(directory)
+    except ValueError as error:
+        return str(error)
+    results, steps = _has_results(directory), state_steps(directory / FOLDER)
+    if stored is None:
+        return f"{directory / 'config.yaml'} is missing: nobody knows whose results are there" if results else None
+    if _other_format(stored) is None and (not isinstance(stored.get("identity"), dict) or not _complete(stored)):
+        return f"{directory / 'config.yaml'} is damaged: nobody knows whose results are there"
+    if status is None and results and not steps:
+        return f"{directory / 'status.json'} is missing: nobody knows whether the results there are all"
+    return None
+
+
+def _other_seed(directory: Path, stored: dict[str, Any]) -> str | None:
+    """What is wrong where a run of one seed lies in the directory of another: it was renamed or copied."""
+    seed = stored.get("seed")
+    return f"seed is {seed} there and {directory.name} is asked for" if directory.name != f"seed_{seed}" else None
 
 
 def other_code(directory: Path, config: Config) -> list[str]:
@@ -93,20 +160,37 @@ def _place_with(directory: Path, stored: dict[str, Any], younger: dict[str, Any]
 
 
 def _stored(directory: Path) -> dict[str, Any] | None:
+    """What config.yaml holds: None where there is none, nothing where it is damaged."""
     try:
         stored = yaml.safe_load((directory / "config.yaml").read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
     return stored if isinstance(stored, dict) else {}
 
 
-def _unreadable(stored: dict[str, Any]) -> str | None:
+def _other_format(stored: dict[str, Any]) -> str | None:
     form = stored.get("format", 1)
-    if form not in range(1, FORMAT + 1):
-        return f"it has format {form} and this version of droq-exp knows those up to {FORMAT}: update droq-exp"
-    return None if "identity" in stored else "its config.yaml has no identity"
+    known = form in range(1, FORMAT + 1)
+    return (
+        None
+        if known
+        else f"it has format {form} and this version of droq-exp knows those up to {FORMAT}: update droq-exp"
+    )
+
+
+def _complete(stored: dict[str, Any]) -> bool:
+    """Whether the last thing that a config.yaml holds is there."""
+    return stored.get("format", 1) == 1 or isinstance(stored.get("code"), dict)
+
+
+def _has_code_results(directory: Path) -> bool:
+    status = read_status(directory) or {}
+    return status.get("state") in DONE or bool(state_steps(directory / FOLDER))
 
 
 def _has_results(directory: Path) -> bool:
-    status = read_status(directory) or {}
-    return status.get("state") in DONE or any((directory / "checkpoint").glob("state_*.pt"))
+    """Whether there is anything that a start from step 0 would delete."""
+    names = ("eval.csv", "train.csv", f"{FOLDER}/{WEIGHTS}")
+    return any((directory / name).exists() for name in names) or bool(state_steps(directory / FOLDER))

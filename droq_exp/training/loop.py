@@ -110,6 +110,7 @@ class TrainingLoop:
     def _state(self, index: int) -> dict[str, Any]:
         return {
             "step": self.step,
+            "seed": self._seed_runs[index].run.seed,
             "row_size": self._agent.spec.row_size,
             "replay_file": self._replay_files[index].name,
             "journal": self._replay_files[index].blocks,

@@ -20,11 +20,11 @@ from droq_exp.runs.directory import RunDirectory, run_directory
 from droq_exp.runs.identity import ONCE
 from droq_exp.runs.lock import RunLock
 from droq_exp.runs.status import DONE, read_status
-from droq_exp.runs.takeover import check_directory, record_accepted, set_aside
+from droq_exp.runs.takeover import check_checkpoints, check_directory, record_accepted, set_aside
 from droq_exp.training import hardware
 from droq_exp.training.loop import TrainingLoop
 from droq_exp.training.progress import Progress
-from droq_exp.training.resume import State, conditions, report_changes, start_points
+from droq_exp.training.resume import Found, State, conditions, find_checkpoints, report_changes, start_points
 from droq_exp.training.seed_run import SeedRun
 from droq_exp.training.stopping import StopSignal
 
@@ -41,7 +41,7 @@ def train(config: Config, recipe: Config, overrides: Sequence[str] = ()) -> int:
         The process's exit code: 0, 1 where a seed failed, or 130 / 143 / 140 after SIGINT / SIGTERM / SIGUSR2.
 
     Raises:
-        OtherRunError: a directory holds a run of another identity.
+        OtherRunError: a directory holds a run of another identity, or results that would be deleted.
         HeldError: another process trains in one of the directories.
 
     """
@@ -57,30 +57,33 @@ def train(config: Config, recipe: Config, overrides: Sequence[str] = ()) -> int:
         return 0
     machine = hardware.set_up(config, config.critic_updates)  # before anything is written: it may refuse
     with ExitStack() as locks:
+        found = {}
         for seed in seeds:
             directory = run_directory(config, recipe, seed)
             directory.mkdir(parents=True, exist_ok=True)
             locks.enter_context(RunLock.acquire(directory))
             check_directory(directory, config)  # again, now that nobody else can write there
-        return _train_seeds(config, recipe, seeds, machine, overrides)
+            found[seed] = find_checkpoints(directory, seed, config.training.total_steps)
+            check_checkpoints(directory, found[seed].states, config.training.total_steps)
+        return _train_seeds(config, recipe, found, machine, overrides)
 
 
 def _train_seeds(
-    config: Config, recipe: Config, seeds: Sequence[int], machine: hardware.Hardware, overrides: Sequence[str]
+    config: Config, recipe: Config, found: dict[int, Found], machine: hardware.Hardware, overrides: Sequence[str]
 ) -> int:
     """Train the seeds whose directories are locked, in as many groups as their checkpoints make of them."""
     runs: list[RunDirectory] = []
     code = 0
     with StopSignal() as stop:
         try:
-            for seed in seeds:
+            for seed in found:
                 once = ("seed", *ONCE)
                 lines = [line for line in overrides if line.partition("=")[0].lstrip("+") not in once] + [
                     f"seed={seed}"
                 ]
                 runs.append(RunDirectory.open(config, recipe, seed, device=machine.description, overrides=lines))
                 print(runs[-1].directory, flush=True)
-            for group, states in start_points(runs, config.training.total_steps):
+            for group, states in start_points(runs, list(found.values())):
                 if stop.received is None:
                     code = max(code, _train_together(config, group, states, machine, stop))
             for run in runs:

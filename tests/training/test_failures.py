@@ -209,7 +209,7 @@ def test_seeds_that_are_missing_are_added(tmp_path: Path) -> None:
 
 
 def test_more_steps_extend_the_run_where_it_is(tmp_path: Path) -> None:
-    assert train(*PENDULUM) == 0
+    assert train(*PENDULUM, "checkpoint.keep_replay=true") == 0
     assert train(*PENDULUM, "training.total_steps=170") == 0
     run = only_run()
     assert (status(run)["step"], status(run)["total_steps"]) == (170, 170)

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import gymnasium
@@ -15,6 +16,7 @@ import yaml
 from real_runs import (
     LITTLE_BIAS,
     assert_same,
+    contents,
     interrupt_at,
     log_text,
     only_run,
@@ -27,6 +29,7 @@ from real_runs import (
 )
 
 from droq_exp.config import ConfigError
+from droq_exp.config.errors import OtherRunError
 from droq_exp.runs.checkpoint import Checkpoints
 from droq_exp.runs.lock import HeldError, RunLock
 from droq_exp.runs.replay_file import ReplayFile
@@ -136,12 +139,12 @@ def test_a_truncated_replay_file_leaves_the_checkpoint_before(tmp_path: Path) ->
     assert_same(only_run(), whole)
 
 
-def test_without_any_whole_checkpoint_it_starts_over(tmp_path: Path) -> None:
+def test_without_any_whole_checkpoint_it_starts_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (whole,) = train_in(tmp_path / "whole", *HOPPER)
     broken_off(95, *HOPPER)
     damage(only_run() / "checkpoint" / "replay.bin", at=3)
     assert train(*HOPPER) == 0
-    assert "starting over from step 0" in log_text(only_run())
+    assert "no checkpoint to go on from: starting over from step 0, it had come to step 95" in capsys.readouterr().err
     assert_same(only_run(), whole)
 
 
@@ -379,12 +382,78 @@ def test_a_finished_run_with_its_replay_is_extended(tmp_path: Path) -> None:
     assert_same(only_run(), whole)
 
 
-def test_a_finished_run_without_its_replay_starts_over_when_extended(tmp_path: Path) -> None:
-    (whole,) = train_in(tmp_path / "whole", *HOPPER, "training.total_steps=200")
-    assert train(*HOPPER, "training.total_steps=150") == 0
-    assert train(*HOPPER, "training.total_steps=200") == 0
-    assert "starting over from step 0" in log_text(only_run())
-    assert_same(only_run(), whole)
+@pytest.fixture(scope="module")
+def finished_and_broken_off(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A run that finished, one that could be extended, and one that was interrupted at step 95; where they are."""
+    place = tmp_path_factory.mktemp("done")
+    train_in(place / "finished", *HOPPER)
+    train_in(place / "extendable", *HOPPER, "checkpoint.keep_replay=true")
+    (place / "interrupted").mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place / "interrupted")
+        broken_off(95, *HOPPER)
+    return {kind: place / kind for kind in ("finished", "extendable", "interrupted")}
+
+
+def emptied(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def zeroed(path: Path) -> None:
+    path.write_bytes(bytes(path.stat().st_size))
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def renamed(path: Path) -> None:
+    path.parent.rename(path.parent.with_name("seed_1"))
+
+
+LONGER, SHORTER, OF_SEED_1 = "training.total_steps=200", "training.total_steps=60", "seed=1"
+
+
+@pytest.mark.parametrize(
+    ("kind", "harm", "name", "override", "words"),
+    [
+        ("finished", None, "", LONGER, "training.total_steps: .*finished at step 160 .*checkpoint.keep_replay=true"),
+        ("extendable", damage, "checkpoint/replay.bin:3", LONGER, "training.total_steps: .*has no whole checkpoint"),
+        ("interrupted", None, "", SHORTER, "training.total_steps: .*has come to step 95.*total_steps=95 or more"),
+        ("finished", Path.unlink, "status.json", "", "output_dir: .*status.json is missing"),
+        ("interrupted", emptied, "status.json", "", "output_dir: .*status.json is damaged"),
+        ("finished", zeroed, "status.json", "", "output_dir: .*status.json is damaged"),
+        ("interrupted", Path.unlink, "config.yaml", "", "output_dir: .*config.yaml is missing"),
+        ("finished", emptied, "config.yaml", "", "output_dir: .*config.yaml is damaged"),
+        ("interrupted", zeroed, "config.yaml", "", "output_dir: .*config.yaml is damaged"),
+        ("finished", cut, "config.yaml", "", "output_dir: .*config.yaml is damaged"),
+        ("finished", renamed, "config.yaml", OF_SEED_1, "output_dir: .*seed is 0 there and seed_1 is asked for"),
+        ("interrupted", renamed, "config.yaml", OF_SEED_1, "output_dir: .*seed is 0 there and seed_1 is asked for"),
+    ],
+)
+def test_results_are_not_deleted_unasked(
+    kind: str,
+    harm: Callable[..., None] | None,
+    name: str,
+    override: str,
+    words: str,
+    finished_and_broken_off: dict[str, Path],
+    directory: Path,
+) -> None:
+    shutil.copytree(finished_and_broken_off[kind] / "outputs", directory / "outputs")
+    if harm is not None:
+        path, _, at = name.partition(":")
+        harm(only_run() / path, *([int(at)] if at else []))
+    before = contents(only_run())
+    command = (*HOPPER, *([override] if override else []))
+    with pytest.raises(OtherRunError, match=f"^{words}"):
+        train(*command)
+    assert contents(only_run()) == before
+    if harm is not renamed:  # which is another run: nothing of this command
+        assert train(*command, "training.restart=true") == 0
+        after = contents(runs()[1])
+        assert runs()[1].name == "seed_0.before-1"
+        assert [told for _, told in after.values()] == [told for _, told in before.values()]
 
 
 # A cluster's warning
