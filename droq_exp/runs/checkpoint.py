@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,20 @@ class CheckpointError(Exception):
     """A checkpoint's content is not what was written."""
 
 
-def save_weights(directory: Path, tensors: dict[str, Tensor], step: int) -> None:
-    """Write ``directory/weights.pt``: one seed's tensors and the environment step, loadable with ``weights_only``."""
-    buffer = io.BytesIO()
-    torch.save({"step": step, **tensors}, buffer)
-    directory.mkdir(exist_ok=True)
-    write_atomically(directory / WEIGHTS, buffer.getvalue())
+def check_weights(content: bytes) -> None:
+    """Compare ``content``, of a ``weights.pt``, with the checksums in it, which ``torch.load`` does not look at.
+
+    Raises:
+        CheckpointError: it is cut short or changed.
+
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            damaged = archive.testzip()
+    except Exception as error:  # where the archive's own tables are damaged it stumbles in many ways
+        raise CheckpointError("it is no whole archive") from error
+    if damaged is not None:
+        raise CheckpointError(f"a checksum differs, of {damaged}")
 
 
 class Checkpoints:
@@ -65,6 +74,13 @@ class Checkpoints:
         for old in self.steps()[KEPT:]:
             discard(self._path(old))
         self._drop_unused_replay_file()
+
+    def save_weights(self, tensors: dict[str, Tensor], step: int) -> None:
+        """Write ``weights.pt``: one seed's tensors and the environment step, loadable with ``weights_only``."""
+        buffer = io.BytesIO()
+        torch.save({"step": step, **tensors}, buffer)
+        self._directory.mkdir(exist_ok=True)
+        write_atomically(self._directory / WEIGHTS, buffer.getvalue())
 
     def load(self, step: int, seed: int | None = None) -> dict[str, Any]:
         """Read the state of ``step``; with ``seed``, it must be that seed's.

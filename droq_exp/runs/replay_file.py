@@ -72,6 +72,8 @@ class ReplayFile:
                         raise ReplayFileError(f"{self._path}: block {number} of {len(blocks)} is damaged")
         except FileNotFoundError as error:
             raise ReplayFileError(f"{self._path} is missing") from error
+        except OSError as error:
+            raise ReplayFileError(f"{self._path} cannot be read: {error.strerror}") from error
 
     def restore(self, blocks: Blocks) -> None:
         """Go on at the end of ``blocks``, which have been verified; what lies behind them is cut off."""

@@ -15,6 +15,8 @@ FILE = "status.json"
 ASIDE = ".before-"  # in the name of a directory that was set aside: seed_0.before-1
 REMEDY = "removing it lets the run go on from its checkpoint, where it has one"
 DONE = ("finished", "stopped")  # states of a run that has ended in order: nothing is left to do
+STATES = ("running", *DONE, "interrupted", "failed")
+NEEDED = ("state", "step")
 # Of those that others count on, where they are there.
 KINDS: dict[str, tuple[type, ...]] = {
     "state": (str,),
@@ -36,8 +38,11 @@ def read_status(directory: Path) -> dict[str, Any] | None:
     if not isinstance(content, dict):
         raise ValueError(f"{path} is damaged (not a mapping); {REMEDY}")
     wrong = [name for name, kinds in KINDS.items() if name in content and not isinstance(content[name], kinds)]
+    wrong += [name for name in NEEDED if name not in content]
+    if not wrong and content["state"] not in STATES:
+        wrong = ["state"]
     if wrong:
-        raise ValueError(f"{path} is damaged ({wrong[0]} is {content[wrong[0]]!r}); {REMEDY}")
+        raise ValueError(f"{path} is damaged ({wrong[0]} is {content.get(wrong[0], 'missing')!r}); {REMEDY}")
     return content
 
 

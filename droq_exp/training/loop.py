@@ -14,7 +14,6 @@ from droq_exp.agent.agent import Agent
 from droq_exp.agent.replay import Replay
 from droq_exp.config.schema import Config
 from droq_exp.evaluation.returns import Measurement, measure
-from droq_exp.runs.checkpoint import save_weights
 from droq_exp.training.progress import Progress
 from droq_exp.training.resume import restored_replay_file
 from droq_exp.training.seed_run import SeedRun
@@ -78,6 +77,8 @@ class TrainingLoop:
             held = min(self.step, self._replay.capacity)
             self._replay.restore(index, self.step, replay_file.read(self.step - held, self.step))
             self._agent.load_seed_state(index, state["agent"])
+            if self._measured == self.step:  # the weights of the last evaluation, whatever has become of their file
+                seed_run.run.checkpoints.save_weights(self._agent.state.tensors_of(index), self.step)
             try:
                 seed_run.resume(state["member"], replay_file.read(self.step - state["member"]["length"], self.step))
             except Exception as error:  # the other seeds go on
@@ -223,7 +224,7 @@ class TrainingLoop:
         Its result is the mean return, and why the seed is to stop or None.
         """
         config, started = self._config, time.monotonic()
-        save_weights(seed_run.run.directory / "checkpoint", self._agent.state.tensors_of(index), self.step)
+        seed_run.run.checkpoints.save_weights(self._agent.state.tensors_of(index), self.step)
         measured = yield from self._agent.codebase.measure(
             self._agent,
             index,

@@ -73,6 +73,7 @@ class SeedRun:
             "reset_state": self._reset_state,
             "obs": self._obs.tolist(),
             "callbacks": self._callbacks.state(),
+            "loggers": self._loggers.state(),
         }
 
     def resume(self, state: dict[str, Any], episode: np.ndarray) -> None:

@@ -130,19 +130,19 @@ class SeedsTogether(NamedTuple):
 
 @contextmanager
 def open_training(
-    config: Config, runs: Sequence[RunDirectory], step: int, machine: hardware.Hardware, stop: StopSignal
+    config: Config, runs: Sequence[RunDirectory], states: Sequence[State], machine: hardware.Hardware, stop: StopSignal
 ) -> Iterator[SeedsTogether]:
-    """Build what trains ``runs`` from ``step`` on; environments and loggers are closed in the end."""
+    """Build what trains ``runs``, from ``states`` on if there are any; environments and loggers are closed at last."""
     envs = make_environments(config, len(runs))
     agent = build_agent(config, [run.seed for run in runs], envs[0], machine)
     replay = Replay(len(runs), config.training.replay_size, agent.spec.row_size, agent.device)
     for run in runs:
-        run.begin(step)
+        run.begin(states[0]["step"] if states else 0)
     with ExitStack() as closing:
         seed_runs: list[SeedRun] = []
-        for run, env in zip(runs, envs, strict=True):
+        for index, (run, env) in enumerate(zip(runs, envs, strict=True)):
             callbacks = Callbacks(config.callbacks)
-            loggers = Loggers(config.logger, run.info)
+            loggers = Loggers(config.logger, run.info, states[index]["member"].get("loggers") if states else None)
             seed_run = SeedRun(run, loggers, callbacks, env, environment_maker(config), agent.spec.layout)
             closing.callback(_close, seed_run, stop)  # whatever happens next, a second Ctrl-C too
             seed_runs.append(seed_run)
@@ -152,12 +152,11 @@ def open_training(
 def _train_together(
     config: Config, runs: list[RunDirectory], states: list[State], machine: hardware.Hardware, stop: StopSignal
 ) -> int:
-    step = states[0]["step"] if states else 0
     label = f"{config.algo.name} {config.env.id}"
     seeds = [run.seed for run in runs]
     now = conditions(seeds, machine)
     with (
-        open_training(config, runs, step, machine, stop) as (agent, replay, _, seed_runs),
+        open_training(config, runs, states, machine, stop) as (agent, replay, _, seed_runs),
         Progress(label, config.training.total_steps, seeds) as progress,
     ):
         for run, state in zip(runs, states, strict=False):  # without states: from step 0

@@ -189,9 +189,10 @@ def test_nothing_finished_where_nothing_is(tmp_path: Path) -> None:
 
 
 def test_a_damaged_status_is_named(tmp_path: Path) -> None:
-    (tmp_path / "status.json").write_text("{")
-    with pytest.raises(ValueError, match=r"status\.json is damaged"):
-        RunDirectory.finished_steps(tmp_path)
+    for content in ("{", '{"state": "finishee", "step": 1}', '{"stape": "finished", "step": 1}', '{"state": "failed"}'):
+        (tmp_path / "status.json").write_text(content)
+        with pytest.raises(ValueError, match=r"status\.json is damaged"):
+            RunDirectory.finished_steps(tmp_path)
 
 
 def test_an_interruption_names_its_signal(tmp_path: Path) -> None:

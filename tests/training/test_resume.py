@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import signal
@@ -25,6 +26,7 @@ from real_runs import (
     status,
     train,
     train_in,
+    untimed,
     wait_for,
 )
 
@@ -55,6 +57,18 @@ def damage(path: Path, at: int = -10) -> None:
     content = bytearray(path.read_bytes())
     content[at] ^= 1
     path.write_bytes(content)
+
+
+def emptied(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def zeroed(path: Path) -> None:
+    path.write_bytes(bytes(path.stat().st_size))
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
 @pytest.mark.parametrize(
@@ -127,6 +141,74 @@ def test_a_damaged_checkpoint_leaves_the_one_before(tmp_path: Path) -> None:
     assert "passing over the checkpoint of step 95" in log_text(only_run())
     assert "continuing from the checkpoint of step 90" in log_text(only_run())
     assert_same(only_run(), whole)
+
+
+def gone(path: Path) -> None:
+    path.unlink()
+
+
+def no_directory_nor_file_of_ours(path: Path) -> None:
+    """Beside ``path``: what a user or a broken tool might have put there."""
+    (path.parent / "state_mine.pt").write_text("mine")
+    (path.parent / "state_000000093.pt").mkdir()
+    content = b"no state of ours"
+    (path.parent / "state_000000094.pt").write_bytes(hashlib.sha256(content).digest() + content)
+
+
+RESUMED_ANYWAY = ("eval.csv", "train.csv", "checkpoint/weights.pt", "train.log")
+HARMS = (gone, emptied, cut, zeroed, damage)
+
+
+@pytest.mark.parametrize("at", [95, 160])
+def test_damage_before_a_resume_is_mended_or_told(
+    at: int, tmp_path: Path, directory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """To each file that a run does not need to go on, in five ways; to a checkpoint's folder. 160 is the last step."""
+    command = (*HOPPER, "env.kwargs={max_episode_steps: 12}")
+    (whole,) = train_in(tmp_path / "whole", *command)
+    if at == 160:  # a process that was killed when it had only to say that it has finished
+        assert train(*command, "checkpoint.keep_replay=true") == 0
+        (only_run() / "status.json").unlink()
+    else:
+        broken_off(at, *command)
+    shutil.move(directory / "outputs", tmp_path / "outputs")
+    harmed = [(name, harm) for name in RESUMED_ANYWAY for harm in HARMS]
+    for name, harm in [*harmed, (f"checkpoint/state_{at:09d}.pt", no_directory_nor_file_of_ours)]:
+        shutil.copytree(tmp_path / "outputs", directory / "outputs")
+        harm(only_run() / name)
+        capsys.readouterr()
+        assert train(*command) == 0, (name, harm)
+        assert_same(only_run(), whole)
+        told = f"seed_0/{name} was missing or damaged: its " in capsys.readouterr().err
+        assert told == name.endswith(".csv"), (name, harm)
+        assert f"continuing from the checkpoint of step {at}" in log_text(only_run())
+        shutil.rmtree(directory / "outputs")
+
+
+def test_rows_of_a_checkpoint_of_before_it_held_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (whole,) = train_in(tmp_path / "whole", *HOPPER)
+    broken_off(95, *HOPPER)
+    checkpoints = Checkpoints(only_run() / "checkpoint")
+    for step in checkpoints.steps():
+        state = checkpoints.load(step)
+        del state["member"]["loggers"], state["seed"]
+        checkpoints.save(step, state)
+    (only_run() / "train.csv").write_text("step,critic_loss\n5!,1.0\n")
+    assert train(*HOPPER) == 0
+    assert untimed(only_run(), "eval") == untimed(whole, "eval")
+    assert untimed(only_run(), "train") == untimed(whole, "train")[1:]
+    assert "train.csv is damaged, and the checkpoint has no copy of its rows" in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_another_seed_is_passed_over(tmp_path: Path) -> None:
+    (whole,) = train_in(tmp_path / "whole", *HOPPER, "seed=1")
+    broken_off(95, *HOPPER, "seed=[0,1]")
+    ours, others = runs()
+    shutil.rmtree(others / "checkpoint")
+    shutil.copytree(ours / "checkpoint", others / "checkpoint")
+    assert train(*HOPPER, "seed=1") == 0
+    assert "state_000000095.pt is of seed 0, not of 1" in log_text(others)
+    assert_same(others, whole)
 
 
 def test_a_truncated_replay_file_leaves_the_checkpoint_before(tmp_path: Path) -> None:
@@ -393,18 +475,6 @@ def finished_and_broken_off(tmp_path_factory: pytest.TempPathFactory) -> dict[st
         patch.chdir(place / "interrupted")
         broken_off(95, *HOPPER)
     return {kind: place / kind for kind in ("finished", "extendable", "interrupted")}
-
-
-def emptied(path: Path) -> None:
-    path.write_bytes(b"")
-
-
-def zeroed(path: Path) -> None:
-    path.write_bytes(bytes(path.stat().st_size))
-
-
-def cut(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
 def renamed(path: Path) -> None:
