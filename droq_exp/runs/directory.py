@@ -7,9 +7,10 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import yaml
 
@@ -22,6 +23,8 @@ from droq_exp.runs.code import code_of
 from droq_exp.runs.files import discard, remove_leftovers, write_atomically
 from droq_exp.runs.guard import check
 from droq_exp.runs.identity import differences, environment_name, group_parts, identity, run_directory
+from droq_exp.runs.log import LogFile, Terminal
+from droq_exp.runs.space import give_back, reserve
 from droq_exp.runs.status import now, read_status, summary_of, write_status
 from droq_exp.runs.takeover import FORMAT, other_code, records_code
 
@@ -81,21 +84,31 @@ class RunDirectory:
             "accepted_code": sorted({*before.get("accepted_code", []), *accepted}),
         }
         run = cls(_info(config, recipe, seed, directory, one_seed), status)
-        run._write_status()
-        remove_leftovers(directory)
-        remove_leftovers(directory / FOLDER)
-        changed = differences(config, recipe)
-        listed = {key: {"recipe": recipes, "run": runs} for key, (recipes, runs) in changed.items()}
-        told = {"format": FORMAT, "differences": listed, "identity": identity(config), "code": code_of(config)}
-        content = {**one_seed, **told}
-        text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
-        write_atomically(directory / "config.yaml", text)
-        run._open_log(before)
+        for folder in (directory, directory / FOLDER):
+            remove_leftovers(folder)
+        reserve(directory)
+        try:
+            run._write_beginning(config, recipe, before, one_seed)
+        except OSError as error:
+            run.fail(status["step"], error)
+            raise
         if accepted:
             run.log.warning("continuing with other code than this run began with: %s", ", ".join(accepted))
         if unknown:
             run.log.warning("begun by a version that did not record its code: whether it is the same is not known")
         return run
+
+    def _write_beginning(
+        self, config: Config, recipe: Config, before: dict[str, Any], one_seed: dict[str, Any]
+    ) -> None:
+        self._write_status()
+        changed = differences(config, recipe)
+        listed = {key: {"recipe": recipes, "run": runs} for key, (recipes, runs) in changed.items()}
+        told = {"format": FORMAT, "differences": listed, "identity": identity(config), "code": code_of(config)}
+        content = {**one_seed, **told}
+        text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+        write_atomically(self.directory / "config.yaml", text)
+        self._open_log(before)
 
     def begin(self, step: int) -> None:
         """Start from ``step``: 0, or that of a checkpoint. Later checkpoints go; loggers see to their own files."""
@@ -178,12 +191,26 @@ class RunDirectory:
     def _end(self, state: str, step: int, error: dict[str, Any] | None, level: int, message: str) -> None:
         if self.ended:
             return
+        give_back(self.directory)
         self._status.update(state=state, step=step, ended=now(), error=error)
         try:
             self.log.log(level, message)
         finally:
             self._close_log()
+            self._tell_end(message)
+
+    def _tell_end(self, message: str) -> None:
+        try:
             self._write_status()
+            for folder in (self.directory, self.directory / FOLDER):
+                remove_leftovers(folder)
+        except OSError as problem:
+            self._status["state"] = "failed"
+            print(
+                f"{self.directory}: {message}; this could not be recorded: {problem.strerror}",
+                file=sys.stderr,
+                flush=True,
+            )
 
     def _write_status(self) -> None:
         write_status(self.directory, self._status)
@@ -193,7 +220,7 @@ class RunDirectory:
         if path.exists():
             with path.open("a", encoding="utf-8") as file:
                 file.write("-" * 80 + "\n")
-        handler = _LogFile(path, encoding="utf-8")
+        handler = LogFile(path, encoding="utf-8")
         formatter = logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%SZ")
         formatter.converter = time.gmtime
         handler.setFormatter(formatter)
@@ -207,40 +234,16 @@ class RunDirectory:
     def _close_log(self) -> None:
         for handler in list(self.log.handlers):
             if isinstance(handler, logging.FileHandler):
-                handler.close()
+                with suppress(OSError):  # a full disk
+                    handler.close()
                 self.log.removeHandler(handler)
-
-
-class _LogFile(logging.FileHandler):
-    """``train.log``."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        check(Path(self.baseFilename))
-        super().emit(record)
-
-
-class _Terminal(logging.Handler):
-    """Warnings and errors for the user's eyes, on the stderr of the moment (a live progress line replaces it)."""
-
-    def __init__(self, directory: Path) -> None:
-        super().__init__(logging.WARNING)
-        self.directory = directory
-
-    def emit(self, record: logging.LogRecord) -> None:
-        stream: TextIO = sys.stderr
-        where = f" (see {self.directory / 'train.log'})" if record.levelno >= logging.ERROR else ""
-        try:
-            stream.write(f"{self.directory.name}: {record.getMessage()}{where}\n")
-            stream.flush()
-        except OSError:  # a closed terminal; train.log has the message
-            self.handleError(record)
 
 
 def _info(config: Config, recipe: Config, seed: int, directory: Path, resolved: dict[str, Any]) -> RunInfo:
     # A logger outside logging's global tree: seeds cannot collide, nothing reaches the root's handlers twice, and it is
     # forgotten together with the run.
     log = logging.Logger(f"droq_exp.{directory}", logging.INFO)
-    log.addHandler(_Terminal(directory))
+    log.addHandler(Terminal(directory))
     group = "/".join(group_parts(config, recipe))
     tags = (config.experiment_name, config.codebase.name, config.algo.name, environment_name(config))
     return RunInfo(directory, f"{group}/seed_{seed}", group, tags, resolved, seed, log)

@@ -14,6 +14,8 @@ from typing import Any
 
 from droq_exp.runs.guard import check
 
+LEFTOVERS = ".*.tmp"  # files that are not yet, or no longer, what they will be
+
 
 def read_json(path: Path, remedy: str) -> Any:
     """Content of a JSON file; what is wrong with it is one line that ends with ``remedy``.
@@ -85,7 +87,7 @@ def discard(path: Path) -> None:
 
 def remove_leftovers(directory: Path) -> None:
     """Remove what a killed ``write_atomically`` or ``discard`` left in ``directory``."""
-    for path in directory.glob(".*.tmp"):
+    for path in directory.glob(LEFTOVERS):
         check(path)
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)

@@ -37,6 +37,8 @@ ATTEMPTS = 100
 # What link() answers on file systems without hard links.
 NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
 
+NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
+
 
 class HeldError(Exception):
     """Another process has the lock; ``str`` is one line that says which, and what to do if it is gone."""
@@ -88,15 +90,18 @@ class RunLock:
         directory = directory.absolute()  # the heartbeat goes on where the process changes its directory
         for _ in range(ATTEMPTS):
             token = uuid.uuid4().hex
-            with _draft(directory, token) as draft:
-                chain = chain_of(directory, draft.stat().st_mtime)
-                if chain and _is_alive(directory, chain[-1], heartbeat_seconds, stale_after):
-                    raise HeldError(directory, chain[-1], stale_after)
-                # The holder's start-up may remove drafts and claims as the leftovers that they look like; try again.
-                with suppress(FileNotFoundError):
+            try:
+                with _draft(directory, token) as draft:
+                    chain = chain_of(directory, draft.stat().st_mtime)
+                    if chain and _is_alive(directory, chain[-1], heartbeat_seconds, stale_after):
+                        raise HeldError(directory, chain[-1], stale_after)
                     taken = _succeed(directory, draft, token, chain) if chain else _create(draft, directory / LOCK)
                     if taken:
                         return cls(directory, token, heartbeat_seconds)
+            except FileNotFoundError:
+                # The holder, at its start and its end, removes drafts and claims as the leftovers that they look like.
+                if not directory.is_dir():
+                    raise
         raise OSError(errno.EAGAIN, f"gave up after {ATTEMPTS} attempts to take the lock", str(directory / LOCK))
 
     def release(self) -> None:
@@ -108,16 +113,24 @@ class RunLock:
         unguard(self.directory, self.holds)
         if not self.holds():
             return
-        # Somebody may be taking over at this moment; so this too goes by a claim.
-        with _draft(self.directory, uuid.uuid4().hex) as draft:
-            claim = claim_on(self.directory, self._token)
-            if not _create(draft, claim):
-                return
-            try:
-                if has_token(self.directory / LOCK, self._token):
-                    (self.directory / LOCK).unlink()
-            finally:
-                claim.unlink(missing_ok=True)
+        # Somebody may be taking over at this moment; so this too goes by a claim, but on a full disk.
+        try:
+            with _draft(self.directory, uuid.uuid4().hex) as draft:
+                claim = claim_on(self.directory, self._token)
+                if not _create(draft, claim):
+                    return
+                try:
+                    self._remove()
+                finally:
+                    claim.unlink(missing_ok=True)
+        except OSError as error:
+            if error.errno not in NO_SPACE:
+                raise
+            self._remove()
+
+    def _remove(self) -> None:
+        if has_token(self.directory / LOCK, self._token):
+            (self.directory / LOCK).unlink()
 
     def holds(self) -> bool:
         """Whether this process has the lock still: its files, looked at now, name no other, nor were they removed."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -51,11 +52,17 @@ class ReplayFile:
         self._path.parent.mkdir(exist_ok=True)
         data = np.ascontiguousarray(rows, dtype=np.float32).tobytes()
         check(self._path)
-        with open(self._path, "r+b" if self.blocks else "wb") as file:
-            file.seek(self._bytes(self.rows))
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        with open(self._path, "r+b" if self.blocks else "wb", buffering=0) as file:
+            end = file.seek(self._bytes(self.rows))
+            try:
+                rest = memoryview(data)
+                while rest:
+                    rest = rest[file.write(rest) :]
+                os.fsync(file.fileno())
+            except OSError:
+                with suppress(OSError):  # what was written of it would be room for others' last words
+                    os.ftruncate(file.fileno(), end)
+                raise
         self.blocks.append((len(rows), zlib.crc32(data)))
 
     def verify(self, blocks: Blocks) -> None:

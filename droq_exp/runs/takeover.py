@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from droq_exp.config.errors import OtherRunError, shown
 from droq_exp.config.schema import Config
 from droq_exp.runs.checkpoint_files import FOLDER, WEIGHTS, state_steps
 from droq_exp.runs.code import changed, code_of
+from droq_exp.runs.files import LEFTOVERS, remove_leftovers
 from droq_exp.runs.identity import conflict, environment_name, short_hash, younger_keys
-from droq_exp.runs.lock import RunLock
+from droq_exp.runs.lock import HeldError, RunLock
 from droq_exp.runs.owner import LOCK
 from droq_exp.runs.status import ASIDE, DONE, read_status, write_status
 
@@ -151,6 +153,15 @@ def set_aside(directory: Path) -> Path | None:
         os.rename(directory, aside)
         (aside / LOCK).unlink()
     return aside
+
+
+def tidy(directory: Path) -> None:
+    """Remove from a run that is done what killed processes have left there, if nobody is at work and it can be."""
+    folders = (directory, directory / FOLDER)
+    if any(any(folder.glob(LEFTOVERS)) for folder in folders):
+        with suppress(HeldError, OSError), RunLock.acquire(directory):
+            for folder in folders:
+                remove_leftovers(folder)
 
 
 def _place_with(directory: Path, stored: dict[str, Any], younger: dict[str, Any], config: Config) -> Path:

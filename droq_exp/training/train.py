@@ -19,8 +19,9 @@ from droq_exp.loggers import Loggers
 from droq_exp.runs.directory import RunDirectory, run_directory
 from droq_exp.runs.identity import ONCE
 from droq_exp.runs.lock import RunLock
+from droq_exp.runs.space import none_left_empty, refused_without_room
 from droq_exp.runs.status import DONE, read_status
-from droq_exp.runs.takeover import check_checkpoints, check_directory, record_accepted, set_aside
+from droq_exp.runs.takeover import check_checkpoints, check_directory, record_accepted, set_aside, tidy
 from droq_exp.training import hardware
 from droq_exp.training.loop import TrainingLoop
 from droq_exp.training.progress import Progress
@@ -38,7 +39,7 @@ def train(config: Config, recipe: Config, overrides: Sequence[str] = ()) -> int:
         overrides: the Hydra overrides that ``config`` was composed from, kept in each run's ``status.json``.
 
     Returns:
-        The process's exit code: 0, 1 where a seed failed, or 130 / 143 / 140 after SIGINT / SIGTERM / SIGUSR2.
+        The process's exit code: 0, 1 where a seed failed, or 128 and the signal's number, such as 143 after SIGTERM.
 
     Raises:
         OtherRunError: a directory holds a run of another identity, or results that would be deleted.
@@ -56,12 +57,13 @@ def train(config: Config, recipe: Config, overrides: Sequence[str] = ()) -> int:
     if not seeds:
         return 0
     machine = hardware.set_up(config, config.critic_updates)  # before anything is written: it may refuse
-    with ExitStack() as locks:
+    directories = {seed: run_directory(config, recipe, seed) for seed in seeds}
+    with none_left_empty(directories.values()), ExitStack() as locks:
         found = {}
-        for seed in seeds:
-            directory = run_directory(config, recipe, seed)
-            directory.mkdir(parents=True, exist_ok=True)
-            locks.enter_context(RunLock.acquire(directory))
+        for seed, directory in directories.items():
+            with refused_without_room(directory):
+                directory.mkdir(parents=True, exist_ok=True)
+                locks.enter_context(RunLock.acquire(directory))
             check_directory(directory, config)  # again, now that nobody else can write there
             found[seed] = find_checkpoints(directory, seed, config.training.total_steps)
             check_checkpoints(directory, found[seed].states, config.training.total_steps)
@@ -81,8 +83,10 @@ def _train_seeds(
                 lines = [line for line in overrides if line.partition("=")[0].lstrip("+") not in once] + [
                     f"seed={seed}"
                 ]
-                runs.append(RunDirectory.open(config, recipe, seed, device=machine.description, overrides=lines))
-                print(runs[-1].directory, flush=True)
+                with refused_without_room(run_directory(config, recipe, seed)):
+                    run = RunDirectory.open(config, recipe, seed, device=machine.description, overrides=lines)
+                runs.append(run)
+                print(run.directory, flush=True)
             for group, states in start_points(runs, list(found.values())):
                 if stop.received is None:
                     code = max(code, _train_together(config, group, states, machine, stop))
@@ -106,6 +110,8 @@ def _train_seeds(
 def _already_done(config: Config, recipe: Config, seed: int) -> bool:
     directory = run_directory(config, recipe, seed)
     status = read_status(directory) or {}
+    if status.get("state") in DONE:
+        tidy(directory)
     if status.get("state") == "stopped":  # whatever it is to reach now: a longer run would have stopped there too
         ways = "training.restart=true starts it over"
         print(f"already stopped at step {status['step']:,} ({status['reason']}): {directory}; {ways}", flush=True)

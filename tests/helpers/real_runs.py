@@ -133,7 +133,7 @@ def taken_for_dead(run: Path) -> None:
     os.utime(lock, (then, then))
 
 
-def start(directory: Path, *overrides: str, **environment: str) -> subprocess.Popen[str]:
+def start(directory: Path, *overrides: str, stderr: int = subprocess.PIPE, **environment: str) -> subprocess.Popen[str]:
     """Start the real ``launch.py`` in ``directory``, in a process group of its own."""
     paths = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "helpers")])
     variables = os.environ | {"PYTHONPATH": paths, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"} | environment
@@ -142,7 +142,7 @@ def start(directory: Path, *overrides: str, **environment: str) -> subprocess.Po
         cwd=directory,
         env=variables,
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=stderr,
         start_new_session=True,
     )
 

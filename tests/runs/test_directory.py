@@ -251,7 +251,8 @@ def test_starting_over_replaces_results_and_continues_the_log(tmp_path: Path) ->
     second = open_run(tmp_path, training__total_steps=200)
     assert second.directory == first.directory
     Loggers(make_config().logger, second.info)
-    assert sorted(path.name for path in second.directory.iterdir()) == ["config.yaml", "status.json", "train.log"]
+    names = [".reserve.tmp", "config.yaml", "status.json", "train.log"]
+    assert sorted(path.name for path in second.directory.iterdir()) == names
     assert (status_of(second)["state"], status_of(second)["step"], status_of(second)["total_steps"]) == (
         "running",
         0,
