@@ -117,7 +117,7 @@ def test_what_comes_before_any_run_has_begun_is_raised(monkeypatch: pytest.Monke
         raise OSError("the disk is full")
 
     monkeypatch.setattr("droq_exp.training.train.RunLock.acquire", full)
-    with pytest.raises(droq_exp.ConfigError, match="^output_dir: .* cannot be written: the disk is full$"):
+    with pytest.raises(droq_exp.ConfigError, match=r"^output_dir: .* cannot be written: the disk is full$"):
         droq_exp.train(*RUN)
     assert os.listdir() == []
 

@@ -24,8 +24,9 @@ from droq_exp.runs.files import discard, remove_leftovers, write_atomically
 from droq_exp.runs.guard import check
 from droq_exp.runs.identity import differences, environment_name, group_parts, identity, run_directory
 from droq_exp.runs.log import LogFile, Terminal
+from droq_exp.runs.results import checksums
 from droq_exp.runs.space import give_back, reserve
-from droq_exp.runs.status import now, read_status, summary_of, write_status
+from droq_exp.runs.status import DONE, now, read_status, summary_of, write_status
 from droq_exp.runs.takeover import FORMAT, other_code, records_code
 
 __all__ = ["RunDirectory", "differences", "identity", "read_status", "run_directory"]
@@ -80,6 +81,7 @@ class RunDirectory:
             "ended": None,
             "error": None,
             "reason": None,
+            "results": None,
             "overrides": list(overrides),
             "accepted_code": sorted({*before.get("accepted_code", []), *accepted}),
         }
@@ -201,6 +203,8 @@ class RunDirectory:
 
     def _tell_end(self, message: str) -> None:
         try:
+            if self.state in DONE:
+                self._status["results"] = checksums(self.directory)
             self._write_status()
             for folder in (self.directory, self.directory / FOLDER):
                 remove_leftovers(folder)

@@ -25,6 +25,7 @@ KINDS: dict[str, tuple[type, ...]] = {
     "total_steps": (int, NoneType),
     "error": (dict, NoneType),
     "reason": (str, NoneType),
+    "results": (dict, NoneType),
 }
 
 

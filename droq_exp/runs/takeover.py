@@ -18,6 +18,7 @@ from droq_exp.runs.files import LEFTOVERS, remove_leftovers
 from droq_exp.runs.identity import conflict, environment_name, short_hash, younger_keys
 from droq_exp.runs.lock import HeldError, RunLock
 from droq_exp.runs.owner import LOCK
+from droq_exp.runs.results import damaged
 from droq_exp.runs.status import ASIDE, DONE, read_status, write_status
 
 # Of run directories. 1 had neither a format nor the digests of its code; the transitions of 2 had no `truncated`.
@@ -77,6 +78,18 @@ def check_checkpoints(directory: Path, usable: Collection[int], total_steps: int
             f"{total_steps}: only checkpoint.keep_replay=true, given beforehand, keeps one; experiment_name=<name> "
             f"trains anew beside it, {RESTART}",
         )
+
+
+def check_results(directory: Path) -> None:
+    """Refuse to count a run as done whose results are not what it left.
+
+    Raises:
+        OtherRunError: a file of them is missing, or its checksum differs.
+
+    """
+    names = damaged(directory, read_status(directory) or {})
+    if names:
+        raise OtherRunError("output_dir", f"{directory} was done, but {', '.join(names)} is damaged since; {RESTART}")
 
 
 def _check_steps(directory: Path, total_steps: int) -> None:

@@ -21,7 +21,7 @@ from droq_exp.runs.identity import ONCE
 from droq_exp.runs.lock import RunLock
 from droq_exp.runs.space import none_left_empty, refused_without_room
 from droq_exp.runs.status import DONE, read_status
-from droq_exp.runs.takeover import check_checkpoints, check_directory, record_accepted, set_aside, tidy
+from droq_exp.runs.takeover import check_checkpoints, check_directory, check_results, record_accepted, set_aside, tidy
 from droq_exp.training import hardware
 from droq_exp.training.loop import TrainingLoop
 from droq_exp.training.progress import Progress
@@ -112,6 +112,7 @@ def _already_done(config: Config, recipe: Config, seed: int) -> bool:
     status = read_status(directory) or {}
     if status.get("state") in DONE:
         tidy(directory)
+        check_results(directory)
     if status.get("state") == "stopped":  # whatever it is to reach now: a longer run would have stopped there too
         ways = "training.restart=true starts it over"
         print(f"already stopped at step {status['step']:,} ({status['reason']}): {directory}; {ways}", flush=True)
