@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from droq_exp.config import Config
 
-INTERRUPTED = (130, 143)  # SIGINT, SIGTERM
+INTERRUPTED = (129, 130, 143)  # SIGHUP, SIGINT, SIGTERM
 
 _checked: dict[tuple[str, ...], tuple[Config, Config]] = {}  # what has been composed of a point's overrides
 
@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> None:
         argv: the arguments without the program's name; None: those of this process.
 
     Raises:
-        SystemExit: 0 done; 1 a run failed; 2 the command is wrong, told in one line; 130 or 143 interrupted.
+        SystemExit: 0 done; 1 a run failed; 2 the command is wrong, told in one line; 129, 130 or 143 interrupted.
     """
     arguments = sys.argv[1:] if argv is None else argv
     parser = _parser()

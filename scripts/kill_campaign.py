@@ -1,19 +1,21 @@
 #!/usr/bin/env python
 """Kill runs at random moments, start them again until they are finished, and compare with runs left alone.
 
-    python scripts/kill_campaign.py --output /tmp/campaign --kills 38 --signals 19 --jobs 2
+    python scripts/kill_campaign.py --output /tmp/campaign --kills 38 --signals 19 --split-brains 19 --jobs 2
+    python scripts/kill_campaign.py --output /tmp/damage --kills 0 --signals 0 --damage --cases sac-ku-hopper
 
 Each case (an algorithm, a code base, a task; one more with three seeds in one process) is trained twice, compiled,
 with bias estimates: once to the end below ``<output>/reference``, once with SIGKILLs and preemption signals below
 ``<output>/disturbed``. On a CPU both must end with the same weights, to the bit, and the same CSVs, timing columns
-aside. A line per case is printed as it ends, and at last a JSON summary; the exit code is 1 where anything differs or
-went wrong.
+aside. In a split brain (below ``<output>/split-<n>``) a process stands still, is taken for dead, and wakes up when
+another one has finished its run. With ``--damage`` every file of a killed run is damaged in five ways, one at a time:
+started again it ends identical, or is refused in a line. A line per case is printed as it ends, and at last a JSON
+summary; the exit code is 1 where anything differs or went wrong.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import random
@@ -25,65 +27,20 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
+from campaign_damage import damaged_runs
+from campaign_runs import CASES, INTERVAL, ROOT, Case, compare, find_runs, rows
 
-ROOT = Path(__file__).resolve().parent.parent
-TIMING = {"updates_per_second", *(f"{name}_seconds" for name in ("env", "sample", "update", "evaluate", "wall"))}
-INTERVAL = 100  # environment steps between two evaluations; checkpoints come twice as often
-SMALL = (
-    *("hardware=cpu", "hardware.threads=1", "hardware.updates=native", "bias.enabled=true", "training.start_steps=200"),
-    *(f"eval.interval={INTERVAL}", "eval.episodes=2", f"checkpoint.interval={INTERVAL // 2}", "algo.utd_ratio=4"),
-    *("algo.hidden_sizes=[128,128]", "algo.batch_size=128"),  # a launch is mostly start-up then
-)
-# Of the code base redq: a policy update per environment step, and fewer pairs for a bias estimate.
-SMALL_REDQ = ("codebase.policy_update_delay=4", "bias.min_pairs=200")
 # Runs launch.py as a SLURM job does under submitit: somebody handles the preemption signal before training does.
 AS_A_JOB = (
     "import runpy, signal, sys; signal.signal(signal.SIGUSR2, lambda *_: sys.exit(128 + signal.SIGUSR2)); "
     "sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
 )
-PREEMPTIONS = (signal.SIGUSR2, signal.SIGTERM)
-COUNTS = ("kills", "kills_during_writes", "signals", "launches")
+PREEMPTIONS = (signal.SIGUSR2, signal.SIGTERM, signal.SIGHUP)
+COUNTS = ("kills", "kills_during_writes", "signals", "split_brains", "damages", "refusals", "launches")
+LOCK_LOST = 75  # exit code of a process that finds its run taken over
 PATIENCE = 1800.0  # seconds that a run may take between two disturbances
-
-
-@dataclass(frozen=True)
-class Case:
-    """A run to be disturbed; ``name`` is what ``--cases`` looks at."""
-
-    algorithm: str
-    codebase: str
-    task: str
-    seed: str = "0"
-
-    @property
-    def seeds(self) -> int:
-        """How many are trained side by side."""
-        return self.seed.count(",") + 1
-
-    @property
-    def name(self) -> str:
-        """Such as ``droq-ku-ant`` or ``droq-redq-hopper-pack``."""
-        return "-".join([self.algorithm, self.codebase, self.task, *(["pack"] if self.seeds > 1 else [])])
-
-    def overrides(self, steps: int, output: Path) -> list[str]:
-        """What to say to launch.py for ``steps`` environment steps, with results below ``output``."""
-        chosen = [f"algo={self.algorithm}", f"codebase={self.codebase}", f"env={self.task}", f"seed={self.seed}"]
-        small = [*SMALL, *(SMALL_REDQ if self.codebase == "redq" else ())]
-        return [*chosen, *small, f"training.total_steps={steps}", f"output_dir={output}"]
-
-
-CASES = [
-    *(
-        Case(algorithm, codebase, task)
-        for algorithm in ("sac", "droq", "redq")
-        for codebase in ("redq", "ku")
-        for task in ("hopper", "ant", "humanoid")
-    ),
-    Case("droq", "redq", "hopper", seed="[0,1,2]"),
-]
 
 
 @dataclass(frozen=True)
@@ -109,6 +66,10 @@ class Result:
     kills: int = 0
     kills_during_writes: int = 0
     signals: int = 0
+    split_brains: int = 0
+    damages: int = 0
+    refusals: int = 0
+    """Of the damaged runs; all others ended identical."""
     launches: int = 0
     went_on_from: list[tuple[int, int]] = field(default_factory=list)
     """Per launch after the first: evaluations in eval.csv before it, and those it started with."""
@@ -166,14 +127,7 @@ class Launch:
 
         ``interval`` and ``start_up`` are the undisturbed run's times in seconds.
         """
-        if strike.when == "start":
-            self._pause(strike.delay * start_up)
-        else:
-            self._watch(lambda: self._opened() and self._rows() >= strike.rows)
-            self._pause(strike.delay * interval)
-        if strike.when == "writing":
-            deadline, there = time.monotonic() + 2 * interval, self._temporaries()
-            self._watch(lambda: bool(self._temporaries() - there) or time.monotonic() > deadline, poll=0.0005)
+        self._wait_for(strike, interval, start_up)
         if self._process.poll() is None:
             if strike.signal == signal.SIGKILL:
                 self.kill()
@@ -190,6 +144,45 @@ class Launch:
             if states != {"interrupted"}:
                 raise CampaignError(f"after {strike.signal.name} the state is {sorted(states)}")
         return True
+
+    def stand_still(self, strike: Strike, interval: float) -> bool:
+        """Stop it when the moment has come, and let it look dead to others; False where it was finished before."""
+        self._wait_for(strike, interval, 0.0)
+        if self._process.poll() is not None:
+            return False
+        self._process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)
+        for run in find_runs(self._directory):
+            lock = run / "lock.json"
+            lock.write_text(json.dumps(json.loads(lock.read_text()) | {"host": "elsewhere", "boot_id": "another"}))
+            then = time.time() - 130
+            os.utime(lock, (then, then))
+        return True
+
+    def wake_up(self) -> None:
+        """Let it go on: it must end at once, in order, and change nothing."""
+        before = self._contents()
+        self._process.send_signal(signal.SIGCONT)
+        self._watch(lambda: False)
+        self._expect(LOCK_LOST)
+        changed = sorted(name for name, _ in before.items() ^ self._contents().items())
+        if changed:
+            raise CampaignError(f"a process that had lost its run has changed {', '.join(changed)}")
+
+    def _contents(self) -> dict[str, bytes]:
+        # A stopped write may have its temporary file there, which the process removes.
+        files = (path for path in self._directory.rglob("*") if path.is_file() and path.suffix != ".tmp")
+        return {str(path): path.read_bytes() for path in files}
+
+    def _wait_for(self, strike: Strike, interval: float, start_up: float) -> None:
+        if strike.when == "start":
+            self._pause(strike.delay * start_up)
+        else:
+            self._watch(lambda: self._opened() and self._rows() >= strike.rows)
+            self._pause(strike.delay * interval)
+        if strike.when == "writing":
+            deadline, there = time.monotonic() + 2 * interval, self._temporaries()
+            self._watch(lambda: bool(self._temporaries() - there) or time.monotonic() > deadline, poll=0.0005)
 
     def kill(self) -> None:
         """End the process and those it started, without a chance to say anything."""
@@ -264,12 +257,12 @@ class Campaign:
         self._stopped = False
         (output / "logs").mkdir(parents=True)
 
-    def run(self, case: Case, kills: int, signals: int) -> Result:
+    def run(self, case: Case, kills: int, signals: int, splits: int, damage: bool) -> Result:
         """Train ``case`` twice and compare."""
         begin = time.monotonic()
         result = Result(case.name)
         try:
-            self._run(case, kills, signals, result)
+            self._run(case, kills, signals, splits, damage, result)
         except CampaignError as error:
             result.problems.append(str(error))
         result.seconds = round(time.monotonic() - begin, 1)
@@ -281,7 +274,7 @@ class Campaign:
         for launch in self._launches:
             launch.kill()
 
-    def _run(self, case: Case, kills: int, signals: int, result: Result) -> None:
+    def _run(self, case: Case, kills: int, signals: int, splits: int, damage: bool, result: Result) -> None:
         begin = time.monotonic()
         self._launch(case, "reference").finish()
         total = time.monotonic() - begin
@@ -289,7 +282,15 @@ class Campaign:
         walls = [float(row["wall_seconds"]) for row in rows(runs[0] / "eval.csv")]
         interval, start_up = walls[-1] / len(walls), total - walls[-1]
 
-        for strike in plan(random.Random(f"{self._seed} {case.name}"), kills, signals, self._steps // INTERVAL):
+        randomness = random.Random(f"{self._seed} {case.name}")
+        strikes = plan(randomness, kills, signals, self._steps // INTERVAL)
+        for number in range(splits):
+            self._split_brain(case, number, randomness, interval, result)
+        if damage:
+            self._damage(case, randomness, result)
+        if not strikes:
+            return
+        for strike in strikes:
             launch = self._launch(case, "disturbed")
             struck = launch.strike(strike, interval, start_up)
             note(result, launch)
@@ -303,8 +304,37 @@ class Campaign:
         launch = self._launch(case, "disturbed")  # where it is finished, this says so and does nothing
         launch.finish()
         note(result, launch)
-        for run in runs:
-            other = self._output / "disturbed" / run.relative_to(self._output / "reference")
+        self._compare(case, "disturbed", result)
+
+    def _split_brain(self, case: Case, number: int, randomness: random.Random, interval: float, result: Result) -> None:
+        when = randomness.choice(["training", "writing"])
+        strike = Strike(signal.SIGSTOP, when, randomness.randrange(self._steps // INTERVAL - 1), randomness.random())
+        kind = f"split-{number}"
+        stale = self._launch(case, kind)
+        result.launches += 1
+        if not stale.stand_still(strike, interval):
+            return
+        self._launch(case, kind).finish()
+        result.launches += 1
+        stale.wake_up()
+        result.split_brains += 1
+        self._compare(case, kind, result)
+
+    def _damage(self, case: Case, randomness: random.Random, result: Result) -> None:
+        killed = self._launch(case, "killed")
+        killed.strike(Strike(signal.SIGKILL, "training", self._steps // INTERVAL // 2, 0.8), 0.0, 0.0)
+        before, reference, copies = (self._output / kind / case.name for kind in ("killed", "reference", "damaged"))
+        log = self._output / "logs" / f"{case.name}-damage.log"
+        for harm, outcome, problems in damaged_runs(case, self._steps, before, reference, copies, randomness):
+            with log.open("a") as output:
+                print(harm, outcome, *problems, sep=": ", file=output)
+            result.damages += 1
+            result.refusals += outcome == "refused"
+            result.problems += [f"{harm}: {problem}" for problem in problems]
+
+    def _compare(self, case: Case, kind: str, result: Result) -> None:
+        for run in find_runs(self._output / "reference" / case.name):
+            other = self._output / kind / run.relative_to(self._output / "reference")
             result.problems += compare(run, other)
 
     def _launch(self, case: Case, kind: str) -> Launch:
@@ -327,53 +357,6 @@ def note(result: Result, launch: Launch) -> None:
         result.problems.append(f"launch {result.launches} started over, {launch.rows_before} evaluations were there")
 
 
-def find_runs(directory: Path) -> list[Path]:
-    """Directories of all seeds below ``directory`` that have been opened once, by name."""
-    return sorted(path.parent for path in directory.glob("*/*/*/*/seed_*/status.json"))
-
-
-def rows(path: Path) -> list[dict[str, str]]:
-    """Rows of a CSV file; none where there is no file."""
-    try:
-        with path.open(newline="") as file:
-            return list(csv.DictReader(file))
-    except FileNotFoundError:
-        return []
-
-
-def compare(first: Path, second: Path) -> list[str]:
-    """Differences between two run directories that should have the same results, a line each."""
-    found = []
-    state = json.loads((second / "status.json").read_text())["state"] if second.is_dir() else "missing"
-    if state != "finished":
-        return [f"{second}: {state}"]
-    for name in ("train.csv", "eval.csv"):
-        ours, theirs = untimed(first / name), untimed(second / name)
-        if ours != theirs or not ours:
-            same = sum(one == other for one, other in zip(ours, theirs, strict=False))
-            found.append(f"{second / name}: {same} of {len(ours)} rows are the same, {len(theirs)} there")
-    a, b = tensors(first), tensors(second)
-    different = [key for key in sorted({*a, *b}) if a.get(key) != b.get(key)]
-    if different:
-        found.append(f"{second / 'checkpoint' / 'weights.pt'}: {', '.join(different)}")
-    return found
-
-
-def untimed(path: Path) -> list[list[tuple[str, str]]]:
-    """Rows of a CSV file as text, without the columns that measure time."""
-    return [[pair for pair in row.items() if pair[0] not in TIMING] for row in rows(path)]
-
-
-def tensors(run: Path) -> dict[str, tuple[Any, ...]]:
-    """Content of ``weights.pt`` to the bit: type, shape and bytes by name."""
-    content = torch.load(run / "checkpoint" / "weights.pt", weights_only=True)
-    found: dict[str, tuple[Any, ...]] = {}
-    for key, value in content.items():
-        tensor = torch.as_tensor(value).contiguous()
-        found[key] = (tensor.dtype, tensor.shape, tensor.numpy().tobytes())
-    return found
-
-
 def shares(total: int, count: int) -> list[int]:
     """``total`` dealt out to ``count``, as evenly as possible."""
     return [total // count + (number < total % count) for number in range(count)]
@@ -385,6 +368,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, required=True, help="a directory to make, for runs, logs, summary.json")
     parser.add_argument("--kills", type=int, default=38, help="SIGKILLs over all cases (default: %(default)s)")
     parser.add_argument("--signals", type=int, default=19, help="SIGUSR2 and SIGTERM likewise (default: %(default)s)")
+    parser.add_argument("--split-brains", type=int, default=19, help="likewise (default: %(default)s)")
+    parser.add_argument("--damage", action="store_true", help="damage files too, of the cases of one seed")
     parser.add_argument("--steps", type=int, default=600, help="environment steps of a run (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the disturbances (default: %(default)s)")
     parser.add_argument("--jobs", type=int, default=1, help="cases at the same time (default: %(default)s)")
@@ -400,7 +385,8 @@ def main(argv: list[str] | None = None) -> int:
 
     campaign = Campaign(args.output.absolute(), args.steps, args.seed)
     results: list[Result] = []
-    deals = zip(cases, shares(args.kills, len(cases)), shares(args.signals, len(cases)), strict=True)
+    dealt = [shares(total, len(cases)) for total in (args.kills, args.signals, args.split_brains)]
+    deals = zip(cases, *dealt, [args.damage and case.seeds == 1 for case in cases], strict=True)
     with ThreadPoolExecutor(args.jobs) as pool:
         futures = [pool.submit(campaign.run, *deal) for deal in deals]
         try:

@@ -117,14 +117,15 @@ def test_what_comes_before_any_run_has_begun_is_raised(monkeypatch: pytest.Monke
         raise OSError("the disk is full")
 
     monkeypatch.setattr("droq_exp.training.train.RunLock.acquire", full)
-    with pytest.raises(OSError, match="the disk is full"):
+    with pytest.raises(droq_exp.ConfigError, match=r"^output_dir: .* cannot be written: the disk is full$"):
         droq_exp.train(*RUN)
+    assert os.listdir() == []
 
 
 def test_a_run_that_another_process_trains() -> None:
     from droq_exp.runs.lock import RunLock
 
-    (done,) = droq_exp.train(*RUN, "training.total_steps=5")
+    (done,) = droq_exp.train(*RUN, "training.total_steps=5", "checkpoint.keep_replay=true")
     with RunLock.acquire(done.directory), pytest.raises(droq_exp.HeldError, match="is in use by"):
         droq_exp.train(*RUN)
 

@@ -15,6 +15,7 @@ from droq_exp.jobs.plan import PlannedJob, PlannedRun, group_into_jobs, plan_run
 from droq_exp.jobs.queue import Queue
 from droq_exp.jobs.state import LIVE, STATES, State
 from droq_exp.launch import check_sweep
+from droq_exp.runs.checkpoint_files import FOLDER, state_steps
 from droq_exp.runs.status import DONE
 from droq_exp.runs.takeover import check_directory
 
@@ -56,16 +57,18 @@ def _table(states: dict[PlannedRun, State], numbers: dict[PlannedRun, int]) -> T
     for run, state in states.items():
         table.append(f"\n{names[run]:<{width}}  ", "not bold")
         table.append(f"{WORDS.get(state, state):<11}", f"not bold {STYLES.get(state, '')}")
-        table.append(f"  {_action(state, numbers.get(run), run.config.training.restart)}", "not bold")
+        table.append(f"  {_action(run, state, numbers.get(run))}", "not bold")
     return table
 
 
-def _action(state: State, number: int | None, restart: bool) -> str:
+def _action(run: PlannedRun, state: State, number: int | None) -> str:
+    restart = run.config.training.restart
     if state in LIVE:
         return "left alone"
     if state in DONE and not restart:
         return "skipped"
-    verb = "started" if state == "missing" else "started over" if restart else "resumed"
+    resumes = not restart and bool(state_steps(run.directory / FOLDER))
+    verb = "started" if state == "missing" else "resumed" if resumes else "started over"
     return f"{verb} in job {number}" if number is not None else f"{verb} here"
 
 

@@ -15,7 +15,7 @@ from droq_exp.cli.runs import find as find_runs
 from droq_exp.cli.wandb_server import check_server
 from droq_exp.loggers import wandb_files
 from droq_exp.loggers.wandb_files import DamagedFileError, EmptyFileError, OfflineRun, synced_marker
-from droq_exp.runs.lock import owner
+from droq_exp.runs.owner import owner
 
 STATES = ("to upload", "uploaded", "uploaded in part", "uploaded before", "still running", "empty", "damaged", "failed")
 

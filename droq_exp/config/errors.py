@@ -31,7 +31,7 @@ class ConfigError(ValueError):
 
 
 class OtherRunError(ConfigError):
-    """A run directory holds another run than the configuration's: nothing may be written there."""
+    """A run directory holds another run than the configuration's, or results that it would delete: left as it is."""
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:

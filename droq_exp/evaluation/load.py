@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -28,8 +29,9 @@ from droq_exp.evaluation.episodes import SIDE_BY_SIDE, Episode, Trajectory, play
 from droq_exp.learner.backend import EAGER
 from droq_exp.learner.state import with_alpha
 from droq_exp.random_streams import Stream, derived_seed, generator
-from droq_exp.runs.checkpoint import WEIGHTS, CheckpointError
-from droq_exp.runs.identity import NOT_CONFIGURATION
+from droq_exp.runs.checkpoint import CheckpointError, check_weights
+from droq_exp.runs.checkpoint_files import WEIGHTS
+from droq_exp.runs.identity import NOT_CONFIGURATION, departures
 from droq_exp.training.hardware import Hardware
 from droq_exp.training.train import build_agent, make_environments
 
@@ -176,6 +178,9 @@ def read_config(directory: Path) -> Config:
     kept = {key: value for key, value in values.items() if key not in NOT_CONFIGURATION}
     # Where it was trained, what it logged to and what watched it may not be here.
     config = to_config(OmegaConf.create({**kept, "hardware": {}, "logger": {}, "callbacks": {}}))
+    wrong = departures(values.get("identity"), config)
+    if wrong:
+        raise ConfigError(str(path), f"is damaged: {', '.join(wrong)} differs from what its identity says")
     return replace(config, hardware=HardwareConfig(device="cpu", updates="eager"))
 
 
@@ -186,7 +191,9 @@ def read_weights(path: Path) -> tuple[int, dict[str, Tensor]]:
         CheckpointError: it is missing, damaged, or holds anything else.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        data = path.read_bytes()
+        check_weights(data)
+        content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise CheckpointError(f"{path} is missing: weights are first written at the first evaluation") from error
     except Exception as error:  # a damaged file makes the reader stumble in many ways; all of them mean this

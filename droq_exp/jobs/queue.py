@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from droq_exp.jobs.record import SLURM, JobRecord
-from droq_exp.runs.lock import filesystem_time
+from droq_exp.runs.owner import filesystem_time
 from droq_exp.runs.process import lives, start_of
 from droq_exp.runs.slurm_states import fate
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 from droq_exp.jobs.queue import QUEUED, RUNNING, Queue
 from droq_exp.jobs.record import JobRecord
 from droq_exp.runs.files import DamagedError, unreadable
-from droq_exp.runs.lock import LOCK, Owner, owner
+from droq_exp.runs.owner import LOCK, Owner, owner
 from droq_exp.runs.process import Process
 from droq_exp.runs.status import read_status
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from hydra.utils import get_object
@@ -15,27 +16,37 @@ __all__ = ["Logger", "Loggers", "RunInfo"]
 class Loggers:
     """All loggers of one seed."""
 
-    def __init__(self, config: Mapping[str, Mapping[str, Any]], info: RunInfo) -> None:
-        """Build what ``config`` holds by name, each of its target; where one raises, those before it are closed."""
-        self._loggers: list[Logger] = []
+    def __init__(
+        self, config: Mapping[str, Mapping[str, Any]], info: RunInfo, states: Mapping[str, Any] | None = None
+    ) -> None:
+        """Build what ``config`` holds by name, each of its target; where one raises, those before it are closed.
+
+        ``states``: of a checkpoint, as :meth:`state` returned them.
+        """
+        self._loggers: dict[str, Logger] = {}
         try:
-            for block in config.values():
+            for name, block in config.items():
                 keys = {key: value for key, value in block.items() if key != "_target_"}
-                self._loggers.append(get_object(block["_target_"])(info=info, **keys))
+                its_own = replace(info, logged=(states or {}).get(name))
+                self._loggers[name] = get_object(block["_target_"])(info=its_own, **keys)
         except BaseException:
             self.close("failed")
             raise
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Write metrics named "eval/return_mean" or "train/critic_loss" at an environment step."""
-        for logger in self._loggers:
+        for logger in self._loggers.values():
             logger.log(step, metrics)
+
+    def state(self) -> dict[str, Any]:
+        """Return by name what the loggers that have a ``state`` want checkpoints to keep."""
+        return {name: logger.state() for name, logger in self._loggers.items() if hasattr(logger, "state")}
 
     def close(self, state: str) -> None:
         """Close every logger, even where one of them raises; the run's state is as in ``Logger.close``."""
         try:
             while self._loggers:
-                self._loggers.pop(0).close(state)
+                self._loggers.pop(next(iter(self._loggers))).close(state)
         finally:
             if self._loggers:
                 self.close(state)

@@ -21,13 +21,15 @@ class RunInfo:
     seed: int
     log: logging.Logger  # the run's train.log; warnings also reach the terminal
     resumed_at: int = 0  # step of the checkpoint that the run goes on from; what was logged later is logged again
+    logged: Any = None  # what this logger's ``state`` was at that checkpoint; None where it had none
 
 
 class Logger(Protocol):
     """Takes the metrics of one seed.
 
     It owns the files that it writes below the run's directory: made for a run that starts from step 0, it removes what
-    an earlier attempt has left there.
+    an earlier attempt has left there. A method ``state()`` may return plain values, which checkpoints keep: made for a
+    run that goes on from one, it finds them in ``info.logged``.
     """
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:

@@ -31,12 +31,14 @@ class CsvLogger:
     """One row per step and file; missing values are empty, floats have all their digits."""
 
     def __init__(self, info: RunInfo) -> None:
-        """Write nothing yet: a file appears with its first row. Of a resumed run, cut back to its checkpoint's step."""
+        """Write nothing yet: a file appears with its first row. Of a resumed run, its rows are its checkpoint's."""
         self._directory = info.directory
         self._rows: dict[str, list[dict[str, str]]] = {group: [] for group in COLUMNS}
         for group in COLUMNS:
             if info.resumed_at:
-                self._take_up(group, info.resumed_at)
+                self._take_up(group, info)
+            if self._rows[group]:
+                self._write(group)
             else:
                 discard(self._path(group))
 
@@ -51,7 +53,7 @@ class CsvLogger:
             group, _, column = name.partition("/")
             if group not in COLUMNS or not column:
                 raise ValueError(f"{name}: metrics are named eval/<column> or train/<column>")
-            new.setdefault(group, {})[column] = _text(value)
+            new.setdefault(group, {})[column] = _number(value)
         for group, row in new.items():
             rows = self._rows[group]
             if not rows or rows[-1]["step"] != str(step):
@@ -59,15 +61,31 @@ class CsvLogger:
             rows[-1].update(row)
             self._write(group)
 
+    def state(self) -> dict[str, str]:
+        """Return the files as text: with them a checkpoint has every row, whatever happens to the files."""
+        return {group: self._text(group) for group, rows in self._rows.items() if rows}
+
     def close(self, state: str) -> None:
         """Do nothing: every row is on disk."""
 
-    def _take_up(self, group: str, step: int) -> None:
-        if rows := read_rows(self._path(group)):
-            self._rows[group] = [row for row in rows if int(row["step"]) <= step]
-            self._write(group)
+    def _take_up(self, group: str, info: RunInfo) -> None:
+        """Take the rows up to the checkpoint's step, from itself; say where the file has others."""
+        path, step = self._path(group), info.resumed_at
+        there = _rows_until(step, path.read_bytes() if path.exists() else b"")
+        if info.logged is None:  # a checkpoint of before it held rows
+            if there is None:
+                info.log.warning("%s is damaged, and the checkpoint has no copy of its rows: they are lost", path)
+            self._rows[group] = there or []
+            return
+        rows = _rows_until(step, info.logged.get(group, "").encode()) or []
+        if there != rows:
+            info.log.warning("%s was missing or damaged: its %s rows are those of the checkpoint", path, len(rows))
+        self._rows[group] = rows
 
     def _write(self, group: str) -> None:
+        write_atomically(self._path(group), self._text(group))
+
+    def _text(self, group: str) -> str:
         rows = self._rows[group]
         *first, last = COLUMNS[group]
         extra = {column: None for row in rows for column in row if column not in COLUMNS[group]}  # in order, once each
@@ -75,7 +93,7 @@ class CsvLogger:
         writer = csv.DictWriter(text, [*first, *extra, last], restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-        write_atomically(self._path(group), text.getvalue())
+        return text.getvalue()
 
     def _path(self, group: str) -> Path:
         return self._directory / f"{group}.csv"
@@ -88,25 +106,39 @@ def read_rows(path: Path) -> list[dict[str, str]]:
         DamagedError: it is damaged, or cannot be read.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        content = path.read_bytes()
     except FileNotFoundError:
         return []
     except OSError as error:
         raise unreadable(path, error) from error
-    except UnicodeDecodeError as error:
+    try:
+        return _rows(content)
+    except ValueError as error:
         raise damaged(path, error, REMEDY) from error
+
+
+def _rows(content: bytes) -> list[dict[str, str]]:
+    """The rows of a file's content; ValueError where it is damaged."""
     rows: list[dict[str, str]] = []
     try:
-        for row in csv.DictReader(io.StringIO(text, newline="")):
+        for row in csv.DictReader(io.StringIO(content.decode("utf-8"), newline="")):
             if None in row or None in row.values() or int(row["step"]) < 0:
                 raise ValueError("no whole row")
             for value in filter(None, row.values()):
                 float(value)
             rows.append(row)
     except (csv.Error, KeyError, ValueError) as error:
-        raise damaged(path, f"line {len(rows) + 2}", REMEDY) from error
+        raise ValueError(f"line {len(rows) + 2}") from error
     return rows
 
 
-def _text(value: float) -> str:
+def _rows_until(step: int, content: bytes) -> list[dict[str, str]] | None:
+    """Rows of a file's content up to ``step``; None where it is damaged."""
+    try:
+        return [row for row in _rows(content) if int(row["step"]) <= step]
+    except ValueError:
+        return None
+
+
+def _number(value: float) -> str:
     return str(int(value)) if isinstance(value, Integral) else repr(float(value))

@@ -53,7 +53,7 @@ def train_timed(
     stop = StopSignal()
     with (
         scratch_runs(config, recipe, machine) as (config, runs),
-        open_training(config, runs, 0, machine, stop) as together,
+        open_training(config, runs, [], machine, stop) as together,
     ):
         clock = _Clock(1 + WARM_UP_STEPS + steps, stop)
         loop = TrainingLoop(together.agent, together.replay, together.seed_runs, config, clock, {})
@@ -79,8 +79,8 @@ def scratch_runs(
         for seed in config.seeds:
             place = run_directory(config, recipe, seed)
             place.mkdir(parents=True)
-            lock = closing.enter_context(RunLock.acquire(place))
-            runs.append(RunDirectory.open(config, recipe, seed, lock, device=machine.description, overrides=[]))
+            closing.enter_context(RunLock.acquire(place))
+            runs.append(RunDirectory.open(config, recipe, seed, device=machine.description, overrides=[]))
         yield config, runs
 
 

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import io
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from droq_exp.runs.checkpoint_files import REPLAY_FILE, STATE, WEIGHTS, WIDENED_FILE, state_steps
 from droq_exp.runs.files import discard, write_atomically
 from droq_exp.runs.replay_file import ReplayFile
 
-WEIGHTS = "weights.pt"
-STATE = "state_{step:09d}.pt"
-REPLAY_FILE = "replay.bin"
-WIDENED_FILE = "replay-2.bin"  # in its place where the run was begun with rows of another layout
+NEEDED = {"step", "row_size", "journal", "agent", "member", "loop", "conditions"}  # of a state
 KEPT = 2  # a damaged checkpoint leaves the one before
 
 
@@ -24,12 +23,20 @@ class CheckpointError(Exception):
     """A checkpoint's content is not what was written."""
 
 
-def save_weights(directory: Path, tensors: dict[str, Tensor], step: int) -> None:
-    """Write ``directory/weights.pt``: one seed's tensors and the environment step, loadable with ``weights_only``."""
-    buffer = io.BytesIO()
-    torch.save({"step": step, **tensors}, buffer)
-    directory.mkdir(exist_ok=True)
-    write_atomically(directory / WEIGHTS, buffer.getvalue())
+def check_weights(content: bytes) -> None:
+    """Compare ``content``, of a ``weights.pt``, with the checksums in it, which ``torch.load`` does not look at.
+
+    Raises:
+        CheckpointError: it is cut short or changed.
+
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            damaged = archive.testzip()
+    except Exception as error:  # where the archive's own tables are damaged it stumbles in many ways
+        raise CheckpointError("it is no whole archive") from error
+    if damaged is not None:
+        raise CheckpointError(f"a checksum differs, of {damaged}")
 
 
 class Checkpoints:
@@ -47,9 +54,7 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """Steps that there is a state of, the newest first; whether it is whole shows when it is loaded."""
-        return sorted(
-            (int(path.stem.removeprefix("state_")) for path in self._directory.glob("state_*.pt")), reverse=True
-        )
+        return state_steps(self._directory)
 
     def replay_file(self, row_size: int, name: str = REPLAY_FILE) -> ReplayFile:
         """Return the replay file ``name`` of rows of ``row_size`` numbers, taken as empty."""
@@ -70,11 +75,18 @@ class Checkpoints:
             discard(self._path(old))
         self._drop_unused_replay_file()
 
-    def load(self, step: int) -> dict[str, Any]:
-        """Read the state of ``step``.
+    def save_weights(self, tensors: dict[str, Tensor], step: int) -> None:
+        """Write ``weights.pt``: one seed's tensors and the environment step, loadable with ``weights_only``."""
+        buffer = io.BytesIO()
+        torch.save({"step": step, **tensors}, buffer)
+        self._directory.mkdir(exist_ok=True)
+        write_atomically(self._directory / WEIGHTS, buffer.getvalue())
+
+    def load(self, step: int, seed: int | None = None) -> dict[str, Any]:
+        """Read the state of ``step``; with ``seed``, it must be that seed's.
 
         Raises:
-            CheckpointError: it is missing, cut short or changed.
+            CheckpointError: it is missing, cut short or changed, another's, or nothing that this version reads.
 
         """
         path = self._path(step)
@@ -82,10 +94,19 @@ class Checkpoints:
             data = path.read_bytes()
         except FileNotFoundError as error:
             raise CheckpointError(f"{path} is missing") from error
+        except OSError as error:
+            raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
         digest, content = data[:32], data[32:]
         if hashlib.sha256(content).digest() != digest:
             raise CheckpointError(f"{path} is damaged")
-        state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        try:
+            state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        except Exception as error:  # the reader stumbles in many ways over what is none of ours
+            raise CheckpointError(f"{path} holds no state that this version can load") from error
+        if not isinstance(state, dict) or not state.keys() >= NEEDED or state["step"] != step:
+            raise CheckpointError(f"{path} does not hold the state of step {step}")
+        if seed is not None and state.get("seed", seed) != seed:  # those of before it was kept say nothing
+            raise CheckpointError(f"{path} is of seed {state['seed']}, not of {seed}")
         return state
 
     def keep_only(self, step: int) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import time
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import yaml
 
@@ -18,16 +18,18 @@ from droq_exp.config.schema import Config
 from droq_exp.loggers.base import RunInfo
 from droq_exp.runs import provenance
 from droq_exp.runs.checkpoint import Checkpoints
+from droq_exp.runs.checkpoint_files import FOLDER
 from droq_exp.runs.code import code_of
 from droq_exp.runs.files import discard, remove_leftovers, write_atomically
+from droq_exp.runs.guard import check
 from droq_exp.runs.identity import differences, environment_name, group_parts, identity, run_directory
-from droq_exp.runs.lock import RunLock
-from droq_exp.runs.status import now, read_status, summary_of, write_status
+from droq_exp.runs.log import LogFile, Terminal
+from droq_exp.runs.results import checksums
+from droq_exp.runs.space import give_back, reserve
+from droq_exp.runs.status import DONE, now, read_status, summary_of, write_status
 from droq_exp.runs.takeover import FORMAT, other_code, records_code
 
 __all__ = ["RunDirectory", "differences", "identity", "read_status", "run_directory"]
-
-LOCK_LOST = 75  # exit code, "try again later" in sysexits.h
 
 
 class RunDirectory:
@@ -37,27 +39,25 @@ class RunDirectory:
     Loggers are closed before, so that what they have to say is still in train.log.
     """
 
-    def __init__(self, info: RunInfo, status: dict[str, Any], lock: RunLock) -> None:
+    def __init__(self, info: RunInfo, status: dict[str, Any]) -> None:
         """Use ``RunDirectory.open``."""
         self.directory = info.directory
         self.seed = info.seed
         self.info = info
         self.log = info.log
-        self.checkpoints = Checkpoints(info.directory / "checkpoint")
+        self.checkpoints = Checkpoints(info.directory / FOLDER)
         self._status = status
-        self._lock = lock
 
     @classmethod
-    def open(
-        cls, config: Config, recipe: Config, seed: int, lock: RunLock, *, device: str, overrides: Sequence[str]
-    ) -> RunDirectory:
-        """Make (or take over) the directory of ``seed`` and say there that it is running; ``begin`` comes next.
+    def open(cls, config: Config, recipe: Config, seed: int, *, device: str, overrides: Sequence[str]) -> RunDirectory:
+        """Make (or take over) the directory of ``seed``, whose lock is held, and say there that it is running.
+
+        ``begin`` comes next.
 
         Args:
             config: what to train.
             recipe: what the group choices alone give.
             seed: one of ``config.seed``.
-            lock: held on the directory.
             device: what training uses, in words for ``status.json``.
             overrides: the Hydra overrides that make exactly this run.
 
@@ -81,38 +81,52 @@ class RunDirectory:
             "ended": None,
             "error": None,
             "reason": None,
+            "results": None,
             "overrides": list(overrides),
             "accepted_code": sorted({*before.get("accepted_code", []), *accepted}),
         }
-        run = cls(_info(config, recipe, seed, directory, one_seed), status, lock)
-        run._write_status()
-        remove_leftovers(directory)
-        remove_leftovers(directory / "checkpoint")
-        changed = differences(config, recipe)
-        listed = {key: {"recipe": recipes, "run": runs} for key, (recipes, runs) in changed.items()}
-        told = {"format": FORMAT, "differences": listed, "identity": identity(config), "code": code_of(config)}
-        content = {**one_seed, **told}
-        text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
-        write_atomically(directory / "config.yaml", text)
-        run._open_log(before)
+        run = cls(_info(config, recipe, seed, directory, one_seed), status)
+        for folder in (directory, directory / FOLDER):
+            remove_leftovers(folder)
+        reserve(directory)
+        try:
+            run._write_beginning(config, recipe, before, one_seed)
+        except OSError as error:
+            run.fail(status["step"], error)
+            raise
         if accepted:
             run.log.warning("continuing with other code than this run began with: %s", ", ".join(accepted))
         if unknown:
             run.log.warning("begun by a version that did not record its code: whether it is the same is not known")
         return run
 
+    def _write_beginning(
+        self, config: Config, recipe: Config, before: dict[str, Any], one_seed: dict[str, Any]
+    ) -> None:
+        self._write_status()
+        changed = differences(config, recipe)
+        listed = {key: {"recipe": recipes, "run": runs} for key, (recipes, runs) in changed.items()}
+        told = {"format": FORMAT, "differences": listed, "identity": identity(config), "code": code_of(config)}
+        content = {**one_seed, **told}
+        text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+        write_atomically(self.directory / "config.yaml", text)
+        self._open_log(before)
+
     def begin(self, step: int) -> None:
         """Start from ``step``: 0, or that of a checkpoint. Later checkpoints go; loggers see to their own files."""
         self.info = replace(self.info, resumed_at=step)
-        self._status["step"] = step
         if step:
             self.checkpoints.keep_only(step)
             self.log.info("continuing from the checkpoint of step %s", step)
         else:
             self._status["started"] = now()
-            discard(self.directory / "checkpoint")
-            if self._status["attempts"] > 1:
+            checkpoint = self.directory / FOLDER
+            if (lost := self._status["step"]) or checkpoint.exists():
+                self.log.warning("no checkpoint to go on from: starting over from step 0, it had come to step %s", lost)
+            elif self._status["attempts"] > 1:
                 self.log.info("starting over from step 0")
+            discard(checkpoint)
+        self._status["step"] = step
         self._write_status()
 
     @staticmethod
@@ -125,7 +139,6 @@ class RunDirectory:
         """Note the environment step reached. Raises RuntimeError after the end."""
         if self.ended:
             raise RuntimeError(f"{self.directory} has ended as {self._status['state']}")
-        self.check_lock()
         self._status["step"] = step
         self._write_status()
 
@@ -159,12 +172,8 @@ class RunDirectory:
         self._end("failed", step, {"summary": summary, "traceback": trace}, logging.ERROR, message)
 
     def check_lock(self) -> None:
-        """End this process on the spot where another one has taken over the directory: nothing may be written here."""
-        if self._lock.lost:
-            print(
-                f"{self.directory}: another process has taken over this run; this one ends", file=sys.stderr, flush=True
-            )
-            os._exit(LOCK_LOST)
+        """End this process where another one has taken over: for those who write here by means of their own."""
+        check(self.directory / "status.json")
 
     @property
     def state(self) -> str:
@@ -184,12 +193,28 @@ class RunDirectory:
     def _end(self, state: str, step: int, error: dict[str, Any] | None, level: int, message: str) -> None:
         if self.ended:
             return
+        give_back(self.directory)
         self._status.update(state=state, step=step, ended=now(), error=error)
         try:
             self.log.log(level, message)
         finally:
             self._close_log()
+            self._tell_end(message)
+
+    def _tell_end(self, message: str) -> None:
+        try:
+            if self.state in DONE:
+                self._status["results"] = checksums(self.directory)
             self._write_status()
+            for folder in (self.directory, self.directory / FOLDER):
+                remove_leftovers(folder)
+        except OSError as problem:
+            self._status["state"] = "failed"
+            print(
+                f"{self.directory}: {message}; this could not be recorded: {problem.strerror}",
+                file=sys.stderr,
+                flush=True,
+            )
 
     def _write_status(self) -> None:
         write_status(self.directory, self._status)
@@ -199,7 +224,7 @@ class RunDirectory:
         if path.exists():
             with path.open("a", encoding="utf-8") as file:
                 file.write("-" * 80 + "\n")
-        handler = logging.FileHandler(path, encoding="utf-8")
+        handler = LogFile(path, encoding="utf-8")
         formatter = logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%SZ")
         formatter.converter = time.gmtime
         handler.setFormatter(formatter)
@@ -213,32 +238,16 @@ class RunDirectory:
     def _close_log(self) -> None:
         for handler in list(self.log.handlers):
             if isinstance(handler, logging.FileHandler):
-                handler.close()
+                with suppress(OSError):  # a full disk
+                    handler.close()
                 self.log.removeHandler(handler)
-
-
-class _Terminal(logging.Handler):
-    """Warnings and errors for the user's eyes, on the stderr of the moment (a live progress line replaces it)."""
-
-    def __init__(self, directory: Path) -> None:
-        super().__init__(logging.WARNING)
-        self.directory = directory
-
-    def emit(self, record: logging.LogRecord) -> None:
-        stream: TextIO = sys.stderr
-        where = f" (see {self.directory / 'train.log'})" if record.levelno >= logging.ERROR else ""
-        try:
-            stream.write(f"{self.directory.name}: {record.getMessage()}{where}\n")
-            stream.flush()
-        except OSError:  # a closed terminal; train.log has the message
-            self.handleError(record)
 
 
 def _info(config: Config, recipe: Config, seed: int, directory: Path, resolved: dict[str, Any]) -> RunInfo:
     # A logger outside logging's global tree: seeds cannot collide, nothing reaches the root's handlers twice, and it is
     # forgotten together with the run.
     log = logging.Logger(f"droq_exp.{directory}", logging.INFO)
-    log.addHandler(_Terminal(directory))
+    log.addHandler(Terminal(directory))
     group = "/".join(group_parts(config, recipe))
     tags = (config.experiment_name, config.codebase.name, config.algo.name, environment_name(config))
     return RunInfo(directory, f"{group}/seed_{seed}", group, tags, resolved, seed, log)

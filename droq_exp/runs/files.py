@@ -1,4 +1,7 @@
-"""Writing files so that a reader never sees half of one, and reading them with an error that says what to do."""
+"""Writing files so that a reader never sees half of one, and reading them with an error that says what to do.
+
+Whatever changes files here looks at the lock of their run directory first (``guard``).
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,10 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from droq_exp.runs.guard import check
+
+LEFTOVERS = ".*.tmp"  # files that are not yet, or no longer, what they will be
 
 
 class DamagedError(ValueError):
@@ -56,6 +63,7 @@ def write_atomically(path: Path, content: bytes | str) -> None:
     Readers see the old file or the new one, whole. The directory must exist; raises OSError where it cannot be
     written, and leaves the old file then.
     """
+    check(path)
     data = content.encode() if isinstance(content, str) else content
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
@@ -64,6 +72,7 @@ def write_atomically(path: Path, content: bytes | str) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        check(path, temporary)
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -106,6 +115,7 @@ def discard(path: Path) -> None:
 
     A path that does not exist is fine.
     """
+    check(path)
     aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         os.rename(path, aside)
@@ -119,7 +129,8 @@ def discard(path: Path) -> None:
 
 def remove_leftovers(directory: Path) -> None:
     """Remove what a killed ``write_atomically`` or ``discard`` left in ``directory``."""
-    for path in directory.glob(".*.tmp"):
+    for path in directory.glob(LEFTOVERS):
+        check(path)
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:

@@ -71,6 +71,16 @@ def conflict(stored: dict[str, Any], config: Config) -> str | None:
     return "; ".join(told) or None
 
 
+def departures(stored: Any, config: Config) -> list[str]:
+    """Keys in which ``config`` is not what the ``stored`` identity beside it says; those that only one knows aside.
+
+    So are hardware and callbacks, which a reader of a run leaves out.
+    """
+    ours = {key: value for key, value in identity(config).items() if not key.startswith(("hardware.", "callbacks."))}
+    told = stored if isinstance(stored, dict) else {}
+    return [key for key, value in ours.items() if key in told and _canonical(told[key]) != _canonical(value)]
+
+
 def younger_keys(stored: dict[str, Any], config: Config) -> dict[str, Any]:
     """The keys that a stored identity is too old to have, with their values then where ``config`` has others."""
     ours = identity(config)

@@ -15,65 +15,29 @@ from __future__ import annotations
 import errno
 import json
 import os
+import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from droq_exp.runs.guard import guard, unguard
+from droq_exp.runs.owner import LOCK, STALE_AFTER, Owner, chain_of, claim_on, has_token
 from droq_exp.runs.process import Process, slurm_says_gone
 
-LOCK = "lock.json"
 HEARTBEAT_SECONDS = 10.0
-STALE_AFTER = 120.0  # seconds; far above the heartbeat's, as clients of NFS show times that are up to a minute old
 ATTEMPTS = 100
 # What link() answers on file systems without hard links.
 NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
 
-
-@dataclass(frozen=True)
-class Owner:
-    """Who holds a lock.
-
-    ``process`` and ``acquired`` (UTC, ISO 8601) are None where the lock's file is damaged; ``heartbeat_age`` is in
-    seconds.
-    """
-
-    process: Process | None
-    acquired: str | None
-    token: str
-    heartbeat_age: float
-
-    def alive(
-        self, queue_says_gone: Callable[[Process], bool] | None = None, *, stale_after: float = STALE_AFTER
-    ) -> bool:
-        """Whether the holder still trains, by the first of these that knows.
-
-        This host, where the process ran here; its SLURM job, where we are a later start of the same; the queue
-        (``queue_says_gone`` is asked for a process with a job id only, and says False where it does not know); the
-        heartbeat's age, in seconds.
-        """
-        if self.process is not None:
-            lives = self.process.lives()
-            if lives is not None:
-                return lives
-            if self.process.requeued_as(Process.current()):
-                return False
-            if self.process.job_id is not None and queue_says_gone is not None and queue_says_gone(self.process):
-                return False
-        return self.heartbeat_age < stale_after
-
-    def __str__(self) -> str:
-        """Who, since when, and the age of the heartbeat, in words."""
-        who = "an unknown process (its file is damaged)" if self.process is None else str(self.process)
-        since = "" if self.acquired is None else f" since {self.acquired}"
-        return f"{who}{since}, last heartbeat {self.heartbeat_age:.0f} s ago"
+NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 
 
 class HeldError(Exception):
@@ -92,6 +56,7 @@ class RunLock:
     """The lock of one directory, held from ``acquire`` to ``release`` (or the end of the ``with`` block).
 
     A daemon thread renews the heartbeat. A process forked from the holder does not hold it and cannot release it.
+    Meanwhile ``guard`` looks at it before anything in the directory is changed.
     """
 
     def __init__(self, directory: Path, token: str, heartbeat_seconds: float) -> None:
@@ -99,7 +64,7 @@ class RunLock:
         self.directory = directory
         self._token = token
         self._pid = os.getpid()
-        self._lost = False
+        guard(directory, self.holds)
         self._stop = threading.Event()
         self._thread = threading.Thread(
             target=self._beat, args=(heartbeat_seconds,), name=f"heartbeat {directory}", daemon=True
@@ -125,15 +90,18 @@ class RunLock:
         directory = directory.absolute()  # the heartbeat goes on where the process changes its directory
         for _ in range(ATTEMPTS):
             token = uuid.uuid4().hex
-            with _draft(directory, token) as draft:
-                chain = _chain(directory, draft.stat().st_mtime)
-                if chain and chain[-1].alive(slurm_says_gone, stale_after=stale_after):
-                    raise HeldError(directory, chain[-1], stale_after)
-                # The holder's start-up may remove drafts and claims as the leftovers that they look like; try again.
-                with suppress(FileNotFoundError):
+            try:
+                with _draft(directory, token) as draft:
+                    chain = chain_of(directory, draft.stat().st_mtime)
+                    if chain and _is_alive(directory, chain[-1], heartbeat_seconds, stale_after):
+                        raise HeldError(directory, chain[-1], stale_after)
                     taken = _succeed(directory, draft, token, chain) if chain else _create(draft, directory / LOCK)
                     if taken:
                         return cls(directory, token, heartbeat_seconds)
+            except FileNotFoundError:
+                # The holder, at its start and its end, removes drafts and claims as the leftovers that they look like.
+                if not directory.is_dir():
+                    raise
         raise OSError(errno.EAGAIN, f"gave up after {ATTEMPTS} attempts to take the lock", str(directory / LOCK))
 
     def release(self) -> None:
@@ -142,24 +110,31 @@ class RunLock:
             return
         self._stop.set()
         self._thread.join()
-        if not self._holds():
+        unguard(self.directory, self.holds)
+        if not self.holds():
             return
-        # Somebody may be taking over at this moment; so this too goes by a claim.
-        with _draft(self.directory, uuid.uuid4().hex) as draft:
-            claim = _claim(self.directory, self._token)
-            self._lost = not _create(draft, claim)
-            if self._lost:
-                return
-            try:
-                if self._holds():
-                    (self.directory / LOCK).unlink()
-            finally:
-                claim.unlink(missing_ok=True)
+        # Somebody may be taking over at this moment; so this too goes by a claim, but on a full disk.
+        try:
+            with _draft(self.directory, uuid.uuid4().hex) as draft:
+                claim = claim_on(self.directory, self._token)
+                if not _create(draft, claim):
+                    return
+                try:
+                    self._remove()
+                finally:
+                    claim.unlink(missing_ok=True)
+        except OSError as error:
+            if error.errno not in NO_SPACE:
+                raise
+            self._remove()
 
-    @property
-    def lost(self) -> bool:
-        """Whether the last heartbeat found that another process has taken the lock, or that its file was removed."""
-        return self._lost
+    def _remove(self) -> None:
+        if has_token(self.directory / LOCK, self._token):
+            (self.directory / LOCK).unlink()
+
+    def holds(self) -> bool:
+        """Whether this process has the lock still: its files, looked at now, name no other, nor were they removed."""
+        return has_token(self.directory / LOCK, self._token) and not claim_on(self.directory, self._token).exists()
 
     def __enter__(self) -> Self:
         """Nothing more: it is held since ``acquire``."""
@@ -175,63 +150,30 @@ class RunLock:
         while not self._stop.wait(seconds):
             # A file server that does not answer for a while is no loss of the lock.
             with suppress(OSError):
-                if not self._holds():
+                if not self.holds():
                     return
                 os.utime(self.directory / LOCK)  # now, by the server's clock
 
-    def _holds(self) -> bool:
-        self._lost = not _has_token(self.directory / LOCK, self._token)
-        return not self._lost
 
-
-def owner(directory: Path, now: float | None = None) -> Owner | None:
-    """Who holds the lock of ``directory``; None where nobody does.
-
-    ``now`` is ``filesystem_time`` of any directory on the same file system, to ask for it once for many; None asks it.
-    """
-    chain = _chain(directory, now)
-    return chain[-1] if chain else None
-
-
-def filesystem_time(directory: Path) -> float:
-    """Seconds since the epoch by the clock that stamps files in ``directory``; this host's where it cannot be written.
-
-    Heartbeats are stamped by it. The clocks of the hosts that share a file system may differ by minutes.
-    """
-    probe = directory / f".{LOCK}.{uuid.uuid4().hex}.tmp"
-    try:
-        probe.touch(exist_ok=False)
-        os.utime(probe)
-        return probe.stat().st_mtime
-    except OSError as error:
-        if error.errno not in {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT}:
-            raise
-        return time.time()
-    finally:
-        with suppress(OSError):
-            probe.unlink(missing_ok=True)
-
-
-def _chain(directory: Path, now: float | None) -> list[Owner]:
-    """The holder in ``lock.json`` and those who took over from one another since; the last one holds the lock."""
-    chain: list[Owner] = []
-    path = directory / LOCK
-    while True:
-        content = _read(path)
-        if content is None:
-            return chain
-        now = filesystem_time(directory) if now is None else now
-        chain.append(_parse(*content, now))
-        path = _claim(directory, chain[-1].token)
+def _is_alive(directory: Path, owner: Owner, heartbeat_seconds: float, stale_after: float) -> bool:
+    """Whether ``owner`` still trains; whose heartbeat is ahead of the clock is watched for three of them."""
+    alive = owner.alive(slurm_says_gone, stale_after=stale_after)
+    if alive or owner.heartbeat_age > -stale_after or owner.known_alive(slurm_says_gone) is not None:
+        return alive
+    seconds = 3 * heartbeat_seconds
+    print(f"{directory}: waiting {seconds:.0f} s for a sign of life of {owner}", file=sys.stderr, flush=True)
+    time.sleep(seconds)
+    chain = chain_of(directory, 0.0)
+    return bool(chain) and (chain[-1].token, chain[-1].heartbeat) != (owner.token, owner.heartbeat)
 
 
 def _succeed(directory: Path, draft: Path, token: str, chain: list[Owner]) -> bool:
     """Take over from the last of ``chain``, which is dead; False where the lock has changed meanwhile."""
     tokens = [owner.token for owner in chain]
-    claims = [_claim(directory, dead) for dead in tokens]
+    claims = [claim_on(directory, dead) for dead in tokens]
     if not _create(draft, claims[-1]):
         return False
-    if [owner.token for owner in _chain(directory, 0.0)] != [*tokens, token]:
+    if [owner.token for owner in chain_of(directory, 0.0)] != [*tokens, token]:
         claims[-1].unlink(missing_ok=True)  # another one had succeeded before; this claim is on nothing
         return False
     # Backwards, so that we stay the end of the chain. A file that is missing was moved by a claimant taken for dead,
@@ -239,11 +181,7 @@ def _succeed(directory: Path, draft: Path, token: str, chain: list[Owner]) -> bo
     with suppress(FileNotFoundError):
         for target, claim in reversed(list(pairwise([directory / LOCK, *claims]))):
             os.rename(claim, target)
-    return _has_token(directory / LOCK, token)
-
-
-def _claim(directory: Path, token: str) -> Path:
-    return directory / f".{LOCK}.{token}.claim.tmp"
+    return has_token(directory / LOCK, token)
 
 
 @contextmanager
@@ -287,33 +225,3 @@ def _write(path: Path, data: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.utime(path)  # by the server's clock; data still on their way have the client's
-
-
-def _read(path: Path) -> tuple[bytes, int] | None:
-    """Content and modification time (ns) of a lock file; None where there is none."""
-    try:
-        with open(path, "rb") as file:  # opening it makes NFS ask for the modification time anew
-            return file.read(), os.fstat(file.fileno()).st_mtime_ns
-    except FileNotFoundError:
-        return None
-
-
-def _parse(data: bytes, heartbeat: int, now: float) -> Owner:
-    age = max(0.0, now - heartbeat / 1e9)
-    try:
-        content = json.loads(data)
-        if not isinstance(content, dict) or not all(isinstance(content.get(key), str) for key in ("token", "acquired")):
-            raise ValueError("no lock file")
-        if not content["token"].isalnum():  # it becomes part of a file's name
-            raise ValueError("no token")
-        return Owner(Process.from_json(content), content["acquired"], content["token"], age)
-    except (
-        ValueError,
-        RecursionError,
-    ):  # a broken disk, or half of it is written: there is no holder to ask about, only an age
-        return Owner(None, None, f"damaged-{heartbeat}", age)
-
-
-def _has_token(path: Path, token: str) -> bool:
-    content = _read(path)
-    return content is not None and _parse(*content, 0.0).token == token

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+
+from droq_exp.runs.guard import check
 
 Blocks = list[tuple[int, int]]  # rows and CRC-32 of each piece, in the order written
 
@@ -48,11 +51,18 @@ class ReplayFile:
             return
         self._path.parent.mkdir(exist_ok=True)
         data = np.ascontiguousarray(rows, dtype=np.float32).tobytes()
-        with open(self._path, "r+b" if self.blocks else "wb") as file:
-            file.seek(self._bytes(self.rows))
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        check(self._path)
+        with open(self._path, "r+b" if self.blocks else "wb", buffering=0) as file:
+            end = file.seek(self._bytes(self.rows))
+            try:
+                rest = memoryview(data)
+                while rest:
+                    rest = rest[file.write(rest) :]
+                os.fsync(file.fileno())
+            except OSError:
+                with suppress(OSError):  # what was written of it would be room for others' last words
+                    os.ftruncate(file.fileno(), end)
+                raise
         self.blocks.append((len(rows), zlib.crc32(data)))
 
     def verify(self, blocks: Blocks) -> None:
@@ -69,10 +79,13 @@ class ReplayFile:
                         raise ReplayFileError(f"{self._path}: block {number} of {len(blocks)} is damaged")
         except FileNotFoundError as error:
             raise ReplayFileError(f"{self._path} is missing") from error
+        except OSError as error:
+            raise ReplayFileError(f"{self._path} cannot be read: {error.strerror}") from error
 
     def restore(self, blocks: Blocks) -> None:
         """Go on at the end of ``blocks``, which have been verified; what lies behind them is cut off."""
         self.blocks = [(count, checksum) for count, checksum in blocks]
+        check(self._path)
         os.truncate(self._path, self._bytes(self.rows))
 
     def read(self, start: int, stop: int) -> np.ndarray:

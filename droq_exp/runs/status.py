@@ -13,7 +13,7 @@ from droq_exp.runs.files import damaged, read_json, write_atomically
 
 FILE = "status.json"
 ASIDE = ".before-"  # in the name of a directory that was set aside: seed_0.before-1
-REMEDY = "remove it to start this run over"
+REMEDY = "removing it lets the run go on from its checkpoint, where it has one"
 DONE = ("finished", "stopped")  # states of a run that has ended in order: nothing is left to do
 MOST_STEPS = 2**53  # beyond, a float is no count any more
 
@@ -57,6 +57,7 @@ CHECKS: dict[str, Callable[[Any], bool]] = {
     "attempts": _is_count,
     "overrides": _are_texts,
     "accepted_code": _are_texts,
+    "results": _or_null(lambda value: isinstance(value, dict)),
 }
 
 

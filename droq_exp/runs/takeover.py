@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,28 +12,36 @@ import yaml
 
 from droq_exp.config.errors import OtherRunError, shown
 from droq_exp.config.schema import Config
+from droq_exp.runs.checkpoint_files import FOLDER, WEIGHTS, state_steps
 from droq_exp.runs.code import changed, code_of
-from droq_exp.runs.files import damaged, unreadable
+from droq_exp.runs.files import LEFTOVERS, DamagedError, remove_leftovers, unreadable
 from droq_exp.runs.identity import conflict, environment_name, short_hash, younger_keys
-from droq_exp.runs.lock import LOCK, RunLock
+from droq_exp.runs.lock import HeldError, RunLock
+from droq_exp.runs.owner import LOCK
+from droq_exp.runs.results import damaged
 from droq_exp.runs.status import ASIDE, DONE, read_status, write_status
 
 # Of run directories. 1 had neither a format nor the digests of its code; the transitions of 2 had no `truncated`.
 FORMAT = 3
-WAYS = "experiment_name=<name> trains elsewhere"
+RESTART = "training.restart=true starts it over and keeps the old results aside"
 
 
 def check_directory(directory: Path, config: Config) -> None:
-    """Raise OtherRunError unless ``directory`` is free, or holds the run of ``config`` made by the code of today.
+    """Refuse a directory in which the command would do harm; nothing is read but small files.
 
-    Code counts only where something would come of the old one: a run that is done, or a checkpoint to go on from.
-    Raises DamagedError where that cannot be told.
+    Raises:
+        OtherRunError: it holds another run, one made by other code, files from which it cannot be told, or results that
+            would be deleted. Code counts only where something would come of the old one: a run that is done, or a
+            checkpoint to go on from. With ``training.restart``, which deletes nothing, only another run is refused.
+
     """
-    read_status(directory)  # refuses a damaged one
     stored = _stored(directory)
-    if stored is None:
+    damage = _damage(directory, stored)
+    if damage is not None and not config.training.restart:
+        raise OtherRunError("output_dir", f"{damage}; {RESTART}")
+    if damage is not None or stored is None:
         return
-    problem = _unreadable(stored) or conflict(stored["identity"], config)
+    problem = _other_format(stored) or conflict(stored["identity"], config) or _other_seed(directory, stored)
     if problem is not None:
         ways = "experiment_name=<name> trains the new one elsewhere"
         younger = younger_keys(stored.get("identity", {}), config)
@@ -41,14 +51,83 @@ def check_directory(directory: Path, config: Config) -> None:
             old = f"the old one, which knew no {', '.join(younger)}"
             ways += f"; to continue {old}, move it to {place} and give {given}"
         raise OtherRunError("output_dir", f"{directory} holds another run: {problem}; {ways}")
+    if config.training.restart:
+        return
     files = other_code(directory, config)
-    if files and not (config.training.restart or config.training.accept_code) and _has_results(directory):
+    if files and not config.training.accept_code and _has_code_results(directory):
         raise OtherRunError(
             "training.accept_code",
             f"{directory} was made by other code: {', '.join(files)} differs; experiment_name=<name> trains anew "
-            "beside it, training.restart=true starts it over and keeps the old results aside, "
-            "training.accept_code=true continues it",
+            f"beside it, {RESTART}, training.accept_code=true continues it",
         )
+    _check_steps(directory, config.training.total_steps)
+
+
+def check_checkpoints(directory: Path, usable: Collection[int], total_steps: int) -> None:
+    """Refuse to extend a finished run of whose checkpoints none is whole: ``usable`` are the steps of those that are.
+
+    Raises:
+        OtherRunError: so it is, and its results would be deleted.
+
+    """
+    status = read_status(directory) or {}
+    if status.get("state") == "finished" and not usable:
+        raise OtherRunError(
+            "training.total_steps",
+            f"{directory} finished at step {status['step']} and has no whole checkpoint from which to go on to "
+            f"{total_steps}: only checkpoint.keep_replay=true, given beforehand, keeps one; experiment_name=<name> "
+            f"trains anew beside it, {RESTART}",
+        )
+
+
+def check_results(directory: Path) -> None:
+    """Refuse to count a run as done whose results are not what it left.
+
+    Raises:
+        OtherRunError: a file of them is missing, or its checksum differs.
+
+    """
+    names = damaged(directory, read_status(directory) or {})
+    if names:
+        raise OtherRunError("output_dir", f"{directory} was done, but {', '.join(names)} is damaged since; {RESTART}")
+
+
+def _check_steps(directory: Path, total_steps: int) -> None:
+    status = read_status(directory) or {}
+    steps = state_steps(directory / FOLDER)
+    if status.get("state") in DONE:
+        if status["state"] == "finished" and status["step"] < total_steps:
+            check_checkpoints(directory, steps, total_steps)
+        return
+    reached = max([status.get("step", 0), *steps])
+    if reached > total_steps:
+        raise OtherRunError(
+            "training.total_steps",
+            f"{directory} has come to step {reached}, and {total_steps} would delete what is beyond; "
+            f"training.total_steps={reached} or more goes on from there, {RESTART}",
+        )
+
+
+def _damage(directory: Path, stored: dict[str, Any] | None) -> str | None:
+    """What of the files that tell whose results there are is missing or unreadable, in words; None: nothing."""
+    try:
+        status = read_status(directory)
+    except DamagedError as error:
+        return str(error)
+    results, steps = _has_results(directory), state_steps(directory / FOLDER)
+    if stored is None:
+        return f"{directory / 'config.yaml'} is missing: nobody knows whose results are there" if results else None
+    if _other_format(stored) is None and (not isinstance(stored.get("identity"), dict) or not _complete(stored)):
+        return f"{directory / 'config.yaml'} is damaged: nobody knows whose results are there"
+    if status is None and results and not steps:
+        return f"{directory / 'status.json'} is missing: nobody knows whether the results there are all"
+    return None
+
+
+def _other_seed(directory: Path, stored: dict[str, Any]) -> str | None:
+    """What is wrong where a run of one seed lies in the directory of another: it was renamed or copied."""
+    seed = stored.get("seed")
+    return f"seed is {seed} there and {directory.name} is asked for" if directory.name != f"seed_{seed}" else None
 
 
 def other_code(directory: Path, config: Config) -> list[str]:
@@ -89,6 +168,15 @@ def set_aside(directory: Path) -> Path | None:
     return aside
 
 
+def tidy(directory: Path) -> None:
+    """Remove from a run that is done what killed processes have left there, if nobody is at work and it can be."""
+    folders = (directory, directory / FOLDER)
+    if any(any(folder.glob(LEFTOVERS)) for folder in folders):
+        with suppress(HeldError, OSError), RunLock.acquire(directory):
+            for folder in folders:
+                remove_leftovers(folder)
+
+
 def _place_with(directory: Path, stored: dict[str, Any], younger: dict[str, Any], config: Config) -> Path:
     """Where the run in ``directory`` belongs now that keys which it did not have are part of what a run is."""
     changed = {key: pair["run"] for key, pair in (stored.get("differences") or {}).items()} | younger
@@ -96,6 +184,7 @@ def _place_with(directory: Path, stored: dict[str, Any], younger: dict[str, Any]
 
 
 def _stored(directory: Path) -> dict[str, Any] | None:
+    """What config.yaml holds: None where there is none, nothing where it is damaged."""
     path = directory / "config.yaml"
     try:
         stored = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -103,22 +192,34 @@ def _stored(directory: Path) -> dict[str, Any] | None:
         return None
     except OSError as error:
         raise unreadable(path, error) from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise damaged(path, error, WAYS) from error
-    if not isinstance(stored, dict) or any(
-        not isinstance(stored.get(key, {}), dict | None) for key in ("identity", "differences", "code")
-    ):
-        raise damaged(path, "no run's configuration", WAYS)
-    return stored
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return {}
+    mappings = ("identity", "differences", "code")
+    whole = isinstance(stored, dict) and all(isinstance(stored.get(key, {}), dict | None) for key in mappings)
+    return stored if whole else {}
 
 
-def _unreadable(stored: dict[str, Any]) -> str | None:
+def _other_format(stored: dict[str, Any]) -> str | None:
     form = stored.get("format", 1)
-    if form not in range(1, FORMAT + 1):
-        return f"it has format {form} and this version of droq-exp knows those up to {FORMAT}: update droq-exp"
-    return None if "identity" in stored else "its config.yaml has no identity"
+    known = form in range(1, FORMAT + 1)
+    return (
+        None
+        if known
+        else f"it has format {form} and this version of droq-exp knows those up to {FORMAT}: update droq-exp"
+    )
+
+
+def _complete(stored: dict[str, Any]) -> bool:
+    """Whether the last thing that a config.yaml holds is there."""
+    return stored.get("format", 1) == 1 or isinstance(stored.get("code"), dict)
+
+
+def _has_code_results(directory: Path) -> bool:
+    status = read_status(directory) or {}
+    return status.get("state") in DONE or bool(state_steps(directory / FOLDER))
 
 
 def _has_results(directory: Path) -> bool:
-    status = read_status(directory) or {}
-    return status.get("state") in DONE or any((directory / "checkpoint").glob("state_*.pt"))
+    """Whether there is anything that a start from step 0 would delete."""
+    names = ("eval.csv", "train.csv", f"{FOLDER}/{WEIGHTS}")
+    return any((directory / name).exists() for name in names) or bool(state_steps(directory / FOLDER))

@@ -15,7 +15,6 @@ from droq_exp.agent.replay import Replay
 from droq_exp.config.schema import Config
 from droq_exp.evaluation.episodes import BrokenOffError
 from droq_exp.evaluation.returns import Measurement, measure
-from droq_exp.runs.checkpoint import save_weights
 from droq_exp.training.progress import Progress
 from droq_exp.training.resume import restored_replay_file
 from droq_exp.training.seed_run import SeedRun
@@ -79,6 +78,10 @@ class TrainingLoop:
             held = min(self.step, self._replay.capacity)
             self._replay.restore(index, self.step, replay_file.read(self.step - held, self.step))
             self._agent.load_seed_state(index, state["agent"])
+            if (
+                self._measured[index] == self.step
+            ):  # the weights of the last evaluation, whatever has become of their file
+                seed_run.run.checkpoints.save_weights(self._agent.state.tensors_of(index), self.step)
             try:
                 seed_run.resume(state["member"], replay_file.read(self.step - state["member"]["length"], self.step))
             except Exception as error:  # the other seeds go on
@@ -103,7 +106,6 @@ class TrainingLoop:
         for index, (seed_run, replay_file) in enumerate(zip(self._seed_runs, self._replay_files, strict=True)):
             if seed_run.active:
                 try:
-                    seed_run.run.check_lock()
                     replay_file.append(self._replay.since(index, self._stored))
                 except Exception as error:
                     seed_run.fail(self.step, error)
@@ -112,6 +114,7 @@ class TrainingLoop:
     def _state(self, index: int) -> dict[str, Any]:
         return {
             "step": self.step,
+            "seed": self._seed_runs[index].run.seed,
             "row_size": self._agent.spec.row_size,
             "replay_file": self._replay_files[index].name,
             "journal": self._replay_files[index].blocks,
@@ -254,7 +257,7 @@ class TrainingLoop:
     def _log(self, index: int, training: dict[str, float], measured: dict[str, float]) -> str | None:
         """Keep a seed's weights and log everything; return why it is to stop, or None."""
         seed_run = self._seed_runs[index]
-        save_weights(seed_run.run.directory / "checkpoint", self._agent.state.tensors_of(index), self.step)
+        seed_run.run.checkpoints.save_weights(self._agent.state.tensors_of(index), self.step)
         metrics = {f"train/{name}": value for name, value in (training | seed_run.take_episodes()).items()}
         metrics |= {f"eval/{name}": value for name, value in measured.items()}
         metrics["eval/wall_seconds"] = time.monotonic() - self._started

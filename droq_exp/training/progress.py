@@ -6,6 +6,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -35,7 +36,7 @@ class Progress:
         """Show ``label``, such as "droq hopper", the seeds, and how many of ``total_steps`` steps are done."""
         self._label = f"{label} {_seed_text(seeds)}"
         self._total_steps = total_steps
-        self._console = console or Console(stderr=True)
+        self._console = console or _Console(stderr=True)
         self._clock = clock
         self._live: Live | None = None
         self._return: float | None = None
@@ -56,8 +57,9 @@ class Progress:
     ) -> None:
         """Leave the last state of the live line on the screen."""
         if self._live is not None:
-            self._live.update(self._text(), refresh=True)
-            self._live.stop()
+            with suppress(OSError):
+                self._live.update(self._text(), refresh=True)
+                self._live.stop()
             self._live = None
 
     def update(self, step: int, updates: int, last_return: Sequence[float] | None = None) -> None:
@@ -75,10 +77,13 @@ class Progress:
         if last_return is not None:
             good = [value for value in last_return if math.isfinite(value)]
             self._return = sum(good) / len(good) if good else math.nan
-        if self._live is not None:
-            self._live.update(self._text(), refresh=True)
-        elif last_return is not None:
-            self._console.print(self._text(), soft_wrap=True)
+        try:
+            if self._live is not None:
+                self._live.update(self._text(), refresh=True)
+            elif last_return is not None:
+                self._console.print(self._text(), soft_wrap=True)
+        except OSError:  # the terminal has gone away: training goes on, or ends by its SIGHUP
+            self._live, self._console.quiet = None, True
 
     def _remember(self, now: float) -> None:
         # Random first steps are much faster than learning: they would promise an end that does not come.
@@ -103,6 +108,12 @@ class Progress:
             self._label,  # last, since a narrow terminal cuts the end off
         ]
         return Text("  ".join(parts), overflow="ellipsis", no_wrap=self._console.is_interactive)
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Be quiet: whoever read the lines is gone, and nobody wants training to end for that."""
+        self.quiet = True
 
 
 def _seed_text(seeds: Sequence[int]) -> str:

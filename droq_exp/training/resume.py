@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import torch
 
 from droq_exp.learner.transitions import TransitionLayout
 from droq_exp.runs import provenance
-from droq_exp.runs.checkpoint import WIDENED_FILE, CheckpointError
+from droq_exp.runs.checkpoint import CheckpointError, Checkpoints
+from droq_exp.runs.checkpoint_files import FOLDER, WIDENED_FILE
 from droq_exp.runs.directory import RunDirectory
 from droq_exp.runs.replay_file import ReplayFile, ReplayFileError
 from droq_exp.training.hardware import Hardware
@@ -18,24 +20,56 @@ from droq_exp.training.hardware import Hardware
 State = dict[str, Any]
 
 
-def start_points(runs: Sequence[RunDirectory], total_steps: int) -> list[tuple[list[RunDirectory], list[State]]]:
+@dataclass(frozen=True)
+class Found:
+    """The checkpoints of one run.
+
+    Args:
+        states: those from which it can go on, by step.
+        problems: what is wrong with the others, a line each.
+    """
+
+    states: dict[int, State]
+    problems: list[str]
+
+
+def find_checkpoints(directory: Path, seed: int, total_steps: int) -> Found:
+    """Load the checkpoints of the run in ``directory``, of ``seed``; whole ones up to ``total_steps`` are usable."""
+    checkpoints = Checkpoints(directory / FOLDER)
+    found = Found({}, [])
+    for step in checkpoints.steps():
+        try:
+            state = checkpoints.load(step, seed)
+            checkpoints.replay_file_of(state).verify(state["journal"])
+        except (CheckpointError, ReplayFileError) as error:
+            found.problems.append(f"passing over the checkpoint of step {step}: {error}")
+            continue
+        if step <= total_steps:
+            found.states[step] = state
+    return found
+
+
+def start_points(runs: Sequence[RunDirectory], found: Sequence[Found]) -> list[tuple[list[RunDirectory], list[State]]]:
     """Divide ``runs`` into groups that can go on side by side, each with the states that it goes on from.
 
     All go on from the newest step that each of them has a whole checkpoint of. Where there is no such step, those that
-    share their newest make a group; without states a group starts from step 0.
+    share their newest make a group; without states a group starts from step 0. ``found`` is in the order of ``runs``,
+    and what is wrong with their checkpoints is told.
     """
-    usable = [_usable(run, total_steps) for run in runs]
-    common = set.intersection(*(set(states) for states in usable))
+    for run, each in zip(runs, found, strict=True):
+        for problem in each.problems:
+            run.log.warning(problem)
+    common = set.intersection(*(set(each.states) for each in found))
     if common:
         step = max(common)
-        return [(list(runs), [states[step] for states in usable])]
+        return [(list(runs), [each.states[step] for each in found])]
     groups: dict[int, tuple[list[RunDirectory], list[State]]] = {}
-    for run, states in zip(runs, usable, strict=True):
-        newest = max(states, default=0)
+    for run, each in zip(runs, found, strict=True):
+        newest = max(each.states, default=0)
         seed_runs, chosen = groups.setdefault(newest, ([], []))
         seed_runs.append(run)
         if newest:
-            chosen.append(states[newest])
+            chosen.append(each.states[newest])
     return [groups[step] for step in sorted(groups)]
 
 
@@ -98,21 +132,6 @@ def restored_replay_file(run: RunDirectory, state: State, layout: TransitionLayo
     stored.copy_to(widened, layout.widened)
     run.log.info("transitions up to step %s do not say whether they were truncated: taken as 0", state["step"])
     return widened
-
-
-def _usable(run: RunDirectory, total_steps: int) -> dict[int, State]:
-    """The whole checkpoints of ``run`` by step; a damaged one is told and passed over."""
-    states: dict[int, State] = {}
-    for step in run.checkpoints.steps():
-        try:
-            state = run.checkpoints.load(step)
-            run.checkpoints.replay_file_of(state).verify(state["journal"])
-        except (CheckpointError, ReplayFileError) as error:
-            run.log.warning("passing over the checkpoint of step %s: %s", step, error)
-            continue
-        if step <= total_steps:
-            states[step] = state
-    return states
 
 
 def _cpu() -> str:

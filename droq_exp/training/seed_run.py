@@ -75,6 +75,7 @@ class SeedRun:
             "reset_state": self._reset_state,
             "obs": self._obs.tolist(),
             "callbacks": self._callbacks.state(),
+            "loggers": self._loggers.state(),
         }
 
     def resume(self, state: dict[str, Any], episode: np.ndarray) -> None:
@@ -172,6 +173,7 @@ class SeedRun:
         Returns:
             Why a callback wants the seed to stop, or None.
         """
+        self.run.check_lock()
         self._loggers.log(step, metrics)
         self.run.update(step)
         return self._callbacks.evaluated(step, metrics)
@@ -214,6 +216,7 @@ class SeedRun:
         self._obs = exchange.reset(self._env, seed)
 
     def _close_loggers(self, state: str) -> Exception | None:
+        self.run.check_lock()
         try:
             self._loggers.close(state)
         except Exception as error:

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and a cluster's warning end training in order, at the next environment step."""
+"""Ctrl-C, SIGTERM, a terminal that goes away and a cluster's warning end training in order, at the next step."""
 
 from __future__ import annotations
 
@@ -9,17 +9,19 @@ from typing import Any, Self
 
 
 class StopSignal:
-    """While entered, remembers the first SIGINT or SIGTERM; a second one ends the process at once.
+    """While entered, remembers the first SIGINT, SIGTERM or SIGHUP; a second one ends the process at once.
 
-    SIGUSR2 counts too where somebody handles it already: submitit, whose jobs are warned by it before they are
-    preempted or out of time. What follows it (SIGTERM, when the job is taken off its node) does not cut short what is
-    being saved.
+    SIGHUP is left alone where it is ignored, as under nohup. SIGUSR2 counts too where somebody handles it already:
+    submitit, whose jobs are warned by it before they are preempted or out of time. What comes with these two (a
+    terminal's shell and its system both send SIGHUP, SIGTERM beside it; SIGTERM follows when a job is taken off its
+    node) does not cut short what is being saved.
 
     Python lets the main thread alone handle signals, so that within another thread nothing is received.
     """
 
-    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+    SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     WARNING = signal.SIGUSR2
+    PATIENT = frozenset({signal.SIGHUP, WARNING})  # that others come with
 
     def __init__(self) -> None:
         """Nothing is handled before the context is entered."""
@@ -31,7 +33,8 @@ class StopSignal:
         if threading.current_thread() is threading.main_thread():
             warned = callable(signal.getsignal(self.WARNING))
             for number in (*self.SIGNALS, *([self.WARNING] if warned else [])):
-                if signal.getsignal(number) is not None:
+                ignored = number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN
+                if signal.getsignal(number) is not None and not ignored:
                     self._before[number] = signal.signal(number, self._handle)
         return self
 
@@ -49,7 +52,7 @@ class StopSignal:
 
     @property
     def exit_code(self) -> int:
-        """The shell's code for an end by the signal received: 130 for SIGINT, 143 for SIGTERM, 140 for SIGUSR2."""
+        """The shell's code for an end by the signal received: 130 for SIGINT, 143 for SIGTERM, 129 for SIGHUP."""
         if self.received is None:
             raise ValueError("no signal was received")
         return 128 + self.received
@@ -57,5 +60,5 @@ class StopSignal:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.received is None:
             self.received = signal.Signals(number)
-        elif self.WARNING not in (self.received, number):
+        elif not self.PATIENT & {self.received, number}:
             raise SystemExit(128 + number)

@@ -21,13 +21,15 @@ from droq_exp.loggers import Loggers
 from droq_exp.runs.directory import RunDirectory, run_directory
 from droq_exp.runs.files import DamagedError
 from droq_exp.runs.identity import ONCE
-from droq_exp.runs.lock import LOCK, RunLock
+from droq_exp.runs.lock import RunLock
+from droq_exp.runs.owner import LOCK
+from droq_exp.runs.space import none_left_empty, refused_without_room
 from droq_exp.runs.status import DONE, read_status
-from droq_exp.runs.takeover import check_directory, record_accepted, set_aside
+from droq_exp.runs.takeover import check_checkpoints, check_directory, check_results, record_accepted, set_aside, tidy
 from droq_exp.training import hardware, remarks
 from droq_exp.training.loop import TrainingLoop
 from droq_exp.training.progress import Progress
-from droq_exp.training.resume import State, conditions, report_changes, start_points
+from droq_exp.training.resume import Found, State, conditions, find_checkpoints, report_changes, start_points
 from droq_exp.training.seed_run import SeedRun
 from droq_exp.training.stopping import StopSignal
 
@@ -41,10 +43,10 @@ def train(config: Config, recipe: Config, overrides: Sequence[str] = ()) -> int:
         overrides: the Hydra overrides that ``config`` was composed from, kept in each run's ``status.json``.
 
     Returns:
-        The process's exit code: 0, 1 where a seed failed, or 130 / 143 / 140 after SIGINT / SIGTERM / SIGUSR2.
+        The process's exit code: 0, 1 where a seed failed, or 128 and the signal's number, such as 143 after SIGTERM.
 
     Raises:
-        OtherRunError: a directory holds a run of another identity.
+        OtherRunError: a directory holds a run of another identity, or results that would be deleted.
         HeldError: another process trains in one of the directories.
         DamagedError: a file of one of them is damaged, or its lock cannot be used.
 
@@ -60,14 +62,17 @@ def train(config: Config, recipe: Config, overrides: Sequence[str] = ()) -> int:
     if not seeds:
         return 0
     machine = hardware.set_up(config, config.critic_updates)  # before anything is written: it may refuse
-    with ExitStack() as locks:
-        held = {}
-        for seed in seeds:
-            directory = run_directory(config, recipe, seed)
-            directory.mkdir(parents=True, exist_ok=True)
-            held[seed] = locks.enter_context(_locked(directory))
+    directories = {seed: run_directory(config, recipe, seed) for seed in seeds}
+    with none_left_empty(directories.values()), ExitStack() as locks:
+        found = {}
+        for seed, directory in directories.items():
+            with refused_without_room(directory):
+                directory.mkdir(parents=True, exist_ok=True)
+                locks.enter_context(_locked(directory))
             check_directory(directory, config)  # again, now that nobody else can write there
-        return _train_seeds(config, recipe, held, machine, overrides)
+            found[seed] = find_checkpoints(directory, seed, config.training.total_steps)
+            check_checkpoints(directory, found[seed].states, config.training.total_steps)
+        return _train_seeds(config, recipe, found, machine, overrides)
 
 
 def _locked(directory: Path) -> RunLock:
@@ -78,21 +83,23 @@ def _locked(directory: Path) -> RunLock:
 
 
 def _train_seeds(
-    config: Config, recipe: Config, locks: dict[int, RunLock], machine: hardware.Hardware, overrides: Sequence[str]
+    config: Config, recipe: Config, found: dict[int, Found], machine: hardware.Hardware, overrides: Sequence[str]
 ) -> int:
     """Train the seeds whose directories are locked, in as many groups as their checkpoints make of them."""
     runs: list[RunDirectory] = []
     code = 0
     with StopSignal() as stop:
         try:
-            for seed, lock in locks.items():
+            for seed in found:
                 once = ("seed", *ONCE)
                 lines = [line for line in overrides if line.partition("=")[0].lstrip("+") not in once] + [
                     f"seed={seed}"
                 ]
-                runs.append(RunDirectory.open(config, recipe, seed, lock, device=machine.description, overrides=lines))
-                print(runs[-1].directory, flush=True)
-            for group, states in start_points(runs, config.training.total_steps):
+                with refused_without_room(run_directory(config, recipe, seed)):
+                    run = RunDirectory.open(config, recipe, seed, device=machine.description, overrides=lines)
+                runs.append(run)
+                print(run.directory, flush=True)
+            for group, states in start_points(runs, list(found.values())):
                 if stop.received is None:
                     code = max(code, _train_together(config, group, states, machine, stop))
             for run in runs:
@@ -115,6 +122,9 @@ def _train_seeds(
 def _already_done(config: Config, recipe: Config, seed: int) -> bool:
     directory = run_directory(config, recipe, seed)
     status = read_status(directory) or {}
+    if status.get("state") in DONE:
+        tidy(directory)
+        check_results(directory)
     if status.get("state") == "stopped":  # whatever it is to reach now: a longer run would have stopped there too
         ways = "training.restart=true starts it over"
         print(f"already stopped at step {status['step']:,} ({status.get('reason')}): {directory}; {ways}", flush=True)
@@ -139,19 +149,19 @@ class SeedsTogether(NamedTuple):
 
 @contextmanager
 def open_training(
-    config: Config, runs: Sequence[RunDirectory], step: int, machine: hardware.Hardware, stop: StopSignal
+    config: Config, runs: Sequence[RunDirectory], states: Sequence[State], machine: hardware.Hardware, stop: StopSignal
 ) -> Iterator[SeedsTogether]:
-    """Build what trains ``runs`` from ``step`` on; environments and loggers are closed in the end."""
+    """Build what trains ``runs``, from ``states`` on if there are any; environments and loggers are closed at last."""
     envs = make_environments(config, len(runs))
     agent = build_agent(config, [run.seed for run in runs], envs[0], machine)
     replay = Replay(len(runs), config.training.replay_size, agent.spec.row_size, agent.device)
     for run in runs:
-        run.begin(step)
+        run.begin(states[0]["step"] if states else 0)
     with ExitStack() as closing:
         seed_runs: list[SeedRun] = []
-        for run, env in zip(runs, envs, strict=True):
+        for index, (run, env) in enumerate(zip(runs, envs, strict=True)):
             callbacks = Callbacks(config.callbacks)
-            loggers = Loggers(config.logger, run.info)
+            loggers = Loggers(config.logger, run.info, states[index]["member"].get("loggers") if states else None)
             seed_run = SeedRun(run, loggers, callbacks, env, environment_maker(config), agent.spec.layout)
             closing.callback(_close, seed_run, stop)  # whatever happens next, a second Ctrl-C too
             seed_runs.append(seed_run)
@@ -161,12 +171,11 @@ def open_training(
 def _train_together(
     config: Config, runs: list[RunDirectory], states: list[State], machine: hardware.Hardware, stop: StopSignal
 ) -> int:
-    step = states[0]["step"] if states else 0
     label = f"{config.algo.name} {config.env.id}"
     seeds = [run.seed for run in runs]
     now = conditions(seeds, machine)
     with (
-        open_training(config, runs, step, machine, stop) as (agent, replay, envs, seed_runs),
+        open_training(config, runs, states, machine, stop) as (agent, replay, envs, seed_runs),
         Progress(label, config.training.total_steps, seeds) as progress,
     ):
         for run, state in zip(runs, states, strict=False):  # without states: from step 0

@@ -4,12 +4,28 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from run_files import droq_exp, error_line, stand_in, write_job, write_run
+
+from droq_exp.config import compose
+from droq_exp.runs.code import code_of
+from droq_exp.runs.identity import identity
+from droq_exp.runs.takeover import FORMAT
 
 RUNS = Path("outputs", "paper_redq", "redq", "droq", "hopper")
 SWEEP = ["experiment=paper_redq", "algo=droq", "env=hopper", "hardware=slurm_gpu", "hardware.partition=a100"]
+
+
+def _made(seed: int, state: str, **more: Any) -> Path:
+    """A run of the sweep, as ``write_run`` makes it, whose config.yaml says so."""
+    config, _ = compose([*SWEEP[:3], f"seed={seed}"])
+    told = {"seed": seed, "format": FORMAT, "identity": identity(config), "code": code_of(config)}
+    directory = write_run(RUNS / f"seed_{seed}", state, **more)
+    (directory / "config.yaml").write_text(yaml.safe_dump(told))
+    return directory
 
 
 def _lines(capsys: pytest.CaptureFixture[str], *overrides: str) -> list[str]:
@@ -19,11 +35,13 @@ def _lines(capsys: pytest.CaptureFixture[str], *overrides: str) -> list[str]:
 
 def test_every_state_is_planned_for(elsewhere: Path, commands: Path, capsys: pytest.CaptureFixture[str]) -> None:
     stand_in(commands, "squeue", "7_0 RUNNING\n")
-    write_run(RUNS / "seed_0", "finished", step=125_000)
-    write_run(RUNS / "seed_1", "running")
+    _made(0, "finished", step=125_000)
+    _made(1, "running")
     write_job(RUNS / "seed_1", "7_0", "seed=1")
-    write_run(RUNS / "seed_2", "failed", error="no more")
-    write_run(RUNS / "seed_4", "running")
+    checkpoint = _made(2, "failed", error="no more") / "checkpoint"
+    checkpoint.mkdir()
+    (checkpoint / "state_000005000.pt").touch()
+    _made(4, "running")
     before = {path: path.stat().st_mtime_ns for path in Path().rglob("*")}
     lines = _lines(capsys, *SWEEP, "hardware.seeds_per_job=2", "hardware.hours=10")
     assert lines[1:6] == [
@@ -31,7 +49,7 @@ def test_every_state_is_planned_for(elsewhere: Path, commands: Path, capsys: pyt
         "paper_redq/redq/droq/hopper/seed_1 running left alone",
         "paper_redq/redq/droq/hopper/seed_2 failed resumed in job 1",
         "paper_redq/redq/droq/hopper/seed_3 missing started in job 1",
-        "paper_redq/redq/droq/hopper/seed_4 vanished resumed in job 2",
+        "paper_redq/redq/droq/hopper/seed_4 vanished started over in job 2",
     ]
     assert lines[6] == "5 runs: 1 done, 1 running, 1 failed, 1 vanished, 1 missing"
     assert lines[7:] == [
@@ -52,8 +70,8 @@ def test_without_jobs(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_nothing_to_do(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_run(RUNS / "seed_0", "finished", step=125_000)
-    write_run(RUNS / "seed_1", "stopped")
+    _made(0, "finished", step=125_000)
+    _made(1, "stopped")
     lines = _lines(capsys, *SWEEP, "seed=0,1")
     assert [line.split()[1:] for line in lines[1:3]] == [["done", "skipped"], ["stopped", "skipped"]]
     assert lines[3:] == ["2 runs: 1 done, 1 stopped", "nothing to do"]
@@ -67,6 +85,17 @@ def test_a_place_that_slurm_cannot_name_is_refused(
     assert droq_exp("plan", "hardware=slurm_cpu", f"output_dir='{name}'") == 2
     assert "sbatch reads % and \\ in the names of a job's files" in error_line(capsys)
     assert droq_exp("plan", "hardware=cpu_parallel", f"output_dir='{name}'") == 0
+
+
+def test_what_would_delete_results_is_refused(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A run that finished earlier and kept nothing to go on from."""
+    before = {path: path.read_bytes() for path in _made(0, "finished", step=100_000).iterdir()}
+    assert droq_exp("plan", *SWEEP, "seed=0") == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    for word in ("training.total_steps: ", "finished at step 100000", "keep_replay=true", "training.restart=true"):
+        assert word in error
+    assert {path: path.read_bytes() for path in before} == before
 
 
 def test_a_directory_of_another_run_is_refused(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:

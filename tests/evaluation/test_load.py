@@ -114,6 +114,13 @@ def test_weights_that_are_missing_damaged_or_of_another_shape(copy: Path) -> Non
         with pytest.raises(CheckpointError, match="is damaged") as told:
             load(copy)
         assert "\n" not in str(told.value)
+    tensor = whole.index(content["actor"].numpy().tobytes())
+    for bit in (8 * tensor, 8 * tensor + 22, 8 * (whole.index(b"actor") + 1)):  # whose files torch.load accepts
+        flipped = bytearray(whole)
+        flipped[bit // 8] ^= 1 << bit % 8
+        weights.write_bytes(flipped)
+        with pytest.raises(CheckpointError, match=r"is damaged.*: a checksum differs, of .*/data"):
+            load(copy)
     for wrong in ({"actor": content["actor"][:-1]}, {"critic": 0}, {"log_alpha": torch.zeros(2, 1)}):
         torch.save(content | wrong, weights)
         with pytest.raises(CheckpointError, match=f"does not fit the run's config.yaml: {next(iter(wrong))}"):
@@ -131,6 +138,7 @@ def _change(copy: Path, group: str, **values: object) -> None:
     path = copy / "config.yaml"
     content = yaml.safe_load(path.read_text())
     content[group] |= values
+    content["identity"] |= {f"{group}.{key}": value for key, value in values.items()}
     path.write_text(yaml.safe_dump(content))
 
 
@@ -146,6 +154,15 @@ def _change(copy: Path, group: str, **values: object) -> None:
 def test_a_configuration_that_cannot_be_had_here(copy: Path, group: str, key: str, value: object, words: str) -> None:
     _change(copy, group, **{key: value})
     with pytest.raises(ConfigError, match=words):
+        load(copy)
+
+
+def test_a_value_that_is_not_the_identitys_is_damage(copy: Path) -> None:
+    path = copy / "config.yaml"
+    text = path.read_text()
+    assert "\n  gamma: 0.99\n" in text
+    path.write_text(text.replace("\n  gamma: 0.99\n", "\n  gamma: 0.98\n"))
+    with pytest.raises(ConfigError, match=r"config\.yaml: is damaged: algo\.gamma differs from what its identity says"):
         load(copy)
 
 

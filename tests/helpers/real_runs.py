@@ -112,7 +112,28 @@ def same_weights(first: Path, second: Path) -> bool:
     return a.keys() == b.keys() and all(torch.equal(torch.as_tensor(a[k]), torch.as_tensor(b[k])) for k in a)
 
 
-def start(directory: Path, *overrides: str, **environment: str) -> subprocess.Popen[str]:
+def assert_same(one: Path, other: Path) -> None:
+    """Both runs have the same results: rows to the digit, timing aside, and weights to the bit."""
+    for group in ("train", "eval"):
+        assert untimed(one, group) == untimed(other, group)
+    assert same_weights(one, other)
+
+
+def contents(run: Path) -> dict[str, tuple[int, bytes]]:
+    """Times and bytes of all files of ``run``."""
+    return {str(path): (path.stat().st_mtime_ns, path.read_bytes()) for path in run.rglob("*") if path.is_file()}
+
+
+def taken_for_dead(run: Path) -> None:
+    """Make the holder of the lock of ``run``, which stands still, one of another host, silent for minutes."""
+    lock = run / "lock.json"
+    told = json.loads(lock.read_text())
+    lock.write_text(json.dumps(told | {"host": "elsewhere", "boot_id": "another"}))
+    then = time.time() - 130
+    os.utime(lock, (then, then))
+
+
+def start(directory: Path, *overrides: str, stderr: int = subprocess.PIPE, **environment: str) -> subprocess.Popen[str]:
     """Start the real ``launch.py`` in ``directory``, in a process group of its own."""
     paths = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "helpers")])
     variables = os.environ | {"PYTHONPATH": paths, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"} | environment
@@ -121,7 +142,7 @@ def start(directory: Path, *overrides: str, **environment: str) -> subprocess.Po
         cwd=directory,
         env=variables,
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=stderr,
         start_new_session=True,
     )
 

@@ -22,6 +22,7 @@ from droq_exp.learner.backend import EAGER, NATIVE
 from droq_exp.learner.draws import Draws, DrawSampler
 from droq_exp.learner.dropout import KeyedMasks
 from droq_exp.learner.learner import Learner
+from droq_exp.learner.native import build
 from droq_exp.learner.native.build import BuildError, Variant, shared_object, start
 from droq_exp.learner.native.critic_updates import CriticUpdates
 from droq_exp.learner.optimiser import adam_coefficients
@@ -278,6 +279,32 @@ def test_a_compiler_ends_with_the_process_that_started_it(tmp_path: Path) -> Non
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment)
     assert done.stderr == ""
     assert list((tmp_path / "droq_exp").iterdir()) == []
+
+
+@pytest.mark.usefixtures("quick_compiler")
+def test_a_damaged_library_is_compiled_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Loading it would crash the process, or end in slow updates for ever."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    variant = Variant(dropout=True, layer_norm=True)
+
+    def build_in_a_new_process() -> Path:
+        monkeypatch.setattr(build, "_begun", {})
+        return shared_object(variant)
+
+    path = build_in_a_new_process()
+    whole = path.read_bytes()
+    assert capsys.readouterr().err == ""
+    for damaged in (b"", whole[:-5], whole[: len(whole) // 2], bytes(len(whole)), bytes([whole[0] ^ 1]) + whole[1:]):
+        path.write_bytes(damaged)
+        assert build_in_a_new_process() == path
+        assert path.read_bytes() == whole
+        assert capsys.readouterr().err == f"{path} is damaged: it is compiled again\n"
+    path.write_bytes(damaged)
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(BuildError, match="no C\\+\\+ compiler found"):
+        build_in_a_new_process()
 
 
 @pytest.mark.usefixtures("quick_compiler")

@@ -49,8 +49,8 @@ def open_run(directory: Path, seed: int = 0, **changes: Any) -> RunDirectory:
     config, recipe = make_config(directory, **changes), make_config(directory)
     place = run_directory(config, recipe, seed)
     place.mkdir(parents=True, exist_ok=True)
-    with RunLock.acquire(place) as lock:
-        run = RunDirectory.open(config, recipe, seed, lock, device="cpu", overrides=[f"seed={seed}"])
+    with RunLock.acquire(place):
+        run = RunDirectory.open(config, recipe, seed, device="cpu", overrides=[f"seed={seed}"])
         run.begin(0)
     return run
 
@@ -189,9 +189,10 @@ def test_nothing_finished_where_nothing_is(tmp_path: Path) -> None:
 
 
 def test_a_damaged_status_is_named(tmp_path: Path) -> None:
-    (tmp_path / "status.json").write_text("{")
-    with pytest.raises(ValueError, match=r"status\.json is damaged"):
-        RunDirectory.finished_steps(tmp_path)
+    for content in ("{", '{"state": "finishee", "step": 1}', '{"stape": "finished", "step": 1}', '{"state": "failed"}'):
+        (tmp_path / "status.json").write_text(content)
+        with pytest.raises(ValueError, match=r"status\.json is damaged"):
+            RunDirectory.finished_steps(tmp_path)
 
 
 def test_an_interruption_names_its_signal(tmp_path: Path) -> None:
@@ -250,7 +251,8 @@ def test_starting_over_replaces_results_and_continues_the_log(tmp_path: Path) ->
     second = open_run(tmp_path, training__total_steps=200)
     assert second.directory == first.directory
     Loggers(make_config().logger, second.info)
-    assert sorted(path.name for path in second.directory.iterdir()) == ["config.yaml", "status.json", "train.log"]
+    names = [".reserve.tmp", "config.yaml", "status.json", "train.log"]
+    assert sorted(path.name for path in second.directory.iterdir()) == names
     assert (status_of(second)["state"], status_of(second)["step"], status_of(second)["total_steps"]) == (
         "running",
         0,
@@ -304,6 +306,6 @@ def test_the_given_configuration_is_left_alone(tmp_path: Path) -> None:
     before = deepcopy(config)
     place = run_directory(config, make_config(tmp_path), 1)
     place.mkdir(parents=True)
-    with RunLock.acquire(place) as lock:
-        RunDirectory.open(config, make_config(tmp_path), 1, lock, device="cpu", overrides=[]).finish(1)
+    with RunLock.acquire(place):
+        RunDirectory.open(config, make_config(tmp_path), 1, device="cpu", overrides=[]).finish(1)
     assert config == before

@@ -18,7 +18,8 @@ from typing import Any
 import holder
 import pytest
 
-from droq_exp.runs.lock import HeldError, RunLock, filesystem_time, owner
+from droq_exp.runs.lock import HeldError, RunLock
+from droq_exp.runs.owner import filesystem_time, owner
 from droq_exp.runs.process import Process
 
 pytestmark = pytest.mark.program
@@ -86,7 +87,7 @@ def test_held_until_released_and_nothing_is_left(tmp_path: Path) -> None:
         assert who is not None
         assert who.process == Process.current()
         assert who.alive()
-        assert not lock.lost
+        assert lock.holds()
         assert os.listdir(tmp_path) == ["lock.json"]
     assert os.listdir(tmp_path) == []
     assert owner(tmp_path) is None
@@ -159,7 +160,7 @@ def test_a_lock_taken_by_another_is_noticed_and_left_to_it(tmp_path: Path) -> No
     lock = RunLock.acquire(tmp_path, heartbeat_seconds=0.01)
     (tmp_path / "lock.json").unlink()
     with RunLock.acquire(tmp_path):
-        wait_for(lambda: lock.lost)
+        wait_for(lambda: not lock.holds())
         before = (tmp_path / "lock.json").read_bytes()
         lock.release()
         assert (tmp_path / "lock.json").read_bytes() == before
@@ -169,7 +170,7 @@ def test_a_lock_taken_by_another_is_noticed_and_left_to_it(tmp_path: Path) -> No
 def test_a_removed_lock_is_noticed(tmp_path: Path) -> None:
     with RunLock.acquire(tmp_path, heartbeat_seconds=0.01) as lock:
         (tmp_path / "lock.json").unlink()
-        wait_for(lambda: lock.lost)
+        wait_for(lambda: not lock.holds())
     assert os.listdir(tmp_path) == []
 
 
@@ -219,6 +220,40 @@ def test_an_old_heartbeat_of_another_host(tmp_path: Path) -> None:
     assert not owner(tmp_path).alive()  # type: ignore[union-attr]
     with RunLock.acquire(tmp_path):
         assert owner(tmp_path).heartbeat_age < 60  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("beats", [False, True])
+def test_a_heartbeat_ahead_of_the_clock_is_watched(
+    tmp_path: Path, beats: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An hour ahead: dead or alive shows within three heartbeats, not after an hour."""
+    lock = tmp_path / "lock.json"
+    waited: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waited.append(seconds)
+        if beats:
+            grow_old(lock, -3610)
+
+    leave_lock(tmp_path, -3600)
+    assert not owner(tmp_path).alive()  # type: ignore[union-attr]
+    monkeypatch.setattr(time, "sleep", sleep)
+    if beats:
+        with pytest.raises(HeldError, match=r"last heartbeat 3600 s ahead of the clock\. "):
+            RunLock.acquire(tmp_path)
+    else:
+        with RunLock.acquire(tmp_path):
+            assert owner(tmp_path).process == Process.current()  # type: ignore[union-attr]
+    assert waited == [30]
+    assert "waiting 30 s for a sign of life of process 4321 on elsewhere" in capsys.readouterr().err
+    lock.unlink(missing_ok=True)
+    leave_lock(tmp_path, -100)  # clocks differ a little
+    with pytest.raises(HeldError):
+        RunLock.acquire(tmp_path)
+    lock.unlink()
+    leave_lock(tmp_path, -3600, host=Process.current().host, boot_id=Process.current().boot_id, pid=ended_process())
+    with RunLock.acquire(tmp_path):
+        assert waited == [30]
 
 
 @pytest.mark.parametrize(

@@ -303,7 +303,7 @@ def test_callbacks_are_part_of_what_a_run_is(theirs: None) -> None:
 
 
 def test_a_run_made_before_there_were_callbacks_is_one_without() -> None:
-    assert train(*PENDULUM) == 0
+    assert train(*PENDULUM, "checkpoint.keep_replay=true") == 0
     config = yaml.safe_load((only_run() / "config.yaml").read_text())
     assert config.pop("callbacks") == {}
     assert not [key for key in config["identity"] if key.startswith("callbacks")]

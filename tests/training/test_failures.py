@@ -9,6 +9,7 @@ import pytest
 from real_runs import (
     LITTLE_BIAS,
     breaking,
+    contents,
     launch,
     log_text,
     only_run,
@@ -180,10 +181,6 @@ def test_output_that_cannot_be_written_is_said(directory: Path, capsys: pytest.C
 # The same command again
 
 
-def contents(run: Path) -> dict[str, tuple[int, bytes]]:
-    return {str(path): (path.stat().st_mtime_ns, path.read_bytes()) for path in run.rglob("*") if path.is_file()}
-
-
 def test_a_finished_run_is_left_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     assert launch(*PENDULUM, "seed=[0,1]") == 0
     before = [contents(run) for run in runs()]
@@ -211,7 +208,7 @@ def test_seeds_that_are_missing_are_added(tmp_path: Path) -> None:
 
 
 def test_more_steps_extend_the_run_where_it_is(tmp_path: Path) -> None:
-    assert train(*PENDULUM) == 0
+    assert train(*PENDULUM, "checkpoint.keep_replay=true") == 0
     assert train(*PENDULUM, "training.total_steps=170") == 0
     run = only_run()
     assert (status(run)["step"], status(run)["total_steps"]) == (170, 170)

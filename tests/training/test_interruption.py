@@ -62,7 +62,7 @@ def end(process: subprocess.Popen[str]) -> tuple[int, str]:
 # A real process
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_ends_training_in_order(number: signal.Signals, code: int, directory: Path) -> None:
     process = start(directory, *LONG, "seed=[0,1]")
     wait_for(lambda: evaluated(directory), process)
@@ -75,6 +75,23 @@ def test_a_signal_ends_training_in_order(number: signal.Signals, code: int, dire
         assert step >= 50
         assert steps(run) == steps(run, "train") == list(range(50, step + 1, 50))
         assert weights(run)["step"] == steps(run)[-1]
+
+
+def test_a_terminal_that_goes_away_ends_training_in_order(directory: Path) -> None:
+    """It can be written no more, which ends nothing; its SIGHUP does."""
+    ours, its = os.openpty()
+    process = start(directory, *LONG, stderr=its)
+    os.close(its)
+    wait_for(lambda: evaluated(directory), process)
+    os.close(ours)
+    reached = len(steps(only_run(directory)))
+    wait_for(lambda: len(steps(only_run(directory))) >= reached + 2, process)
+    process.send_signal(signal.SIGHUP)
+    process.send_signal(signal.SIGHUP)  # a shell sends it, and the system does
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 129
+    step = assert_interrupted(only_run(directory), "SIGHUP")
+    assert (only_run(directory) / "checkpoint" / f"state_{step:09d}.pt").exists()
 
 
 def test_ctrl_c_during_compilation_is_an_interruption(directory: Path, tmp_path: Path) -> None:
@@ -124,6 +141,14 @@ def test_in_the_random_phase(how: str, code: int) -> None:
         assert sorted(os.listdir(run)) == ["checkpoint", "config.yaml", "status.json", "train.log"]
         assert sorted(os.listdir(run / "checkpoint")) == ["replay.bin", "state_000000020.pt"]
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
+
+
+def test_under_nohup_a_terminal_may_go_away() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert train(*breaking(seed=0, at=20, how="SIGHUP")) == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_an_evaluation_is_broken_off_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import signal
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import gymnasium
@@ -14,11 +16,12 @@ import pytest
 import yaml
 from real_runs import (
     LITTLE_BIAS,
+    assert_same,
+    contents,
     interrupt_at,
     log_text,
     only_run,
     runs,
-    same_weights,
     start,
     status,
     train,
@@ -28,6 +31,7 @@ from real_runs import (
 )
 
 from droq_exp.config import ConfigError
+from droq_exp.config.errors import OtherRunError
 from droq_exp.loggers.csv import CsvLogger
 from droq_exp.runs.checkpoint import Checkpoints
 from droq_exp.runs.lock import HeldError, RunLock
@@ -50,16 +54,22 @@ def broken_off(step: int, *command: str) -> None:
         assert train(*command) == 143
 
 
-def assert_same(one: Path, other: Path) -> None:
-    for group in ("train", "eval"):
-        assert untimed(one, group) == untimed(other, group)
-    assert same_weights(one, other)
-
-
 def damage(path: Path, at: int = -10) -> None:
     content = bytearray(path.read_bytes())
     content[at] ^= 1
     path.write_bytes(content)
+
+
+def emptied(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def zeroed(path: Path) -> None:
+    path.write_bytes(bytes(path.stat().st_size))
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
 @pytest.mark.parametrize(
@@ -168,6 +178,74 @@ def test_a_damaged_checkpoint_leaves_the_one_before(tmp_path: Path) -> None:
     assert_same(only_run(), whole)
 
 
+def gone(path: Path) -> None:
+    path.unlink()
+
+
+def no_directory_nor_file_of_ours(path: Path) -> None:
+    """Beside ``path``: what a user or a broken tool might have put there."""
+    (path.parent / "state_mine.pt").write_text("mine")
+    (path.parent / "state_000000093.pt").mkdir()
+    content = b"no state of ours"
+    (path.parent / "state_000000094.pt").write_bytes(hashlib.sha256(content).digest() + content)
+
+
+RESUMED_ANYWAY = ("eval.csv", "train.csv", "checkpoint/weights.pt", "train.log")
+HARMS = (gone, emptied, cut, zeroed, damage)
+
+
+@pytest.mark.parametrize("at", [95, 160])
+def test_damage_before_a_resume_is_mended_or_told(
+    at: int, tmp_path: Path, directory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """To each file that a run does not need to go on, in five ways; to a checkpoint's folder. 160 is the last step."""
+    command = (*HOPPER, "env.kwargs={max_episode_steps: 12}")
+    (whole,) = train_in(tmp_path / "whole", *command)
+    if at == 160:  # a process that was killed when it had only to say that it has finished
+        assert train(*command, "checkpoint.keep_replay=true") == 0
+        (only_run() / "status.json").unlink()
+    else:
+        broken_off(at, *command)
+    shutil.move(directory / "outputs", tmp_path / "outputs")
+    harmed = [(name, harm) for name in RESUMED_ANYWAY for harm in HARMS]
+    for name, harm in [*harmed, (f"checkpoint/state_{at:09d}.pt", no_directory_nor_file_of_ours)]:
+        shutil.copytree(tmp_path / "outputs", directory / "outputs")
+        harm(only_run() / name)
+        capsys.readouterr()
+        assert train(*command) == 0, (name, harm)
+        assert_same(only_run(), whole)
+        told = f"seed_0/{name} was missing or damaged: its " in capsys.readouterr().err
+        assert told == name.endswith(".csv"), (name, harm)
+        assert f"continuing from the checkpoint of step {at}" in log_text(only_run())
+        shutil.rmtree(directory / "outputs")
+
+
+def test_rows_of_a_checkpoint_of_before_it_held_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (whole,) = train_in(tmp_path / "whole", *HOPPER)
+    broken_off(95, *HOPPER)
+    checkpoints = Checkpoints(only_run() / "checkpoint")
+    for step in checkpoints.steps():
+        state = checkpoints.load(step)
+        del state["member"]["loggers"], state["seed"]
+        checkpoints.save(step, state)
+    (only_run() / "train.csv").write_text("step,critic_loss\n5!,1.0\n")
+    assert train(*HOPPER) == 0
+    assert untimed(only_run(), "eval") == untimed(whole, "eval")
+    assert untimed(only_run(), "train") == untimed(whole, "train")[1:]
+    assert "train.csv is damaged, and the checkpoint has no copy of its rows" in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_another_seed_is_passed_over(tmp_path: Path) -> None:
+    (whole,) = train_in(tmp_path / "whole", *HOPPER, "seed=1")
+    broken_off(95, *HOPPER, "seed=[0,1]")
+    ours, others = runs()
+    shutil.rmtree(others / "checkpoint")
+    shutil.copytree(ours / "checkpoint", others / "checkpoint")
+    assert train(*HOPPER, "seed=1") == 0
+    assert "state_000000095.pt is of seed 0, not of 1" in log_text(others)
+    assert_same(others, whole)
+
+
 def test_a_truncated_replay_file_leaves_the_checkpoint_before(tmp_path: Path) -> None:
     (whole,) = train_in(tmp_path / "whole", *HOPPER)
     broken_off(95, *HOPPER)
@@ -178,12 +256,12 @@ def test_a_truncated_replay_file_leaves_the_checkpoint_before(tmp_path: Path) ->
     assert_same(only_run(), whole)
 
 
-def test_without_any_whole_checkpoint_it_starts_over(tmp_path: Path) -> None:
+def test_without_any_whole_checkpoint_it_starts_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (whole,) = train_in(tmp_path / "whole", *HOPPER)
     broken_off(95, *HOPPER)
     damage(only_run() / "checkpoint" / "replay.bin", at=3)
     assert train(*HOPPER) == 0
-    assert "starting over from step 0" in log_text(only_run())
+    assert "no checkpoint to go on from: starting over from step 0, it had come to step 95" in capsys.readouterr().err
     assert_same(only_run(), whole)
 
 
@@ -421,12 +499,69 @@ def test_a_finished_run_with_its_replay_is_extended(tmp_path: Path) -> None:
     assert_same(only_run(), whole)
 
 
-def test_a_finished_run_without_its_replay_starts_over_when_extended(tmp_path: Path) -> None:
-    (whole,) = train_in(tmp_path / "whole", *HOPPER, "training.total_steps=200")
-    assert train(*HOPPER, "training.total_steps=150") == 0
-    assert train(*HOPPER, "training.total_steps=200") == 0
-    assert "starting over from step 0" in log_text(only_run())
-    assert_same(only_run(), whole)
+@pytest.fixture(scope="module")
+def finished_and_broken_off(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A run that finished, one that could be extended, and one that was interrupted at step 95; where they are."""
+    place = tmp_path_factory.mktemp("done")
+    train_in(place / "finished", *HOPPER)
+    train_in(place / "extendable", *HOPPER, "checkpoint.keep_replay=true")
+    (place / "interrupted").mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place / "interrupted")
+        broken_off(95, *HOPPER)
+    return {kind: place / kind for kind in ("finished", "extendable", "interrupted")}
+
+
+def renamed(path: Path) -> None:
+    path.parent.rename(path.parent.with_name("seed_1"))
+
+
+LONGER, SHORTER, OF_SEED_1 = "training.total_steps=200", "training.total_steps=60", "seed=1"
+
+
+@pytest.mark.parametrize(
+    ("kind", "harm", "name", "override", "words"),
+    [
+        ("finished", None, "", LONGER, "training.total_steps: .*finished at step 160 .*checkpoint.keep_replay=true"),
+        ("extendable", damage, "checkpoint/replay.bin:3", LONGER, "training.total_steps: .*has no whole checkpoint"),
+        ("interrupted", None, "", SHORTER, "training.total_steps: .*has come to step 95.*total_steps=95 or more"),
+        ("finished", Path.unlink, "status.json", "", "output_dir: .*status.json is missing"),
+        ("interrupted", emptied, "status.json", "", "output_dir: .*status.json is damaged"),
+        ("finished", zeroed, "status.json", "", "output_dir: .*status.json is damaged"),
+        ("interrupted", Path.unlink, "config.yaml", "", "output_dir: .*config.yaml is missing"),
+        ("finished", emptied, "config.yaml", "", "output_dir: .*config.yaml is damaged"),
+        ("interrupted", zeroed, "config.yaml", "", "output_dir: .*config.yaml is damaged"),
+        ("finished", cut, "config.yaml", "", "output_dir: .*config.yaml is damaged"),
+        ("finished", gone, "eval.csv", "", "output_dir: .*was done, but eval.csv is damaged since"),
+        ("finished", emptied, "train.csv", "", "output_dir: .*was done, but train.csv is damaged since"),
+        ("finished", damage, "checkpoint/weights.pt", "", "output_dir: .*but checkpoint/weights.pt is damaged since"),
+        ("finished", renamed, "config.yaml", OF_SEED_1, "output_dir: .*seed is 0 there and seed_1 is asked for"),
+        ("interrupted", renamed, "config.yaml", OF_SEED_1, "output_dir: .*seed is 0 there and seed_1 is asked for"),
+    ],
+)
+def test_results_are_not_deleted_unasked(
+    kind: str,
+    harm: Callable[..., None] | None,
+    name: str,
+    override: str,
+    words: str,
+    finished_and_broken_off: dict[str, Path],
+    directory: Path,
+) -> None:
+    shutil.copytree(finished_and_broken_off[kind] / "outputs", directory / "outputs")
+    if harm is not None:
+        path, _, at = name.partition(":")
+        harm(only_run() / path, *([int(at)] if at else []))
+    before = contents(only_run())
+    command = (*HOPPER, *([override] if override else []))
+    with pytest.raises(OtherRunError, match=f"^{words}"):
+        train(*command)
+    assert contents(only_run()) == before
+    if harm is not renamed:  # which is another run: nothing of this command
+        assert train(*command, "training.restart=true") == 0
+        after = contents(runs()[1])
+        assert runs()[1].name == "seed_0.before-1"
+        assert [told for _, told in after.values()] == [told for _, told in before.values()]
 
 
 # A cluster's warning

@@ -11,6 +11,7 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from contextlib import suppress
@@ -41,6 +42,11 @@ FLAGS = [
     "-shared",
     "-fPIC",
 ]
+
+
+# At the end of a finished library, before its SHA-256; the loader does not look there. What a full disk, a quota or a
+# broken one has cut or changed would otherwise crash every process that loads it.
+SEAL = b"droq_exp, whole: "
 
 
 class BuildError(Exception):
@@ -77,8 +83,8 @@ class Variant:
 
 
 def built_beforehand(variant: Variant) -> Path | None:
-    """The newest library in the cache for this CPU and these sources, whatever compiler made it."""
-    found = _cache_directory().glob(f"updates-{_key(variant)}-*.so")
+    """The newest whole library in the cache for this CPU and these sources, whatever compiler made it."""
+    found = filter(_is_whole, _cache_directory().glob(f"updates-{_key(variant)}-*.so"))
     return max(found, key=lambda path: path.stat().st_mtime, default=None)
 
 
@@ -119,11 +125,19 @@ class _Compilation:
             _, told = self._process.communicate()
             if self._process.returncode:
                 self._problem = f"{self._compiler} failed: {(told.strip().splitlines() or ['no message'])[0]}"
-            elif not self._path.exists():  # another machine's process may have the first one loaded
-                os.replace(self._made, self._path)
+            else:
+                self._keep()
             self._directory.cleanup()
         if self._problem is not None:
             raise BuildError(self._problem)
+
+    def _keep(self) -> None:
+        try:
+            if not _is_whole(self._path):  # another machine's process may have the first one loaded
+                _seal(self._made)
+                os.replace(self._made, self._path)
+        except OSError as error:  # a full disk
+            self._problem = f"{self._path}: {error.strerror}"
 
     def _end(self) -> None:
         if self._process.returncode is None:
@@ -139,7 +153,9 @@ def _begin(variant: Variant) -> Path:
     """Begin to compile what is missing; return where it will be."""
     try:
         command, path = _target(variant)
-        if path not in _begun and not path.exists():
+        if path not in _begun and not _is_whole(path):
+            if path.exists():
+                print(f"{path} is damaged: it is compiled again", file=sys.stderr, flush=True)
             _remove_leftovers(path.parent)
             _begun[path] = _Compilation(command, path)
     except OSError as error:
@@ -167,9 +183,27 @@ def _target(variant: Variant) -> tuple[list[str], Path]:
     return [compiler, *FLAGS, *variant.macros, str(SOURCE)], path
 
 
+def _seal(path: Path) -> None:
+    digest = hashlib.sha256(path.read_bytes()).digest()
+    with open(path, "ab") as file:
+        file.write(SEAL + digest)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether there is a library that is as it was sealed."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return False
+    content, digest = data[: -len(SEAL) - 32], data[-32:]
+    return data[len(content) : -32] == SEAL and hashlib.sha256(content).digest() == digest
+
+
 def _key(variant: Variant) -> str:
     """Sixteen hex digits over all but the compiler."""
-    return _digest(_sources(), " ".join([*FLAGS, *variant.macros]).encode(), instructions(CPUINFO).encode())[:16]
+    return _digest(_sources(), SEAL, " ".join([*FLAGS, *variant.macros]).encode(), instructions(CPUINFO).encode())[:16]
 
 
 def _digest(*parts: bytes) -> str:
