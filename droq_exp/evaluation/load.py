@@ -150,6 +150,7 @@ def _load(directory: Path) -> LoadedPolicy:
     step, tensors = read_weights(path)
     tensors = with_alpha(tensors)
     expected = agent.state.tensors_of(0)
+    tensors = {name: value for name, value in expected.items() if not value.numel()} | tensors  # older runs lack them
     wrong = [name for name in expected if name not in tensors or tensors[name].shape != expected[name].shape]
     if wrong:
         raise CheckpointError(f"{path} does not fit the run's config.yaml: {', '.join(wrong)}")

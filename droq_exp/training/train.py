@@ -78,7 +78,7 @@ def train(config: Config, recipe: Config, overrides: Sequence[str] = ()) -> int:
 def _locked(directory: Path) -> RunLock:
     try:
         return RunLock.acquire(directory)
-    except OSError as error:
+    except (PermissionError, IsADirectoryError, NotADirectoryError) as error:  # of the file, not of the disk
         raise DamagedError(f"{directory / LOCK} cannot be used: {error.strerror}") from error
 
 

@@ -121,7 +121,7 @@ def test_the_parts_of_the_loop_make_up_the_whole(capsys: pytest.CaptureFixture[s
     assert all(told[f"{part}_ms"] > 0 for part in parts)
     whole = told["ms_per_env_step"]
     assert sum(told[f"{part}_ms"] for part in parts) == pytest.approx(whole, abs=0.01)
-    assert told["overhead"] == pytest.approx(whole / told["learner_ms"] - 1, abs=0.001)
+    assert told["overhead"] == pytest.approx(whole / told["learner_ms"] - 1, rel=0.005)
     assert told["evaluation_ms"] == pytest.approx(1e3 * told["seconds_per_evaluation"] / 40, abs=0.02)
     assert told["checkpoint_ms"] == pytest.approx(1e3 * told["seconds_per_checkpoint"] / 300, abs=0.02)
     assert told["env_steps_per_second"] == pytest.approx(2e3 / whole, rel=0.01)

@@ -36,7 +36,7 @@ def endless(tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = ("env=gym", "env.id=Endless-v0", "env.max_episode_steps=10", "codebase=ku", "training.total_steps=50")
     (run,) = train_in(tmp_path_factory.mktemp("endless") / "here", *command)
     config = yaml.safe_load((run / "config.yaml").read_text())
-    config["env"]["max_episode_steps"] = 1_000_000_000
+    config["env"]["max_episode_steps"] = config["identity"]["env.max_episode_steps"] = 1_000_000_000
     (run / "config.yaml").write_text(yaml.safe_dump(config))
     return run
 
