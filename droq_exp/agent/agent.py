@@ -17,7 +17,7 @@ from droq_exp.codebases import Codebase
 from droq_exp.learner.backend import EAGER, Backend
 from droq_exp.learner.draws import Draws
 from droq_exp.learner.dropout import DropoutMask
-from droq_exp.learner.networks import named, named_buffers, unflatten
+from droq_exp.learner.networks import tensors_of, unflatten
 from droq_exp.learner.spec import LearnerSpec
 from droq_exp.learner.state import CRITIC_METRICS, POLICY_METRICS, LearnerState
 from droq_exp.random_streams import Stream, generator, generator_state, set_generator_state
@@ -111,11 +111,10 @@ class Agent:
         """Evaluate seed ``seed_index``'s critics at n pairs, with fresh dropout masks as in training: ``[N, n]``."""
         spec = self.spec
         one = slice(seed_index, seed_index + 1)
-        params = named(self.state.critic[one], spec.critic.shapes(spec))
-        buffers = named_buffers(self.state.critic_buffers[one], spec.critic.buffers(spec))
+        params = tensors_of(spec.critic, self.state.critic[one], self.state.critic_buffers[one], spec)
         inputs = self._tensor(np.concatenate([obs, action], -1)[None])
         dropout_masks = self._fresh_masks(len(obs), rng) if spec.dropout_rate else None
-        outputs, _ = spec.critic.outputs(params, buffers, inputs, dropout_masks, spec, training=False)
+        outputs, _ = spec.critic.outputs(*params, inputs, dropout_masks, spec, training=False)
         return spec.objective.value(outputs)[0].cpu().numpy()
 
     def temperature(self, seed_index: int) -> float:

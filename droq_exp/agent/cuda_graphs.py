@@ -18,7 +18,7 @@ from droq_exp.learner.cuda.draws import DeviceDraws
 from droq_exp.learner.cuda.graph import Captured
 from droq_exp.learner.cuda.learner import DeviceLearner
 from droq_exp.learner.draws import Draws
-from droq_exp.learner.networks import named, named_buffers
+from droq_exp.learner.networks import tensors_of
 from droq_exp.learner.programs import Program
 from droq_exp.learner.spec import LearnerSpec
 from droq_exp.learner.state import LearnerState
@@ -95,7 +95,7 @@ class CudaGraphs:
         """Do the work of :meth:`explore` on the device."""
         spec, action_map = self.learner.spec, self.learner.action_map
         obs, noise = self._act_inputs.split([spec.obs_dim, spec.act_dim], -1)
-        state, actor = self.learner.state, spec.actor
-        params = named(state.actor, actor.shapes(spec)), named_buffers(state.actor_buffers, actor.buffers(spec))
-        action, _, _ = actor.sample(*params, obs, noise, spec, training=False)
+        state = self.learner.state
+        params = tensors_of(spec.actor, state.actor, state.actor_buffers, spec)
+        action, _, _ = spec.actor.sample(*params, obs, noise, spec, training=False)
         return action[:, 0] * action_map[0] + action_map[1]

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from droq_exp.learner import definitions
 from droq_exp.learner.backend import say_once
-from droq_exp.learner.networks import HALF_LOG_TWO_PI, LOG_STD_MAX, LOG_STD_MIN, named, named_buffers
+from droq_exp.learner.networks import HALF_LOG_TWO_PI, LOG_STD_MAX, LOG_STD_MIN, named, tensors_of
 from droq_exp.learner.spec import LearnerSpec
 
 CHECKED_ROWS = 2
@@ -84,7 +84,7 @@ class TorchPolicy:
         """As :meth:`ActingPolicy.sample_with_density`."""
         actor, spec = self._spec.actor, self._spec
         at, sampled = (torch.tensor(array, dtype=spec.dtype, device=self._flat.device) for array in (obs, noise))
-        params = named(self._flat, actor.shapes(spec)), named_buffers(self._buffers, actor.buffers(spec))
+        params = tensors_of(actor, self._flat, self._buffers, spec)
         action, log_prob, _ = actor.sample(*params, at, sampled, spec, training=False)
         return action.cpu().numpy() * self._scale + self._offset, log_prob.cpu().numpy()
 

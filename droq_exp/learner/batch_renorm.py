@@ -25,6 +25,8 @@ from droq_exp.learner.networks import (
     LOG_STD_MIN,
     Buffers,
     Shapes,
+    drawn_parameters,
+    dropped,
     layer_shapes,
     linear,
 )
@@ -75,7 +77,7 @@ class BatchRenorm:
             hidden = linear(hidden, params[f"weight{i}"]) + params[f"bias{i}"]
             if i < count - 1:
                 if dropout_masks:
-                    hidden = hidden * (dropout_masks[i].to(hidden.dtype) * (1 / (1 - spec.dropout_rate)))
+                    hidden = dropped(hidden, dropout_masks[i], spec.dropout_rate)
                 hidden = torch.relu(hidden)
         return hidden, moved
 
@@ -192,13 +194,11 @@ def lecun_parameters(shapes: Shapes, rng: np.random.Generator) -> np.ndarray:
 
     Biases and shifts are 0, scales 1.
     """
-    parts = []
-    for name, shape in shapes.items():
-        if name.startswith("weight"):
-            drawn = rng.standard_normal(shape)
-            while (outside := np.abs(drawn) > 2).any():
-                drawn[outside] = rng.standard_normal(np.count_nonzero(outside))
-            parts.append((drawn / (TRUNCATED_STD * math.sqrt(shape[-2]))).ravel())
-        else:
-            parts.append(np.full(math.prod(shape), float(name.startswith("norm_scale"))))
-    return np.concatenate(parts)
+
+    def lecun(_: str, shape: tuple[int, ...]) -> np.ndarray:
+        drawn = rng.standard_normal(shape)
+        while (outside := np.abs(drawn) > 2).any():
+            drawn[outside] = rng.standard_normal(np.count_nonzero(outside))
+        return drawn / (TRUNCATED_STD * math.sqrt(shape[-2]))
+
+    return drawn_parameters(shapes, lecun)

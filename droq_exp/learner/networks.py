@@ -7,15 +7,18 @@ The critics of an ensemble share one batched matrix multiplication per layer.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from droq_exp.learner.hyperparameters import Hyperparameters
+
+if TYPE_CHECKING:
+    from droq_exp.learner.parts import Network
 
 Shapes = dict[str, tuple[int, ...]]
 Buffers = dict[str, tuple[tuple[int, ...], float]]  # shape and first value, by name
@@ -50,6 +53,13 @@ def named_buffers(flat: Tensor, buffers: Buffers) -> dict[str, Tensor]:
     return named(flat, {name: shape for name, (shape, _) in buffers.items()}) if buffers else {}
 
 
+def tensors_of(
+    network: Network, flat: Tensor, buffers: Tensor, spec: Hyperparameters
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Name the views of a network's parameters and of its buffers, each ``[S, n]``."""
+    return named(flat, network.shapes(spec)), named_buffers(buffers, network.buffers(spec))
+
+
 def flat_buffers(moved: dict[str, Tensor], buffers: Buffers, like: Tensor) -> Tensor:
     """Lay moved buffers, ``[S, ...]`` by name, out as they lie in memory: ``[S, n]``."""
     return torch.cat([moved[name].flatten(1) for name in buffers], 1) if buffers else like.new_zeros(len(like), 0)
@@ -73,15 +83,25 @@ def initial_parameters(shapes: Shapes, heads: int, rng: np.random.Generator) -> 
 
     """
     last = f"weight{sum(name.startswith('weight') for name in shapes) - 1}"
-    parts = []
-    for name, shape in shapes.items():
-        if name.startswith("weight"):
-            fan_in, fan_out = shape[-2], shape[-1] // (heads if name == last else 1)
-            bound = math.sqrt(6 / (fan_in + fan_out))
-            parts.append(rng.uniform(-bound, bound, shape).ravel())
-        else:
-            parts.append(np.full(math.prod(shape), float(name.startswith("norm_scale"))))
-    return np.concatenate(parts)
+
+    def xavier(name: str, shape: tuple[int, ...]) -> np.ndarray:
+        fan_in, fan_out = shape[-2], shape[-1] // (heads if name == last else 1)
+        bound = math.sqrt(6 / (fan_in + fan_out))
+        return rng.uniform(-bound, bound, shape)
+
+    return drawn_parameters(shapes, xavier)
+
+
+def drawn_parameters(shapes: Shapes, weight: Callable[[str, tuple[int, ...]], np.ndarray]) -> np.ndarray:
+    """One seed's parameters, a flat vector ``[n]``: each weight as drawn, unit scales, zero biases and shifts."""
+    return np.concatenate(
+        [
+            weight(name, shape).ravel()
+            if name.startswith("weight")
+            else np.full(math.prod(shape), float(name.startswith("norm_scale")))
+            for name, shape in shapes.items()
+        ]
+    )
 
 
 @dataclass(frozen=True)
@@ -146,7 +166,7 @@ class EnsembleCritic:
         for i in range(len(spec.hidden_sizes)):
             hidden = linear(hidden, params[f"weight{i}"]) + params[f"bias{i}"]
             if dropout_masks:
-                hidden = hidden * (dropout_masks[i].to(hidden.dtype) * (1 / (1 - spec.dropout_rate)))
+                hidden = dropped(hidden, dropout_masks[i], spec.dropout_rate)
             if spec.layer_norm:
                 hidden = normalise(hidden) * params[f"norm_scale{i}"] + params[f"norm_shift{i}"]
             hidden = torch.relu(hidden)
@@ -221,6 +241,11 @@ class SquashedGaussianActor:
 def linear(x: Tensor, weight: Tensor) -> Tensor:
     """``[S, K, B, in] @ [S, K, in, out]`` as one batched matrix multiplication."""
     return torch.bmm(x.flatten(0, 1), weight.flatten(0, 1)).unflatten(0, weight.shape[:2])
+
+
+def dropped(hidden: Tensor, mask: Tensor, rate: float) -> Tensor:
+    """Dropout by a 0/1 mask; what is kept is scaled up by what is not."""
+    return hidden * (mask.to(hidden.dtype) * (1 / (1 - rate)))
 
 
 def normalise(hidden: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from droq_exp.learner.losses import soft_reward, temperature_gradient
-from droq_exp.learner.networks import flat_buffers, named, named_buffers, unflatten
+from droq_exp.learner.networks import flat_buffers, tensors_of, unflatten
 from droq_exp.learner.optimiser import adam_, polyak_
 from droq_exp.learner.parts import Params
 from droq_exp.learner.spec import LearnerSpec
@@ -45,9 +45,9 @@ def target_inputs(
 
     """
     batch = spec.layout.split(rows)
-    params, buffers = named(actor, spec.actor.shapes(spec)), named_buffers(actor_buffers, spec.actor.buffers(spec))
+    params = tensors_of(spec.actor, actor, actor_buffers, spec)
     next_action, log_prob, _ = spec.actor.sample(
-        params, buffers, batch.next_obs.flatten(1, 2), noise.flatten(1, 2), spec, training=False
+        *params, batch.next_obs.flatten(1, 2), noise.flatten(1, 2), spec, training=False
     )
     next_action = (next_action * action_map[0] + action_map[1]).unflatten(1, noise.shape[1:3])
     discount = spec.gamma * (1 - batch.terminated)
@@ -166,7 +166,7 @@ def target_outputs(
         ``[S, T, B, M]``.
 
     """
-    params = named(target, spec.critic.shapes(spec)), named_buffers(buffers, spec.critic.buffers(spec))
+    params = tensors_of(spec.critic, target, buffers, spec)
     if subset is not None:
         rows = torch.arange(subset.shape[0], device=subset.device)[:, None]
         params = _each(params, lambda value: value[rows, subset])
@@ -206,18 +206,16 @@ def critic_loss(
         The loss summed over seeds; ``[S]`` each: the loss, the mean Q; and the moved buffers, ``[S, n]``.
 
     """
-    known = spec.critic.buffers(spec)
-    params = named(critic, spec.critic.shapes(spec))
-    outputs, moved = spec.critic.outputs(
-        params, named_buffers(buffers, known), inputs, dropout_masks, spec, training=True
-    )
+    params = tensors_of(spec.critic, critic, buffers, spec)
+    outputs, moved = spec.critic.outputs(*params, inputs, dropout_masks, spec, training=True)
     if spec.joint_pass:
         outputs, own = outputs.chunk(2, 2)
         next_outputs = own.detach() if next_outputs is None else next_outputs
     assert next_outputs is not None
     target = spec.objective.target(next_outputs, reward, discount, in_subset, rem_weights, spec)
     losses = spec.objective.loss(outputs, target, spec).mean(-1).sum(-1)
-    return losses.sum(), (losses, spec.objective.value(outputs).mean((1, 2)), flat_buffers(moved, known, buffers))
+    moved_flat = flat_buffers(moved, spec.critic.buffers(spec), buffers)
+    return losses.sum(), (losses, spec.objective.value(outputs).mean((1, 2)), moved_flat)
 
 
 def policy_loss(
@@ -250,15 +248,13 @@ def policy_loss(
         The loss summed over seeds; ``[S]`` each: the loss, the mean log-density; and the actor's moved buffers.
 
     """
-    known = spec.actor.buffers(spec)
-    action, log_prob, moved = spec.actor.sample(
-        named(actor, spec.actor.shapes(spec)), named_buffers(buffers, known), obs, noise, spec, training=True
-    )
+    params = tensors_of(spec.actor, actor, buffers, spec)
+    action, log_prob, moved = spec.actor.sample(*params, obs, noise, spec, training=True)
     inputs = torch.cat([obs, action * action_map[0] + action_map[1]], -1)
-    critics = named(critic, spec.critic.shapes(spec)), named_buffers(critic_buffers, spec.critic.buffers(spec))
+    critics = tensors_of(spec.critic, critic, critic_buffers, spec)
     outputs, _ = spec.critic.outputs(*critics, inputs, dropout_masks, spec, training=False)
     losses = spec.policy_objective.loss(spec.objective.value(outputs), log_prob, alpha, spec).mean(-1)
-    return losses.sum(), (losses, log_prob.mean(-1), flat_buffers(moved, known, buffers))
+    return losses.sum(), (losses, log_prob.mean(-1), flat_buffers(moved, spec.actor.buffers(spec), buffers))
 
 
 def _each(params: tuple[Params, Params], change: Callable[[Tensor], Tensor]) -> tuple[Params, Params]:
