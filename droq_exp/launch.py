@@ -219,9 +219,8 @@ def check_memory(configs: Sequence[Config]) -> None:
         return
     sizes = [(*dimensions(each.env), min(each.training.replay_size, each.training.total_steps)) for each in configs]
     at_once = hardware.jobs * hardware.seeds_per_job
-    if (
-        12 * at_once * max((obs + act) * rows for obs, act, rows in sizes) < memory
-    ):  # a row is less than 3 * (obs + act)
+    # A row has less than 3 * (obs + act) numbers.
+    if 12 * at_once * max((obs + act) * rows for obs, act, rows in sizes) < memory:
         return
     from droq_exp.learner.transitions import TransitionLayout  # here, since it imports torch
 

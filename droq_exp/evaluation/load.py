@@ -30,7 +30,7 @@ from droq_exp.learner.backend import EAGER
 from droq_exp.learner.state import with_alpha
 from droq_exp.random_streams import Stream, derived_seed, generator
 from droq_exp.runs.checkpoint import CheckpointError, check_weights
-from droq_exp.runs.checkpoint_files import WEIGHTS
+from droq_exp.runs.checkpoint_files import FOLDER, WEIGHTS
 from droq_exp.runs.identity import NOT_CONFIGURATION, departures
 from droq_exp.training.hardware import Hardware
 from droq_exp.training.train import build_agent, make_environments
@@ -146,7 +146,7 @@ def _load(directory: Path) -> LoadedPolicy:
     (env,) = make_environments(config, 1)
     agent = build_agent(config, [config.seed], env, HERE)
     close(env)
-    path = directory / "checkpoint" / WEIGHTS
+    path = directory / FOLDER / WEIGHTS
     step, tensors = read_weights(path)
     tensors = with_alpha(tensors)
     expected = agent.state.tensors_of(0)

@@ -47,10 +47,7 @@ def launch(points: Sequence[Sequence[str]]) -> list[int]:
     try:
         runs = plan_runs(points)
         done = _submit(runs)
-    except (
-        ConfigError,
-        DamagedError,
-    ) as error:  # told here: Hydra would show a traceback
+    except (ConfigError, DamagedError) as error:  # told here: Hydra would show a traceback
         _say(f"error: {error}", problem=True)
         sys.exit(2)
     except (HeldError, QueueUnreachableError, SubmissionError) as error:

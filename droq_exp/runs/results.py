@@ -17,7 +17,7 @@ def checksums(directory: Path) -> dict[str, int]:
     return {name: zlib.crc32(path.read_bytes()) for name, path in paths.items() if path.is_file()}
 
 
-def damaged(directory: Path, status: dict[str, Any]) -> list[str]:
+def damaged_results(directory: Path, status: dict[str, Any]) -> list[str]:
     """Names of the results that are not as the run left them; a ``status`` of before there were checksums says none."""
     told = status.get("results") or {}
     there = checksums(directory) if told else {}

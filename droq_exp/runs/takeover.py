@@ -12,13 +12,13 @@ import yaml
 
 from droq_exp.config.errors import OtherRunError, shown
 from droq_exp.config.schema import Config
-from droq_exp.runs.checkpoint_files import FOLDER, WEIGHTS, state_steps
+from droq_exp.runs.checkpoint_files import FOLDER, state_steps
 from droq_exp.runs.code import changed, code_of
 from droq_exp.runs.files import LEFTOVERS, DamagedError, remove_leftovers, unreadable
 from droq_exp.runs.identity import conflict, environment_name, short_hash, younger_keys
 from droq_exp.runs.lock import HeldError, RunLock
 from droq_exp.runs.owner import LOCK
-from droq_exp.runs.results import damaged
+from droq_exp.runs.results import RESULTS, damaged_results
 from droq_exp.runs.status import ASIDE, DONE, read_status, write_status
 
 # Of run directories. 1 had neither a format nor the digests of its code; the transitions of 2 had no `truncated`.
@@ -53,14 +53,15 @@ def check_directory(directory: Path, config: Config) -> None:
         raise OtherRunError("output_dir", f"{directory} holds another run: {problem}; {ways}")
     if config.training.restart:
         return
+    status, steps = read_status(directory) or {}, state_steps(directory / FOLDER)
     files = other_code(directory, config)
-    if files and not config.training.accept_code and _has_code_results(directory):
+    if files and not config.training.accept_code and (status.get("state") in DONE or steps):
         raise OtherRunError(
             "training.accept_code",
             f"{directory} was made by other code: {', '.join(files)} differs; experiment_name=<name> trains anew "
             f"beside it, {RESTART}, training.accept_code=true continues it",
         )
-    _check_steps(directory, config.training.total_steps)
+    _check_steps(directory, status, steps, config.training.total_steps)
 
 
 def check_checkpoints(directory: Path, usable: Collection[int], total_steps: int) -> None:
@@ -70,7 +71,10 @@ def check_checkpoints(directory: Path, usable: Collection[int], total_steps: int
         OtherRunError: so it is, and its results would be deleted.
 
     """
-    status = read_status(directory) or {}
+    _check_extension(directory, read_status(directory) or {}, usable, total_steps)
+
+
+def _check_extension(directory: Path, status: dict[str, Any], usable: Collection[int], total_steps: int) -> None:
     if status.get("state") == "finished" and not usable:
         raise OtherRunError(
             "training.total_steps",
@@ -87,17 +91,15 @@ def check_results(directory: Path) -> None:
         OtherRunError: a file of them is missing, or its checksum differs.
 
     """
-    names = damaged(directory, read_status(directory) or {})
+    names = damaged_results(directory, read_status(directory) or {})
     if names:
         raise OtherRunError("output_dir", f"{directory} was done, but {', '.join(names)} is damaged since; {RESTART}")
 
 
-def _check_steps(directory: Path, total_steps: int) -> None:
-    status = read_status(directory) or {}
-    steps = state_steps(directory / FOLDER)
+def _check_steps(directory: Path, status: dict[str, Any], steps: Collection[int], total_steps: int) -> None:
     if status.get("state") in DONE:
-        if status["state"] == "finished" and status["step"] < total_steps:
-            check_checkpoints(directory, steps, total_steps)
+        if status["step"] < total_steps:
+            _check_extension(directory, status, steps, total_steps)
         return
     reached = max([status.get("step", 0), *steps])
     if reached > total_steps:
@@ -114,7 +116,9 @@ def _damage(directory: Path, stored: dict[str, Any] | None) -> str | None:
         status = read_status(directory)
     except DamagedError as error:
         return str(error)
-    results, steps = _has_results(directory), state_steps(directory / FOLDER)
+    steps = state_steps(directory / FOLDER)
+    # Whether there is anything that a start from step 0 would delete.
+    results = steps or any((directory / name).exists() for name in RESULTS)
     if stored is None:
         return f"{directory / 'config.yaml'} is missing: nobody knows whose results are there" if results else None
     if _other_format(stored) is None and (not isinstance(stored.get("identity"), dict) or not _complete(stored)):
@@ -201,25 +205,11 @@ def _stored(directory: Path) -> dict[str, Any] | None:
 
 def _other_format(stored: dict[str, Any]) -> str | None:
     form = stored.get("format", 1)
-    known = form in range(1, FORMAT + 1)
-    return (
-        None
-        if known
-        else f"it has format {form} and this version of droq-exp knows those up to {FORMAT}: update droq-exp"
-    )
+    if form in range(1, FORMAT + 1):
+        return None
+    return f"it has format {form} and this version of droq-exp knows those up to {FORMAT}: update droq-exp"
 
 
 def _complete(stored: dict[str, Any]) -> bool:
     """Whether the last thing that a config.yaml holds is there."""
     return stored.get("format", 1) == 1 or isinstance(stored.get("code"), dict)
-
-
-def _has_code_results(directory: Path) -> bool:
-    status = read_status(directory) or {}
-    return status.get("state") in DONE or bool(state_steps(directory / FOLDER))
-
-
-def _has_results(directory: Path) -> bool:
-    """Whether there is anything that a start from step 0 would delete."""
-    names = ("eval.csv", "train.csv", f"{FOLDER}/{WEIGHTS}")
-    return any((directory / name).exists() for name in names) or bool(state_steps(directory / FOLDER))

@@ -13,14 +13,13 @@ from hydra.utils import instantiate
 
 from droq_exp.config.errors import ConfigError
 from droq_exp.config.parts import build_parts
-from droq_exp.config.schema import Config
+from droq_exp.config.schema import OTHER_PARTS, Config
 from droq_exp.config.task import dimensions
 from droq_exp.cpu import has_bf16, threads_of_user, usable_cores
 from droq_exp.learner.backend import Backend, backend_for
 from droq_exp.learner.programs import PolicyUpdate
 from droq_exp.learner.spec import LearnerSpec
 
-BEHIND = "droq_exp.learner.orders.PolicyBehindCritics"
 # glibc's mallopt parameters (malloc.h)
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
@@ -94,9 +93,9 @@ def learner_spec(config: Config) -> LearnerSpec:
     )
     updates = [update for program in spec.programs for update in program if isinstance(update, PolicyUpdate)]
     if spec.critic.buffers(spec) and any(update.before_last for update in updates):
-        name = type(spec.critic).__name__
+        name, behind = type(spec.critic).__name__, OTHER_PARTS["order"][0]
         problem = f"the policy looks at critics from before their last update, and {name} keeps no statistics of then"
-        raise ConfigError("algo.order", f"{problem}; algo.order._target_={BEHIND} looks at those after it")
+        raise ConfigError("algo.order", f"{problem}; algo.order._target_={behind} looks at those after it")
     return spec
 
 

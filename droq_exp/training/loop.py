@@ -78,9 +78,8 @@ class TrainingLoop:
             held = min(self.step, self._replay.capacity)
             self._replay.restore(index, self.step, replay_file.read(self.step - held, self.step))
             self._agent.load_seed_state(index, state["agent"])
-            if (
-                self._measured[index] == self.step
-            ):  # the weights of the last evaluation, whatever has become of their file
+            # Those of the last evaluation, whatever has become of their file.
+            if self._measured[index] == self.step:
                 seed_run.run.checkpoints.save_weights(self._agent.state.tensors_of(index), self.step)
             try:
                 seed_run.resume(state["member"], replay_file.read(self.step - state["member"]["length"], self.step))
