@@ -39,6 +39,7 @@ def main(argv: list[str] | None = None) -> None:
     Raises:
         SystemExit: 0 done; 1 a run failed; 2 the command is wrong, told in one line; 129, 130 or 143 interrupted.
     """
+    fill_standard_streams()
     arguments = sys.argv[1:] if argv is None else argv
     parser = _parser()
     args = parser.parse_intermixed_args(arguments)
@@ -76,6 +77,24 @@ def _help_with_parts(parser: argparse.ArgumentParser, overrides: Sequence[str]) 
     from droq_exp.config.help import help_text
 
     _show(help_text(parser, own_parts(overrides)))
+
+
+def fill_standard_streams() -> None:
+    """Put the null device where the caller has closed stdin, stdout or stderr.
+
+    Otherwise the next file that anybody opens takes the number, and libraries write into it, or fail to start others.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            null = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+            if null != number:
+                os.dup2(null, number)
+                os.close(null)
+            os.set_inheritable(number, True)
+            stream = os.fdopen(number, "r" if number == 0 else "w", closefd=False)
+            setattr(sys, name, stream)
 
 
 def refuse(problem: str) -> NoReturn:

@@ -23,10 +23,12 @@ MARKED = {"slurm": pytest.mark.slurm, "page": pytest.mark.browser}
 def pytest_configure() -> None:
     """One thread: the tests' tensors are small, and threads that wait for each other cost more than they save.
 
-    And Ctrl-C counts: what is started in the background of a shell ignores it, and so would all that the tests start.
+    And Ctrl-C and a terminal's end count: what is started in the background of a shell, or by nohup, ignores them, and
+    so would all that the tests start.
     """
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, usual)
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that tests start
     torch.set_num_threads(1)
 

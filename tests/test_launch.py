@@ -295,6 +295,18 @@ def test_three_ways_to_the_same_program(program: Program) -> None:
     assert len({way.stdout for way in ways}) == 1
 
 
+@pytest.mark.parametrize("closed", [[2], [0, 1, 2]])
+def test_streams_that_the_caller_has_closed_are_no_error(closed: list[int], tmp_path: Path) -> None:
+    """No file takes their numbers, in which the line would end; MuJoCo finds its libraries."""
+    code = "import os, sys; [os.close(int(number)) for number in sys.argv[1]]; os.execv(sys.argv[2], sys.argv[2:])"
+    command = [sys.executable, "-c", code, "".join(map(str, closed)), sys.executable, str(ROOT / "launch.py")]
+    small = ["debug=default", "env=inverted_pendulum", "hardware=cpu", "training.total_steps=50"]
+    assert subprocess.run([*command, *small], cwd=tmp_path, check=False).returncode == 0
+    (status,) = tmp_path.rglob("status.json")
+    assert '"finished"' in status.read_text()
+    assert subprocess.run([*command, *small, "nothing=1"], cwd=tmp_path, check=False).returncode == 2
+
+
 def test_a_reader_who_has_seen_enough_is_no_error(tmp_path: Path) -> None:
     command = f"{sys.executable} {ROOT / 'launch.py'} --help | true; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, timeout=60)

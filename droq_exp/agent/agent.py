@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -124,20 +125,16 @@ class Agent:
     def take_metrics(self) -> list[dict[str, float]]:
         """Return each seed's means over the updates since the last call, and start the next interval.
 
-        The one place where the host waits for the device. Before the first update the dictionaries are empty.
+        The one place where the host waits for the device. Of what has had no update since, there is no mean.
         """
         state = self.state
         critic, policy = state.critic_sums.tolist(), state.policy_sums.tolist()
         state.critic_sums.zero_()
         state.policy_sums.zero_()
         return [
-            {
-                **{name: total / critic[i][-1] for name, total in zip(CRITIC_METRICS, critic[i], strict=False)},
-                **{name: total / policy[i][-1] for name, total in zip(POLICY_METRICS, policy[i], strict=False)},
-                "temperature": self.temperature(i),
-            }
-            if critic[i][-1]
-            else {}
+            _means(CRITIC_METRICS, critic[i])
+            | _means(POLICY_METRICS, policy[i])
+            | ({"temperature": self.temperature(i)} if critic[i][-1] else {})
             for i in range(len(self.seeds))
         ]
 
@@ -178,3 +175,9 @@ class Agent:
     def _tensor(self, array: np.ndarray) -> Tensor:
         # A copy: torch aligns its memory, NumPy does not, and matrix multiplications may round by alignment.
         return torch.tensor(array, dtype=self.spec.dtype, device=self.device)
+
+
+def _means(names: Sequence[str], sums: list[float]) -> dict[str, float]:
+    """What the updates' sums make of each; how many they were comes last."""
+    *totals, updates = sums
+    return {name: total / updates for name, total in zip(names, totals, strict=True)} if updates else {}

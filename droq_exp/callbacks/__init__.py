@@ -9,10 +9,12 @@ from typing import Any
 from hydra.utils import get_object
 
 from droq_exp.callbacks.base import Callback, Stop
+from droq_exp.exits import no_exit
 
 __all__ = ["Callback", "Callbacks", "Stop", "build"]
 
 
+@no_exit()
 def build(block: Mapping[str, Any]) -> Callback:
     """Make a callback of its ``_target_`` and its keys; TypeError where that makes none."""
     keys = {key: value for key, value in block.items() if key != "_target_"}
@@ -30,16 +32,19 @@ class Callbacks:
         """Build what ``config`` holds by name."""
         self._callbacks = {name: build(block) for name, block in config.items()}
 
+    @no_exit()
     def evaluated(self, step: int, metrics: Mapping[str, float]) -> str | None:
         """Tell all of an evaluation; return why the seed is to stop, in one line, or None."""
         answers = {name: callback.evaluated(step, metrics) for name, callback in self._callbacks.items()}
         reasons = [f"{name}: {' '.join(stop.reason.split())}" for name, stop in answers.items() if stop is not None]
         return "; ".join(reasons) or None
 
+    @no_exit()
     def state(self) -> dict[str, str]:
         """The state of each by name, as JSON: a checkpoint reads nothing back that could execute."""
         return {name: _as_json(name, callback.state()) for name, callback in self._callbacks.items()}
 
+    @no_exit()
     def load_state(self, states: Mapping[str, str]) -> None:
         """Go on where ``states`` were taken."""
         for name, callback in self._callbacks.items():

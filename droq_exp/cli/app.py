@@ -12,7 +12,8 @@ import typer
 
 from droq_exp import __version__
 from droq_exp.cli.errors import RefusedError
-from droq_exp.launch import named_by_user, refuse, with_config_dir
+from droq_exp.exits import SignalExit
+from droq_exp.launch import fill_standard_streams, named_by_user, refuse, with_config_dir
 
 app = typer.Typer(
     help="Plan, follow, retry, cancel and report sweeps; inspect trained runs.",
@@ -49,6 +50,7 @@ def main(argv: list[str] | None = None) -> None:
     from droq_exp.jobs.queue import QueueUnreachableError
     from droq_exp.runs.files import DamagedError
 
+    fill_standard_streams()
     before = signal.signal(signal.SIGTERM, _leave)
     try:
         code = app(args=argv, prog_name="droq-exp", standalone_mode=False)
@@ -69,7 +71,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def _leave(number: int, _: object) -> None:
     """Take back what is half made, as after Ctrl-C."""
-    sys.exit(128 + number)
+    raise SignalExit(128 + number)
 
 
 def _version(asked: bool) -> None:
@@ -254,3 +256,7 @@ def build() -> None:
     from droq_exp.cli.build import build as build_libraries
 
     build_libraries()
+
+
+if __name__ == "__main__":
+    main()

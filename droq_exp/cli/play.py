@@ -16,6 +16,7 @@ from droq_exp.cli.errors import RefusedError, check_place
 from droq_exp.envs.make import close
 from droq_exp.evaluation.rendering import RenderingError, use_offscreen, use_window
 from droq_exp.evaluation.video import SUFFIXES, Filmed, frame_rate, writing
+from droq_exp.exits import no_exit
 
 if TYPE_CHECKING:
     from droq_exp.evaluation.load import LoadedPolicy
@@ -129,7 +130,8 @@ def _make(run: LoadedPolicy, picture: Picture) -> gymnasium.Env:
         env = run.make_env(render_mode=mode, **kwargs)
         env.reset(seed=0)
         if not picture.window:
-            env.render()  # what is missing shows here, not in the midst of an episode
+            with no_exit():
+                env.render()  # what is missing shows here, not in the midst of an episode
     except RenderingError as error:
         raise RefusedError(str(error)) from error
     except Exception as error:  # a task's own renderer may need any package and raise anything

@@ -15,6 +15,7 @@ from droq_exp.jobs.record import FILE as JOB_FILE
 from droq_exp.jobs.record import JobRecord
 from droq_exp.jobs.state import State, judged, summary
 from droq_exp.runs.files import DamagedError, walk
+from droq_exp.runs.log import LOG
 from droq_exp.runs.status import ASIDE, read_status
 from droq_exp.runs.status import FILE as STATUS_FILE
 
@@ -224,7 +225,7 @@ def _finite(value: float | None) -> float | None:
 
 def _log(state: str, place: Path, record: JobRecord | None) -> Path | None:
     """The run's own log, which has the traceback; of what died without a word, the job's output tells more."""
-    logs = [place / "train.log", *([Path(record.log)] if record is not None else [])]
+    logs = [place / LOG, *([Path(record.log)] if record is not None else [])]
     existing = [log for log in (reversed(logs) if state == "vanished" else logs) if log.exists()]
     return existing[0] if existing else None
 

@@ -26,7 +26,7 @@ from droq_exp.config.keys import OPEN, check_key, entry_of
 from droq_exp.config.parts import Parts, unusual_parts
 from droq_exp.config.schema import PARTS, Config, EnvConfig
 from droq_exp.config.targets import check_hydra
-from droq_exp.config.task import check_limit, dimensions
+from droq_exp.config.task import check_actions, check_limit, dimensions
 from droq_exp.config.validation import checked, resolved
 
 VERSION_BASE = "1.3"
@@ -131,6 +131,7 @@ def _compose_run(parsed: list[Override]) -> tuple[Config, Config]:
         problem = f"{config.env.name} is {recipe.env.id}; another task is chosen by env=gym env.id={config.env.id}"
         raise ConfigError("env.id", problem)
     check_limit(config.env)
+    check_actions(config.env, config.codebase._target_)
     return config, recipe
 
 

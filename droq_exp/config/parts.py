@@ -13,7 +13,8 @@ from omegaconf import MISSING
 from droq_exp.config import schema
 from droq_exp.config.errors import ConfigError, shown
 from droq_exp.config.rules import FORMS, kind_of
-from droq_exp.config.targets import check_target, import_target
+from droq_exp.config.targets import BUILT_IN, check_target, import_target
+from droq_exp.exits import no_exit
 
 Parts = tuple[tuple[str, str], ...]  # (key, target) of each part that is not the usual one
 
@@ -83,7 +84,12 @@ def build_parts(algo: schema.AlgoConfig) -> dict[str, Any]:
         if block._target_ != USUAL[name]:
             values = {key: value for key, value in dataclasses.asdict(block).items() if key != "_target_"}
             own = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-            built[name] = import_target(f"algo.{name}._target_", block._target_)(**own)
+            made = import_target(f"algo.{name}._target_", block._target_)
+            try:
+                with no_exit():
+                    built[name] = made(**own)
+            except Exception as error:  # its own checks of its keys
+                raise ConfigError(f"algo.{name}", " ".join(str(error).split()) or type(error).__name__) from error
     return built
 
 
@@ -104,6 +110,29 @@ def check_read(algo: schema.AlgoConfig) -> None:
             names = ", ".join(type(part).__name__ for part in unusual.values())
             problem = f"{shown(given)} would change nothing: neither {names} nor another part looks at it"
             raise ConfigError(f"algo.{key}", problem)
+
+
+def check_order(config: schema.Config) -> None:
+    """Raise ConfigError where an order of updates, of this algorithm or of a user's own code base, cannot be followed.
+
+    One that is neither is this project's code base's, and not asked.
+    """
+    order = build_parts(config.algo).get("order")
+    key, codebase = "algo.order", config.codebase._target_
+    if order is None and codebase not in BUILT_IN:
+        values = {name: value for name, value in dataclasses.asdict(config.codebase).items() if name != "_target_"}
+        key, order = "codebase", import_target("codebase._target_", codebase)(**values).order
+    if order is None:
+        return
+    from droq_exp.learner.programs import problem_with  # imports torch, as the order has done
+
+    try:
+        with no_exit():
+            problem = problem_with(order.programs(config.algo.utd_ratio), config.algo.utd_ratio)
+    except Exception as error:  # it may do anything
+        problem = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    if problem is not None:
+        raise ConfigError(f"{key}._target_", f"{type(order).__name__}.programs({config.algo.utd_ratio}): {problem}")
 
 
 def _is_form(annotation: Any) -> bool:

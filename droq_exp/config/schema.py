@@ -93,6 +93,11 @@ JOINT_PASS = Relation(
         or (config.algo.dropout_rate == 0 and config.algo.critic._target_ != CriticConfig._target_)
     ),
 )
+TAU = Relation(
+    "as it is by default, where algo.target_network=false",
+    lambda config: "left alone with algo.target_network=false: nothing follows the critics",
+    lambda config: config.algo.target_network or config.algo.tau == AlgoConfig.tau,
+)
 REPLAY_SIZE = Relation(
     "an integer greater than training.start_steps",
     lambda config: f"an integer greater than training.start_steps={config.training.start_steps}",
@@ -188,7 +193,9 @@ class AlgoConfig:
     )
     batch_size: int = key(256, "transitions of a minibatch (SAC, table 1)", at_least(1))
     gamma: float = key(0.99, "discount (SAC, table 1)", FRACTION)
-    tau: float = key(0.005, "step of the target critics towards the critics (SAC, table 1)", POSITIVE_FRACTION)
+    tau: float = key(
+        0.005, "step of the target critics towards the critics (SAC, table 1)", POSITIVE_FRACTION, relation=TAU
+    )
     critic_learning_rate: float = key(3e-4, "of Adam (SAC, table 1)", POSITIVE)
     actor_learning_rate: float = key(3e-4, "of Adam (SAC, table 1)", POSITIVE)
     temperature_learning_rate: float = key(3e-4, "of Adam (both code bases)", POSITIVE)

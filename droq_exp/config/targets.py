@@ -17,6 +17,7 @@ from typing import Any
 
 from droq_exp.config import schema
 from droq_exp.config.errors import ConfigError, nearest
+from droq_exp.exits import no_exit
 
 VARIABLE = "DROQ_EXP_TRUST"
 ALLOWED: dict[str, tuple[str, ...]] = {  # this project's own targets, by the place at which each may stand
@@ -169,7 +170,8 @@ def check_task(key: str, task: str) -> None:
 def import_part(key: str, module: str) -> ModuleType:
     """Import a user's own ``module``, which ``key`` names and which is trusted; ConfigError where that fails."""
     try:
-        return importlib.import_module(module)
+        with no_exit():
+            return importlib.import_module(module)
     except Exception as error:  # the module may do anything
         missing = isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}.")
         if missing:

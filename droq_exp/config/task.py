@@ -10,8 +10,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from droq_exp.config.errors import ConfigError, nearest
-from droq_exp.config.schema import EnvConfig
+from droq_exp.config.schema import EnvConfig, KuCodebaseConfig
 from droq_exp.config.targets import import_part
+from droq_exp.exits import ForeignExitError, no_exit
 
 if TYPE_CHECKING:
     import gymnasium
@@ -25,6 +26,7 @@ class Task(NamedTuple):
     declares_limit: bool  # on the steps of an episode
     step_limit: int | None  # of Gymnasium's TimeLimit
     remarks: tuple[str, ...]  # why runs on it cannot be repeated exactly, a line each
+    refusal: str | None  # what it answers to actions of 1 or -1 where these lie outside its box
 
 
 def tried(env: EnvConfig) -> Task:
@@ -54,6 +56,14 @@ def check_limit(env: EnvConfig) -> None:
         raise ConfigError(key, f"{problem}; env.kwargs.max_episode_steps={limit} replaces that limit")
 
 
+def check_actions(env: EnvConfig, codebase: str) -> None:
+    """Raise ConfigError for a task that refuses actions outside its box where ``codebase``, a target, sends such."""
+    refusal = tried(env).refusal
+    if codebase == KuCodebaseConfig._target_ and refusal is not None:
+        problem = f"ku sends actions in [-1, 1] whatever the action box, and {env.id} refuses those outside: {refusal}"
+        raise ConfigError("codebase", problem, "codebase=redq")
+
+
 @lru_cache(maxsize=64)
 def _tried(target: str, name: str, task_id: str, kwargs: str) -> Task:
     from droq_exp.envs.limits import declares_limit, step_limit  # these import Gymnasium
@@ -68,14 +78,15 @@ def _tried(target: str, name: str, task_id: str, kwargs: str) -> Task:
             env = _make(target, name, task_id, arguments)
             try:
                 sizes = space_dims(env)
-                differs = _play(env, task_id, arguments)
+                differs, refusal = _play(env, task_id, arguments)
             except ValueError as error:
                 if isinstance(error, ConfigError):
                     raise
                 raise ConfigError("env.id", str(error)) from error
             finally:
                 close(env)
-        return Task(*sizes, declares_limit(env), step_limit(env), tuple(_remarks(task_id, drawn, differs)))
+        remarks = tuple(_remarks(task_id, drawn, differs))
+        return Task(*sizes, declares_limit(env), step_limit(env), remarks, refusal)
 
 
 def _remarks(task_id: str, drawn: list[str], differs: str | None) -> Iterator[str]:
@@ -117,25 +128,26 @@ def _make(target: str, name: str, task_id: str, kwargs: dict[str, Any]) -> gymna
 
     _check_arguments(task_id, kwargs)
     try:
-        env = instantiate(
-            {"_target_": target, "name": name, "id": task_id, "kwargs": kwargs}, _convert_="all", _recursive_=False
-        )
-        env.reset(seed=0)  # where a wrong value of an argument often shows first
+        with no_exit():
+            env = instantiate(
+                {"_target_": target, "name": name, "id": task_id, "kwargs": kwargs}, _convert_="all", _recursive_=False
+            )
+            env.reset(seed=0)  # where a wrong value of an argument often shows first
     except Exception as error:
         raise _broken("made", task_id, kwargs, error) from error
     return env
 
 
-def _play(env: gymnasium.Env, task_id: str, kwargs: dict[str, Any]) -> str | None:
-    """What differs when the beginning of an episode is played again.
+def _play(env: gymnasium.Env, task_id: str, kwargs: dict[str, Any]) -> tuple[str | None, str | None]:
+    """What differs when the beginning of an episode is played again, and what is said to actions outside the box.
 
     Refuses what shows only once the task is stepped, such as a weight that is not a number.
     """
     from droq_exp.envs.exchange import TaskError
-    from droq_exp.envs.trial import difference_when_repeated
+    from droq_exp.envs.trial import difference_when_repeated, refusal_outside
 
     try:
-        return difference_when_repeated(env)
+        return difference_when_repeated(env), refusal_outside(env)
     except TaskError as error:
         raise ConfigError("env.kwargs" if kwargs else "env.id", str(error)) from error
     except Exception as error:
@@ -145,7 +157,7 @@ def _play(env: gymnasium.Env, task_id: str, kwargs: dict[str, Any]) -> str | Non
 def _broken(what: str, task_id: str, kwargs: dict[str, Any], error: Exception) -> ConfigError:
     import gymnasium
 
-    cause = error.__cause__ or error
+    cause = error if isinstance(error, ForeignExitError) else error.__cause__ or error
     missing = isinstance(cause, (gymnasium.error.DependencyNotInstalled, ImportError))
     if missing and isinstance(cause.__cause__, ImportError) and not isinstance(cause.__cause__, ModuleNotFoundError):
         cause = cause.__cause__  # the package is there and cannot be imported, whatever Gymnasium makes of it

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import gymnasium
 import numpy as np
 
+from droq_exp.exits import as_error
+
 LARGEST = float(np.finfo(np.float32).max)  # transitions are float32
 
 
@@ -34,7 +36,10 @@ def reset(env: gymnasium.Env, seed: int | None) -> np.ndarray:
     Raises:
         TaskError: what the task returns is none, or is not finite.
     """
-    result = env.reset(seed=seed)
+    try:
+        result = env.reset(seed=seed)
+    except SystemExit as leaving:
+        raise as_error(leaving) from leaving
     if not (isinstance(result, tuple | list) and len(result) == 2):
         raise _wrong(env, f"returns {_kind(result)} and not (observation, info)", 0)
     return _observation(env, result[0], 0)
@@ -48,7 +53,10 @@ def step(env: gymnasium.Env, action: np.ndarray, number: int) -> Outcome:
     """
     given = np.array(action, dtype=env.action_space.dtype)
     kept = given.astype(np.float32)  # before the task can change it
-    result = env.step(given)
+    try:
+        result = env.step(given)
+    except SystemExit as leaving:
+        raise as_error(leaving) from leaving
     if not (isinstance(result, tuple | list) and len(result) == 5):
         raise _wrong(env, f"returns {_kind(result)} and not (observation, reward, terminated, truncated, info)", number)
     obs, reward, terminated, truncated, _ = result
@@ -73,6 +81,8 @@ def task_name(env: gymnasium.Env) -> str:
 
 def _observation(env: gymnasium.Env, raw: Any, number: int) -> np.ndarray:
     try:
+        if isinstance(raw, np.ma.MaskedArray) or np.iscomplexobj(raw):
+            raise TypeError("a part of it would be lost")
         with np.errstate(over="ignore"):  # told below
             obs = np.array(raw, dtype=np.float32)
     except (TypeError, ValueError) as error:
@@ -103,6 +113,8 @@ def _flag(env: gymnasium.Env, name: str, raw: Any, number: int) -> bool:
 
 
 def _is_single(value: Any, kinds: str) -> bool:
+    if isinstance(value, np.ma.MaskedArray):
+        return False
     array = np.asarray(value)
     return array.ndim == 0 and array.dtype.kind in kinds
 

@@ -13,6 +13,7 @@ from gymnasium import spaces
 from omegaconf import DictConfig, OmegaConf
 
 from droq_exp.envs.exchange import task_name
+from droq_exp.exits import no_exit
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +64,8 @@ def close(*envs: gymnasium.Env) -> None:
     """Close environments that are done with; where a task's own ``close`` raises, that is said and changes nothing."""
     for env in envs:
         try:
-            env.close()
+            with no_exit():
+                env.close()
         except Exception as error:  # it may do anything
             _say_once(f"{task_name(env)} raises when it is closed: {type(error).__name__}: {error}")
 

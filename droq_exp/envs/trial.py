@@ -35,6 +35,24 @@ def difference_when_repeated(env: gymnasium.Env) -> str | None:
     return None
 
 
+def refusal_outside(env: gymnasium.Env) -> str | None:
+    """What the task raises when it gets actions of 1 or -1 that lie outside its box, in a line; None where it does not.
+
+    A published code base sends these whatever the box; a task may clip them or refuse them.
+    """
+    low, high = action_bounds(env)
+    for edge in (-1.0, 1.0):
+        action = np.full(len(low), edge, dtype=np.float32)
+        if (low <= action).all() and (action <= high).all():
+            continue
+        exchange.reset(env, 0)
+        try:
+            exchange.step(env, action, 1)
+        except Exception as error:  # it may do anything
+            return " ".join(str(error).split()) or type(error).__name__
+    return None
+
+
 @contextmanager
 def watching_global_draws() -> Iterator[list[str]]:
     """Within the block nothing is named; after it, the generators of the whole process that were drawn from in it.

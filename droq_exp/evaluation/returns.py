@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 import numpy as np
 
 from droq_exp.evaluation.episodes import ActingAgent, Episode, Trajectory, play
+from droq_exp.exits import no_exit
 
 if TYPE_CHECKING:
     import gymnasium
@@ -48,9 +49,10 @@ def measure(
 
     def go_on(seed_index: int, played: list[Trajectory] | None) -> None:
         try:
-            asked[seed_index] = (
-                next(measurements[seed_index]) if played is None else measurements[seed_index].send(played)
-            )
+            with no_exit():
+                asked[seed_index] = (
+                    next(measurements[seed_index]) if played is None else measurements[seed_index].send(played)
+                )
         except StopIteration as end:
             results[seed_index] = end.value
         except Exception as error:

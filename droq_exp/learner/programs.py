@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class CriticUpdates(NamedTuple):
@@ -38,3 +38,32 @@ class Program(tuple[CriticUpdates | PolicyUpdate, ...]):
     def minibatches(self) -> int:
         """Minibatches that are drawn."""
         return max(each.stop if isinstance(each, CriticUpdates) else each.minibatch + 1 for each in self)
+
+
+def problem_with(programs: Any, utd_ratio: int) -> str | None:
+    """Why environment steps of ``utd_ratio`` critic updates each cannot follow ``programs``; None: they can."""
+    if not isinstance(programs, tuple) or not programs:
+        return f"it must be a tuple of at least one Program, not {programs!r}"
+    for number, program in enumerate(programs):
+        problem = _problem(program, utd_ratio)
+        if problem is not None:
+            return f"program {number} {problem}"
+    return None
+
+
+def _problem(program: Any, utd_ratio: int) -> str | None:
+    if not isinstance(program, Program):
+        return f"is no Program but {type(program).__name__}"
+    done = 0
+    for each in program:
+        if isinstance(each, CriticUpdates):
+            if each.start != done or each.stop <= each.start:
+                return f"has critic updates {each.start} to {each.stop} where {done} is next"
+            done = each.stop
+        elif not isinstance(each, PolicyUpdate):
+            return f"holds {each!r}, which is neither CriticUpdates nor PolicyUpdate"
+        elif not 0 <= each.minibatch < utd_ratio + program.policy_updates:
+            return f"has a policy update on minibatch {each.minibatch}, which no update draws"
+        elif each.before_last and not done:
+            return "has a policy update before its first critic update at the critics before their last one"
+    return f"makes {done} critic updates of {utd_ratio}" if done != utd_ratio else None

@@ -8,6 +8,7 @@ from typing import Any
 
 from hydra.utils import get_object
 
+from droq_exp.exits import no_exit
 from droq_exp.loggers.base import Logger, RunInfo
 
 __all__ = ["Logger", "Loggers", "RunInfo"]
@@ -16,6 +17,7 @@ __all__ = ["Logger", "Loggers", "RunInfo"]
 class Loggers:
     """All loggers of one seed."""
 
+    @no_exit()
     def __init__(
         self, config: Mapping[str, Mapping[str, Any]], info: RunInfo, states: Mapping[str, Any] | None = None
     ) -> None:
@@ -33,15 +35,18 @@ class Loggers:
             self.close("failed")
             raise
 
+    @no_exit()
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Write metrics named "eval/return_mean" or "train/critic_loss" at an environment step."""
         for logger in self._loggers.values():
             logger.log(step, metrics)
 
+    @no_exit()
     def state(self) -> dict[str, Any]:
         """Return by name what the loggers that have a ``state`` want checkpoints to keep."""
         return {name: logger.state() for name, logger in self._loggers.items() if hasattr(logger, "state")}
 
+    @no_exit()
     def close(self, state: str) -> None:
         """Close every logger, even where one of them raises; the run's state is as in ``Logger.close``."""
         try:

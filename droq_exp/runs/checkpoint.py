@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import zipfile
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +58,13 @@ class Checkpoints:
         """Steps that there is a state of, the newest first; whether it is whole shows when it is loaded."""
         return state_steps(self._directory)
 
+    def whole(self) -> Iterator[int]:
+        """Those of ``steps`` whose state can be loaded, each of which is loaded for it."""
+        for step in self.steps():
+            with suppress(CheckpointError):
+                self.load(step)
+                yield step
+
     def replay_file(self, row_size: int, name: str = REPLAY_FILE) -> ReplayFile:
         """Return the replay file ``name`` of rows of ``row_size`` numbers, taken as empty."""
         return ReplayFile(self._directory / name, row_size)
@@ -70,6 +79,8 @@ class Checkpoints:
         torch.save(state, buffer)
         content = buffer.getvalue()
         self._directory.mkdir(exist_ok=True)
+        if self._path(step).is_dir():
+            discard(self._path(step))  # none of ours
         write_atomically(self._path(step), hashlib.sha256(content).digest() + content)
         for old in self.steps()[KEPT:]:
             discard(self._path(old))

@@ -23,7 +23,7 @@ from droq_exp.runs.code import code_of
 from droq_exp.runs.files import discard, remove_leftovers, write_atomically
 from droq_exp.runs.guard import check
 from droq_exp.runs.identity import differences, environment_name, group_parts, identity, run_directory
-from droq_exp.runs.log import LogFile, Terminal
+from droq_exp.runs.log import LOG, LogFile, Terminal
 from droq_exp.runs.results import checksums
 from droq_exp.runs.space import give_back, reserve
 from droq_exp.runs.status import DONE, now, read_status, summary_of, write_status
@@ -220,7 +220,7 @@ class RunDirectory:
         write_status(self.directory, self._status)
 
     def _open_log(self, before: dict[str, Any]) -> None:
-        path = self.directory / "train.log"
+        path = self.directory / LOG
         if path.exists():
             with path.open("a", encoding="utf-8") as file:
                 file.write("-" * 80 + "\n")

@@ -9,6 +9,8 @@ from typing import TextIO
 
 from droq_exp.runs.guard import check
 
+LOG = "train.log"
+
 
 class LogFile(logging.FileHandler):
     """``train.log``; where it cannot be written, the terminal is told once."""
@@ -41,7 +43,7 @@ class Terminal(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write a line; of an error, also where to read more."""
         stream: TextIO = sys.stderr
-        where = f" (see {self.directory / 'train.log'})" if record.levelno >= logging.ERROR else ""
+        where = f" (see {self.directory / LOG})" if record.levelno >= logging.ERROR else ""
         try:
             stream.write(f"{self.directory.name}: {record.getMessage()}{where}\n")
             stream.flush()

@@ -17,6 +17,7 @@ from droq_exp.runs.code import changed, code_of
 from droq_exp.runs.files import LEFTOVERS, DamagedError, remove_leftovers, unreadable
 from droq_exp.runs.identity import conflict, environment_name, short_hash, younger_keys
 from droq_exp.runs.lock import HeldError, RunLock
+from droq_exp.runs.log import LOG
 from droq_exp.runs.owner import LOCK
 from droq_exp.runs.results import RESULTS, damaged_results
 from droq_exp.runs.status import ASIDE, DONE, read_status, write_status
@@ -101,7 +102,11 @@ def _check_steps(directory: Path, status: dict[str, Any], steps: Collection[int]
         if status["step"] < total_steps:
             _check_extension(directory, status, steps, total_steps)
         return
-    reached = max([status.get("step", 0), *steps])
+    reached = status.get("step", 0)
+    if max([reached, *steps]) > total_steps:
+        from droq_exp.runs.checkpoint import Checkpoints  # imports torch: only where a file's name says what may be
+
+        reached = max([reached, *Checkpoints(directory / FOLDER).whole()])
     if reached > total_steps:
         raise OtherRunError(
             "training.total_steps",
@@ -116,6 +121,9 @@ def _damage(directory: Path, stored: dict[str, Any] | None) -> str | None:
         status = read_status(directory)
     except DamagedError as error:
         return str(error)
+    for path in (*(directory / name for name in (*RESULTS, LOG)), directory / FOLDER):
+        if path.exists() and path.is_dir() != (path.name == FOLDER):
+            return f"{path} is {'a directory' if path.is_dir() else 'no directory'}"
     steps = state_steps(directory / FOLDER)
     # Whether there is anything that a start from step 0 would delete.
     results = steps or any((directory / name).exists() for name in RESULTS)

@@ -7,6 +7,8 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+from droq_exp.exits import SignalExit
+
 
 class StopSignal:
     """While entered, remembers the first SIGINT, SIGTERM or SIGHUP; a second one ends the process at once.
@@ -61,4 +63,4 @@ class StopSignal:
         if self.received is None:
             self.received = signal.Signals(number)
         elif not self.PATIENT & {self.received, number}:
-            raise SystemExit(128 + number)
+            raise SignalExit(128 + number)

@@ -17,6 +17,7 @@ from droq_exp.agent.replay import Replay
 from droq_exp.callbacks import Callbacks
 from droq_exp.config.schema import Config
 from droq_exp.envs.make import action_bounds
+from droq_exp.exits import no_exit
 from droq_exp.loggers import Loggers
 from droq_exp.runs.directory import RunDirectory, run_directory
 from droq_exp.runs.files import DamagedError
@@ -183,13 +184,14 @@ def _train_together(
         remarks.tell(config.env, envs[0], agent.codebase, runs)
         loop = TrainingLoop(agent, replay, seed_runs, config, progress, now)
         try:
-            if states:
-                loop.resume(states)
-            else:
-                loop.begin()
-            loop.run(stop)
-            if loop.step and (not loop.done or config.checkpoint.keep_replay):
-                loop.save()
+            with no_exit():
+                if states:
+                    loop.resume(states)
+                else:
+                    loop.begin()
+                loop.run(stop)
+                if loop.step and (not loop.done or config.checkpoint.keep_replay):
+                    loop.save()
         except Exception as error:
             for seed_run in seed_runs:
                 if seed_run.active and stop.received is None:
@@ -218,7 +220,7 @@ def environment_maker(config: Config) -> Callable[[], gymnasium.Env]:
     """Return what makes an environment of the task, one a call, with the configuration's time limit around it."""
     content = asdict(config.env)
     limit = content.pop("max_episode_steps")
-    make = _partial(content)
+    make = no_exit()(_partial(content))
     return make if limit is None else lambda: TimeLimit(make(), limit)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
+from real_runs import only_run, rows, train
 
 from droq_exp.config import ConfigError, compose, compose_sweep, own_parts
 from droq_exp.config.targets import trusting
@@ -19,6 +21,7 @@ from droq_exp.config.rules import at_least
 from droq_exp.config.schema import key
 from droq_exp.learner.losses import SquaredTdError
 from droq_exp.learner.networks import EnsembleCritic, SquashedGaussianActor
+from droq_exp.learner.programs import CriticUpdates, Program
 
 @dataclass(frozen=True)
 class Wide(EnsembleCritic):
@@ -49,6 +52,21 @@ class Half:
 @dataclass(frozen=True)
 class Odd(SquaredTdError):
     inner: dict[int, str] = key({}, "no key can give it")
+
+@dataclass(frozen=True)
+class Order:
+    how: str = "never the policy"
+
+    def __post_init__(self):
+        if self.how == "badly made":
+            raise ValueError("how is odd")
+
+    def programs(self, utd_ratio):
+        if self.how == "raise":
+            raise IndexError("out of ideas")
+        if self.how == "leave":
+            raise SystemExit(0)
+        return (Program([CriticUpdates(0, utd_ratio + (self.how == "too many"))]),)
 """
 WIDE = "algo.critic._target_=my_module.Wide"
 
@@ -92,6 +110,28 @@ def test_what_a_part_cannot_be_is_one_line(given: list[str], key: str, words: st
         compose(given)
     assert refusal.value.key == key
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("how", "key", "words"),
+    [
+        ("raise", "algo.order._target_", r"Order.programs\(20\): IndexError: out of ideas"),
+        ("leave", "algo.order._target_", r"Order.programs\(20\): ForeignExitError: it called sys.exit\(0\)"),
+        ("too many", "algo.order._target_", r"Order.programs\(20\): program 0 makes 21 critic updates of 20"),
+        ("badly made", "algo.order", "how is odd"),
+    ],
+)
+def test_an_order_that_cannot_be_followed_is_refused(how: str, key: str, words: str) -> None:
+    compose(["algo.order._target_=my_module.Order"])
+    with pytest.raises(ConfigError, match=rf"^{re.escape(key)}: {words}$"):
+        compose(["algo.order._target_=my_module.Order", f"algo.order.how={how}"])
+
+
+def test_a_policy_that_never_learns_has_no_means_to_log(elsewhere: Path) -> None:
+    """Nor one that learns less often than is measured."""
+    assert train("algo.order._target_=my_module.Order") == 0
+    learned = [row for row in rows(only_run(), "train") if row["critic_loss"]]
+    assert [(row["policy_loss"], row["entropy"], row["temperature"]) for row in learned] == [("", "", "1.0")]
 
 
 def test_a_part_is_part_of_what_a_run_is_and_the_projects_own_are_not_named() -> None:

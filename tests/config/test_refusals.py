@@ -72,6 +72,7 @@ WRONG_VALUES = [
     ("algo.batch_size=0", "algo.batch_size", "at least 1"),
     ("algo.gamma=1.01", "algo.gamma", "[0, 1]"),
     ("algo.gamma=${nothing}", "algo.gamma", "nothing"),
+    ("algo=crossq algo.tau=0.1", "algo.tau", "left alone with algo.target_network=false"),
     ("algo.tau=0", "algo.tau", "(0, 1]"),
     ("algo.critic_learning_rate=0", "algo.critic_learning_rate", "greater than 0"),
     ("algo.actor_learning_rate=inf", "algo.actor_learning_rate", "finite"),

@@ -41,6 +41,14 @@ def odd(what: str, since: int = 2) -> list[str]:
         ("observation of another shape", 0, r"an observation of shape \(3,\), but its space has \(2,\) \(at reset\)"),
         ("observation of a matrix", 2, r"an observation of shape \(2, 1\)"),
         ("observation of text", 2, "an observation that is no array of numbers but a list of 2"),
+        (
+            "observation of complex numbers",
+            2,
+            r"an observation that is no array of numbers but ndarray of shape \(2,\)",
+        ),
+        ("observation masked", 2, r"an observation that is no array of numbers but MaskedArray of shape \(2,\)"),
+        ("reward complex", 2, "a reward that is no number but complex"),
+        ("reward masked", 2, r"a reward that is no number but MaskedArray of shape \(\)"),
         ("observation inf", 0, r"an observation whose number 1 is inf \(at reset\)"),
         ("observation beyond float32", 2, r"an observation whose number 1 is inf \(at step 2 of its episode\)"),
     ],
@@ -49,6 +57,24 @@ def test_a_task_that_gives_what_cannot_be_learned_is_refused(what: str, since: i
     with pytest.raises(ConfigError, match=rf"^env\.kwargs: Odd-v0 returns {words}") as refusal:
         compose(odd(what, since))
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("since", [0, 2])
+def test_a_task_that_ends_the_process_is_refused(since: int) -> None:
+    with pytest.raises(ConfigError, match=r"Odd-v0 cannot be (made|stepped) with .*: it called sys\.exit\(0\)"):
+        compose(odd("leaves", since))
+
+
+def test_a_task_that_refuses_the_actions_of_a_code_base_is_refused_with_it() -> None:
+    narrow = [*ODD, "env.kwargs={low: [-0.5], high: [0.5]}"]
+    compose(narrow)
+    with pytest.raises(
+        ConfigError, match=r"^codebase: ku sends actions in \[-1, 1\] .*: outside of the box"
+    ) as refusal:
+        compose([*narrow, "codebase=ku"])
+    assert refusal.value.suggestion == "codebase=redq"
+    compose([*ODD, "env.kwargs={low: [-2.0], high: [2.0]}", "codebase=ku"])
+    compose([*ODD, "env.kwargs={low: [-0.5], high: [0.5], strict: false}", "codebase=ku"])
 
 
 @pytest.mark.parametrize("what", ["reset of the old kind", "step of the old kind"])
@@ -150,7 +176,7 @@ def test_the_shipped_tasks_repeat_themselves(name: str) -> None:
 
 
 def test_a_remark_is_made_once_and_is_in_each_log(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    acts = "env.kwargs={odd: curriculum, low: [-2.0], high: [0.5]}"
+    acts = "env.kwargs={odd: curriculum, low: [-2.0], high: [0.5], strict: false}"
     assert train(*ODD, acts, "seed=[0,1]", "codebase=ku", "training.total_steps=55") == 0
     shown = capsys.readouterr().err
     for words in (

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 
 import gymnasium
 import numpy as np
@@ -16,8 +17,8 @@ class Counting(gymnasium.Env):
     """Observation [episode, step in it]; the reward is the number of the training step, episodes end by themselves.
 
     Only the environment that was last seeded with ``broken_seed`` breaks, at its step ``breaks_at`` (0: that reset):
-    ``how`` is raise, nan_reward, inf_reward, huge_reward (its square is no float32), or a signal's name (sent to this
-    process).
+    ``how`` is raise, leave (the process), nan_reward, inf_reward, huge_reward (its square is no float32), or a signal's
+    name (sent to this process).
     """
 
     def __init__(self, length=6, broken_seed=-1, breaks_at=0, how="raise"):
@@ -48,6 +49,8 @@ class Counting(gymnasium.Env):
     def _break(self, reward):
         if self.how == "raise":
             raise RuntimeError("the simulator broke")
+        if self.how == "leave":
+            sys.exit(0)
         if self.how.endswith("_reward"):
             return float(self.how.removesuffix("_reward").replace("huge", "3e38"))
         os.kill(os.getpid(), signal.Signals[self.how])

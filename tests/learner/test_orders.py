@@ -12,7 +12,7 @@ from droq_exp.learner.draws import DrawSampler
 from droq_exp.learner.learner import Learner
 from droq_exp.learner.orders import PolicyAfterCritics, PolicyBehindCritics, PolicyBesideCritics
 from droq_exp.learner.parts import Order
-from droq_exp.learner.programs import CriticUpdates, PolicyUpdate, Program
+from droq_exp.learner.programs import CriticUpdates, PolicyUpdate, Program, problem_with
 from droq_exp.learner.spec import LearnerSpec
 from droq_exp.learner.state import LearnerState
 
@@ -48,6 +48,31 @@ def behind(minibatch: int) -> PolicyUpdate:
 )
 def test_programs(order: Order, utd_ratio: int, programs: list[Any]) -> None:
     assert order.programs(utd_ratio) == tuple(Program(each) for each in programs)
+    assert problem_with(order.programs(utd_ratio), utd_ratio) is None
+
+
+@pytest.mark.parametrize(
+    ("programs", "problem"),
+    [
+        ((), "at least one Program, not ()"),
+        ([Program([critics(0, 2)])], "must be a tuple"),
+        (None, "must be a tuple of at least one Program, not None"),
+        (((critics(0, 2),),), "program 0 is no Program but tuple"),
+        ((Program([critics(0, 2)]), Program([])), "program 1 makes 0 critic updates of 2"),
+        ((Program([critics(0, 3)]),), "makes 3 critic updates of 2"),
+        ((Program([critics(1, 2)]),), "has critic updates 1 to 2 where 0 is next"),
+        ((Program([critics(0, 1), critics(0, 1)]),), "has critic updates 0 to 1 where 1 is next"),
+        ((Program([critics(0, 2), critics(2, 2)]),), "has critic updates 2 to 2 where 2 is next"),
+        ((Program([critics(0, 2), (1, True)]),), "holds (1, True), which is neither"),
+        ((Program([critics(0, 2), behind(3)]),), "a policy update on minibatch 3, which no update draws"),
+        ((Program([critics(0, 2), behind(-1)]),), "a policy update on minibatch -1"),
+        ((Program([beside(0), critics(0, 2)]),), "before its first critic update"),
+    ],
+)
+def test_programs_that_cannot_be_followed(programs: Any, problem: str) -> None:
+    told = problem_with(programs, 2)
+    assert told is not None
+    assert problem in told
 
 
 class Watched(Learner):

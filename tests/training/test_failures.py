@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
+import odd_env  # noqa: F401  (registers its tasks)
 import pytest
 from real_runs import (
     LITTLE_BIAS,
@@ -67,6 +69,24 @@ def test_a_seed_whose_environment_breaks_leaves_the_others_running(capsys: pytes
     shown = capsys.readouterr().err
     assert shown.count("seed_1: failed at step 70: RuntimeError: the simulator broke (see ") == 1
     assert "Traceback" not in shown
+
+
+def test_a_task_that_ends_the_process_fails_its_seed_alone() -> None:
+    """In the midst of training; and when it is closed, after which nothing is left to fail."""
+    assert train(*breaking(seed=1, at=70, how="leave"), "seed=[0,1]") == 1
+    good, bad = runs()
+    assert_failed(bad, 70, "ForeignExitError: it called sys.exit(0)")
+    assert "in _break" in status(bad)["error"]["traceback"]
+    assert status(good)["state"] == "finished"
+    closing = ("env=gym", "env.id=Odd-v0", "env.kwargs.odd='close leaves'", LITTLE_BIAS)
+    assert train(*closing, "experiment_name=closing") == 0
+
+
+@pytest.mark.parametrize("method", ["log", "state", "close"])
+def test_a_logger_that_ends_the_process_fails_its_run(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CsvLogger, method, lambda self, *given: sys.exit(0))
+    assert train(*PENDULUM, "checkpoint.interval=60") == 1
+    assert status(only_run())["error"]["summary"].endswith("ForeignExitError: it called sys.exit(0)")
 
 
 def test_a_failed_seed_changes_nothing_for_the_others(tmp_path: Path, directory: Path) -> None:

@@ -220,6 +220,32 @@ def test_damage_before_a_resume_is_mended_or_told(
         shutil.rmtree(directory / "outputs")
 
 
+@pytest.mark.parametrize("total", [160, 120])
+def test_a_stray_state_of_a_later_step_blocks_nothing(total: int, tmp_path: Path) -> None:
+    """Whatever step its name says, and whatever it is: empty, a directory where the run is to save, another's."""
+    command = (*HOPPER, f"training.total_steps={total}")
+    (whole,) = train_in(tmp_path / "whole", *command)
+    broken_off(95, *command)
+    folder = only_run() / "checkpoint"
+    (folder / "state_000000150.pt").touch()
+    (folder / f"state_{10**100}.pt").write_bytes((folder / "state_000000095.pt").read_bytes())
+    (folder / "state_000000100.pt").mkdir()
+    assert train(*command) == 0
+    assert "continuing from the checkpoint of step 95" in log_text(only_run())
+    assert_same(only_run(), whole)
+
+
+@pytest.mark.parametrize("name", ["eval.csv", "train.log", "checkpoint/weights.pt"])
+def test_a_directory_in_the_place_of_a_file_is_refused(name: str) -> None:
+    broken_off(95, *HOPPER)
+    path = only_run() / name
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(OtherRunError, match=rf"^output_dir: .*{name} is a directory; training.restart=true"):
+        train(*HOPPER)
+    assert train(*HOPPER, "training.restart=true") == 0
+
+
 def test_rows_of_a_checkpoint_of_before_it_held_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (whole,) = train_in(tmp_path / "whole", *HOPPER)
     broken_off(95, *HOPPER)
