@@ -138,22 +138,18 @@ def _compose_run(parsed: list[Override]) -> tuple[Config, Config]:
 def _parts(skeleton: DictConfig, parsed: Sequence[Override]) -> Parts:
     """The unusual parts of the algorithm that is chosen, or of what is typed in their place."""
     algo = typing.cast("dict[str, Any]", OmegaConf.to_container(skeleton.algo, resolve=False))
-    for item in parsed:
-        part, _, name = item.key_or_group.removeprefix("algo.").partition(".")
-        if item.key_or_group.startswith("algo.") and part in PARTS and name in ("", "_target_"):
-            value = item.value()
-            target = value.get("_target_", algo[part]["_target_"]) if isinstance(value, dict) else value
-            algo[part] = {"_target_": None if target is None else str(target)}
+    for place, target in _typed_targets(parsed):
+        if place.startswith("algo."):
+            algo[place.removeprefix("algo.")] = {"_target_": None if target is None else str(target)}
     return unusual_parts(algo)
 
 
 def _typed_entries(parsed: Sequence[Override]) -> Iterator[tuple[str, str]]:
     """The entries of open groups, not this project's, whose targets are typed: the group and the name of each."""
-    for item in parsed:
-        entry, value = entry_of(item.key_or_group), item.value()
-        whole = entry and item.key_or_group == ".".join(entry) and isinstance(value, dict) and "_target_" in value
-        if entry and entry[1] not in OPEN[entry[0]] and (whole or item.key_or_group.endswith("._target_")):
-            yield entry
+    for place, _ in _typed_targets(parsed):
+        group, _, name = place.partition(".")
+        if group in OPEN and name not in OPEN[group]:
+            yield group, name
 
 
 def _refuse_sweeps(parsed: Sequence[Override]) -> None:
@@ -222,6 +218,7 @@ def _compose(parsed: Sequence[Override]) -> DictConfig:
     config, names, _ = _choices(tuple(map(lines.text, chosen)))
     composed = copy.deepcopy(config)
     with _told():
+        _make_room(composed, parsed)
         OmegaConf.set_struct(composed, True)
         ConfigLoaderImpl._apply_overrides_to_config([item for item in parsed if not _is_choice(item)], composed)
         OmegaConf.set_struct(composed, False)
@@ -232,6 +229,28 @@ def _compose(parsed: Sequence[Override]) -> DictConfig:
     if composed.experiment_name is None:
         composed.experiment_name = names["experiment"] or "runs"
     return composed
+
+
+def _make_room(composed: DictConfig, parsed: Sequence[Override]) -> None:
+    """Take the keys of what a typed target replaces away: they are those of its class, not of the new one."""
+    for place, target in _typed_targets(parsed):
+        block = OmegaConf.select(composed, place)
+        if isinstance(block, DictConfig) and block.get("_target_") != target:
+            OmegaConf.update(composed, place, {"_target_": target}, merge=False)
+
+
+def _typed_targets(parsed: Sequence[Override]) -> Iterator[tuple[str, Any]]:
+    """The parts of the algorithm, and the loggers and callbacks, whose targets are typed; and these."""
+    for item in parsed:
+        key = item.key_or_group
+        entry = entry_of(key)
+        place = ".".join(entry) if entry else ".".join(key.split(".")[:2])
+        if entry or (place.startswith("algo.") and place.removeprefix("algo.") in PARTS):
+            value = item.value()
+            if key == f"{place}._target_":
+                yield place, value
+            elif key == place and isinstance(value, dict) and "_target_" in value:
+                yield place, value["_target_"]
 
 
 def _is_choice(item: Override) -> bool:

@@ -34,6 +34,10 @@ class MustBeGiven(SquaredTdError):
     power: float
 
 @dataclass(frozen=True)
+class Other(MustBeGiven):
+    pass
+
+@dataclass(frozen=True)
 class Blind(SquashedGaussianActor):
     reads = ("hidden_sizes",)
 
@@ -132,6 +136,23 @@ def test_a_policy_that_never_learns_has_no_means_to_log(elsewhere: Path) -> None
     assert train("algo.order._target_=my_module.Order") == 0
     learned = [row for row in rows(only_run(), "train") if row["critic_loss"]]
     assert [(row["policy_loss"], row["entropy"], row["temperature"]) for row in learned] == [("", "", "1.0")]
+
+
+def test_a_typed_part_takes_the_place_of_a_chosen_one_with_its_keys(tmp_path: Path) -> None:
+    (tmp_path / "conf" / "algo").mkdir(parents=True)
+    chosen = "critic: {_target_: my_module.Wide, width: 7}\nobjective: {_target_: my_module.MustBeGiven, power: 2}\n"
+    (tmp_path / "conf" / "algo" / "mine.yaml").write_text(
+        f"name: mine\nnum_critics: 2\nnum_min: 2\nlayer_norm: false\ndropout_rate: 0\n{chosen}"
+    )
+    mine = [f"hydra.searchpath=['file://{tmp_path}/conf']", "algo=mine"]
+    usual = "droq_exp.learner.networks.EnsembleCritic"
+    assert compose(mine)[0].algo.critic.width == 7
+    for typed in (f"algo.critic._target_={usual}", f"algo.critic={{_target_: {usual}}}"):
+        config, _ = compose([*mine, typed])
+        assert (vars(config.algo.critic), config.algo.objective.power) == ({"_target_": usual}, 2.0)
+    assert compose([*mine, WIDE])[0].algo.critic.width == 7  # the same one
+    with pytest.raises(ConfigError, match="algo.objective.power: must be given"):
+        compose([*mine, "algo.objective._target_=my_module.Other"])
 
 
 def test_a_part_is_part_of_what_a_run_is_and_the_projects_own_are_not_named() -> None:
