@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -101,10 +102,11 @@ def test_wandb_has_every_row_after_its_process_was_killed(
     for logger in loggers:
         logger.close("finished")
     wandb.teardown()
-    paths = wandb_files.find(info.directory)
-    with pytest.raises(EmptyFileError):
-        wandb_files.read(paths[0])
-    logged = [row for path in paths[1:] for row in parse_wandb(path)["history"]]
+    logged = []
+    for path in wandb_files.find(info.directory):
+        with contextlib.suppress(EmptyFileError):  # of the killed process, which may have written nothing
+            wandb_files.read(path)
+            logged += parse_wandb(path)["history"]
     assert logged == [{"_step": step, **row} for step, row in rows.items()]
     assert not any("wandb sync" in message for message in warnings_of(info))
 
