@@ -151,7 +151,7 @@ def test_a_typed_part_takes_the_place_of_a_chosen_one_with_its_keys(tmp_path: Pa
         config, _ = compose([*mine, typed])
         assert (vars(config.algo.critic), config.algo.objective.power) == ({"_target_": usual}, 2.0)
     assert compose([*mine, WIDE])[0].algo.critic.width == 7  # the same one
-    with pytest.raises(ConfigError, match="algo.objective.power: must be given"):
+    with pytest.raises(ConfigError, match=r"algo\.objective\.power: must be given"):
         compose([*mine, "algo.objective._target_=my_module.Other"])
 
 
