@@ -12,10 +12,11 @@ from benchmarks.floor import Probe, learner_flops
 from droq_exp.agent.agent import Agent
 from droq_exp.agent.replay import Replay
 from droq_exp.config import Config
+from droq_exp.envs.build import build_env
 from droq_exp.profiling.timing import WARM_UP_STEPS, timed
 from droq_exp.training import hardware
 from droq_exp.training.hardware import Hardware
-from droq_exp.training.train import build_agent, make_environments
+from droq_exp.training.train import build_agent
 
 
 class Learning(NamedTuple):
@@ -63,7 +64,7 @@ def build_learner(config: Config, machine: Hardware, held: int | None = None) ->
     None: as many as a run has at its first update.
     """
     seeds = config.seeds
-    agent = build_agent(config, seeds, make_environments(config, 1)[0], machine)
+    agent = build_agent(config, seeds, build_env(config.env), machine)
     replay = Replay(len(seeds), config.training.replay_size, agent.spec.row_size, agent.device)
     rng, columns = np.random.default_rng(0), agent.spec.layout.columns
     count = min(config.training.start_steps + 1, replay.capacity) if held is None else held

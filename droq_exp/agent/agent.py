@@ -12,6 +12,7 @@ from torch import Tensor
 from droq_exp.agent.box import ActionBox
 from droq_exp.agent.cuda_graphs import CudaGraphs
 from droq_exp.agent.host import HostExecution
+from droq_exp.agent.observations import ObservationScale
 from droq_exp.agent.policy import acting_policy
 from droq_exp.agent.replay import Replay
 from droq_exp.codebases import Codebase
@@ -48,6 +49,7 @@ class Agent:
         action_high: np.ndarray,
         device: str = "cpu",
         backend: Backend = EAGER,
+        normalize_observation: bool = False,
     ) -> None:
         """Draw the initial parameters; nothing is compiled before the first update.
 
@@ -61,7 +63,8 @@ class Agent:
         action_map = torch.as_tensor(codebase.action_map(action_low, action_high), dtype=torch.float32)
         self.state = LearnerState.initial(self.spec, seeds, self.device)
         self._policy = acting_policy(self.state.actor, self.state.actor_buffers, self.spec, action_map.numpy())
-        parts = self.spec, self.state, action_map.to(self.device), seeds
+        self._observations = ObservationScale(self.spec, self.device) if normalize_observation else None
+        parts = self.spec, self.state, action_map.to(self.device), seeds, self._observations
         self.execution: HostExecution | CudaGraphs
         if backend.name == "graphs":
             self.execution = CudaGraphs(*parts, backend)
@@ -76,11 +79,16 @@ class Agent:
         drawn = [rng.uniform(self._action_low, self._action_high) for rng in self._exploration]
         return self.box.fit(np.stack(drawn).astype(np.float32))
 
+    def observe(self, obs: np.ndarray) -> None:
+        """Take in what training sees, ``[S, obs]``, once an environment step; only normalisation looks at it."""
+        if self._observations is not None:
+            self._observations.count(obs)
+
     @torch.no_grad()
     def explore(self, obs: np.ndarray) -> np.ndarray:
         """Sample the policy's actions ``[S, act]`` for observations ``[S, obs]``."""
         noise = np.stack([rng.standard_normal(self.spec.act_dim, dtype=np.float32) for rng in self._exploration])
-        return self.box.fit(self.execution.explore(obs, noise))
+        return self.box.fit(self.execution.explore(self._seen(obs), noise))
 
     @torch.no_grad()
     def sample(self, replay: Replay) -> Batch:
@@ -104,7 +112,7 @@ class Agent:
             before they are put into the box.
 
         """
-        actions, log_prob = self._policy.sample_with_density(obs, noise)
+        actions, log_prob = self._policy.sample_with_density(self._seen(obs), noise)
         return self.box.fit(actions), log_prob
 
     @torch.no_grad()
@@ -113,6 +121,8 @@ class Agent:
         spec = self.spec
         one = slice(seed_index, seed_index + 1)
         params = tensors_of(spec.critic, self.state.critic[one], self.state.critic_buffers[one], spec)
+        if self._observations is not None:
+            obs = self._observations.scaled(np.repeat(obs[None], len(self.seeds), 0))[seed_index]
         inputs = self._tensor(np.concatenate([obs, action], -1)[None])
         dropout_masks = self._fresh_masks(len(obs), rng) if spec.dropout_rate else None
         outputs, _ = spec.critic.outputs(*params, inputs, dropout_masks, spec, training=False)
@@ -138,6 +148,17 @@ class Agent:
             for i in range(len(self.seeds))
         ]
 
+    def weights_of(self, seed_index: int) -> dict[str, Tensor]:
+        """Return copies on the CPU of all of seed ``seed_index`` that evaluation and playing need."""
+        scale = {} if self._observations is None else self._observations.tensors_of(seed_index)
+        return self.state.tensors_of(seed_index) | scale
+
+    def load_weights_of(self, seed_index: int, weights: dict[str, Tensor]) -> None:
+        """Make seed ``seed_index`` act as :meth:`weights_of` says."""
+        self.state.load_tensors_of(seed_index, {name: weights[name] for name in self.state.tensors_of(seed_index)})
+        if self._observations is not None:
+            self._observations.load_tensors_of(seed_index, weights)
+
     def seed_state(self, seed_index: int) -> dict[str, Any]:
         """Return all of seed ``seed_index`` that changes: tensors, counters, random generators. A copy, on the CPU."""
         return {
@@ -146,6 +167,7 @@ class Agent:
             "policy_updates": self.state.policy_updates,
             "draws": self.execution.draws_state(seed_index),
             "exploration": generator_state(self._exploration[seed_index]),
+            "observations": None if self._observations is None else self._observations.state_of(seed_index),
         }
 
     def load_seed_state(self, seed_index: int, state: dict[str, Any]) -> None:
@@ -155,6 +177,8 @@ class Agent:
         self.state.policy_updates = state["policy_updates"]
         self.execution.load_draws_state(seed_index, state["draws"])
         set_generator_state(self._exploration[seed_index], state["exploration"])
+        if self._observations is not None:
+            self._observations.load_state_of(seed_index, state["observations"])
 
     def non_finite(self, seed_index: int) -> list[str]:
         """Name what of seed ``seed_index`` is infinite or NaN: logged sums since the last reading, and parameters."""
@@ -165,6 +189,9 @@ class Agent:
             (name, getattr(state, name)[seed_index]) for name in ("critic", "critic_target", "actor", "log_alpha")
         ]
         return [name for name, value in logged + parameters if not bool(value.isfinite().all())]
+
+    def _seen(self, obs: np.ndarray) -> np.ndarray:
+        return obs if self._observations is None else self._observations.scaled(obs)
 
     def _fresh_masks(self, pairs: int, rng: np.random.Generator) -> list[Tensor]:
         shapes = [(self.spec.num_critics, pairs, width) for width in self.spec.hidden_sizes]

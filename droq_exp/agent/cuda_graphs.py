@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from droq_exp.agent.observations import ObservationScale
 from droq_exp.agent.replay import Replay
 from droq_exp.learner.backend import Backend
 from droq_exp.learner.cuda.draws import DeviceDraws
@@ -34,10 +35,12 @@ class CudaGraphs:
         state: LearnerState,
         action_map: Tensor,
         seeds: list[int],
+        observations: ObservationScale | None,
         backend: Backend,
     ) -> None:
         """Nothing is compiled or captured before the first call; ``action_map`` is as :class:`Learner` takes it."""
         device = state.critic.device
+        self._observations = observations
         self.learner = DeviceLearner(spec, state, action_map, backend)
         self._draws = DeviceDraws(spec, seeds, device, compile_draws=backend.compiled)
         self._replay_size, self._number = (torch.zeros((), dtype=torch.int64, device=device) for _ in range(2))
@@ -84,7 +87,10 @@ class CudaGraphs:
     def draw(self, replay: Replay) -> tuple[Tensor, Draws]:
         """Do the work of :meth:`sample` on the device."""
         draws = self._draws.draw(self._replay_size, self._number)
-        return replay.gather(draws.indices).unflatten(1, (-1, self.learner.spec.batch_size)), draws
+        rows = replay.gather(draws.indices)
+        if self._observations is not None:
+            self._observations.scale_rows(rows)
+        return rows.unflatten(1, (-1, self.learner.spec.batch_size)), draws
 
     def learn(self, program: Program, rows: Tensor, draws: Draws) -> None:
         """Do the work of :meth:`update` on the device."""

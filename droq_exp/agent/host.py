@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from droq_exp.agent.observations import ObservationScale
 from droq_exp.agent.policy import ActingPolicy
 from droq_exp.agent.replay import Replay
 from droq_exp.learner.backend import Backend
@@ -25,18 +26,22 @@ class HostExecution:
         state: LearnerState,
         action_map: Tensor,
         seeds: list[int],
+        observations: ObservationScale | None,
         policy: ActingPolicy,
         backend: Backend,
     ) -> None:
         """Nothing is compiled before the first update; ``action_map`` and ``backend`` are :class:`Learner`'s."""
         self.learner = Learner(spec, state, action_map, backend)
-        self._policy = policy
+        self._policy, self._observations = policy, observations
         self._sampler = DrawSampler(spec, seeds, state.critic.device, keyed=self.learner.draws_masks)
 
     def sample(self, replay: Replay) -> tuple[Tensor, Draws]:
         """Draw for the updates of one environment step, and gather their minibatches ``[S, minibatches, B, row]``."""
         draws = self._sampler.draw(replay.size)
-        return replay.gather(draws.indices).unflatten(1, (-1, self.learner.spec.batch_size)), draws
+        rows = replay.gather(draws.indices)
+        if self._observations is not None:
+            self._observations.scale_rows(rows)
+        return rows.unflatten(1, (-1, self.learner.spec.batch_size)), draws
 
     def update(self, rows: Tensor, draws: Draws) -> None:
         """Run the updates of one environment step on what ``sample`` returned."""

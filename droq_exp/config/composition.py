@@ -24,7 +24,7 @@ from droq_exp.config.errors import ConfigError, nearest
 from droq_exp.config.files import conf_directory
 from droq_exp.config.keys import OPEN, check_key, entry_of
 from droq_exp.config.parts import Parts, unusual_parts
-from droq_exp.config.schema import PARTS, Config, EnvConfig
+from droq_exp.config.schema import BY_KEY, PARTS, Config, EnvConfig
 from droq_exp.config.targets import check_hydra
 from droq_exp.config.task import check_actions, check_limit, dimensions
 from droq_exp.config.validation import checked, resolved
@@ -124,8 +124,8 @@ def _compose_run(parsed: list[Override]) -> tuple[Config, Config]:
         check_key(key, skeleton.codebase.name, launcher, parts, entries)
     config = _checked(parsed)
     recipe_lines = [item for item in chosen if item.is_hydra_override() or item.key_or_group in RECIPE_GROUPS]
-    if config.env.name == "gym":
-        recipe_lines += [item for item in parsed if item.key_or_group == "env.id"]
+    if config.env.name in BY_KEY:
+        recipe_lines += [item for item in parsed if item.key_or_group in ("env.id", "env.task")]
     recipe = _checked(recipe_lines, like=config.env)
     if config.env.id != recipe.env.id:
         problem = f"{config.env.name} is {recipe.env.id}; another task is chosen by env=gym env.id={config.env.id}"

@@ -73,6 +73,11 @@ FORMS: dict[Any, Form] = {
         lambda value: isinstance(value, list) and all(type(item) is str for item in value),
         list,
     ),
+    list[dict[str, Any]]: Form(
+        "a list of mappings",
+        lambda value: isinstance(value, list) and all(isinstance(item, dict) for item in value),
+        list,
+    ),
     dict[str, Any]: Form("a mapping", lambda value: isinstance(value, dict), dict),
 }
 

@@ -216,6 +216,9 @@ class AlgoConfig:
     order: Any = key(OrderConfig(), "order of the updates")
 
 
+BY_KEY = ("gym", "dmc")  # choices of a task that leave it to a key which one it is
+
+
 @dataclass
 class EnvConfig:
     """A Gymnasium task."""
@@ -223,12 +226,28 @@ class EnvConfig:
     _target_: str = key("droq_exp.envs.make_env", TARGET)
     name: str = key(MISSING, NAME)
     id: str = key(MISSING, "with env=gym, the task: env.id=Pendulum-v1", TASK)
+    task: str | None = key(
+        None, "with env=dmc, the task of the suite: env.task=cheetah-run; null: env.id says it all", absent=None
+    )
     kwargs: dict[str, Any] = key({}, "arguments of the task, for gymnasium.make: env.kwargs.<name>=<value>")
+    wrappers: list[dict[str, Any]] = key(
+        [], "what is put around the task, the innermost first, each with its _target_ and its arguments", absent=[]
+    )
+    action_repeat: int = key(
+        1, "steps of the task for which an action is held; all steps are the agent's, of so many", at_least(1), absent=1
+    )
+    frame_stack: int = key(1, "observations that the agent sees as one, the newest last", at_least(1), absent=1)
+    normalize_observation: bool = key(
+        False, "whether observations are scaled by the mean and deviation of those of training so far", absent=False
+    )
     max_episode_steps: int | None = key(
         None,
         "time limit of a task that has none, in steps of an episode, which is truncated then; null: the task's own",
         or_null(at_least(1)),
         absent=None,
+    )
+    info_metrics: list[str] = key(
+        [], "numbers in the info of an evaluation episode's last step, logged as eval/info_<name>", absent=[]
     )
 
 

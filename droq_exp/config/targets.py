@@ -20,6 +20,11 @@ from droq_exp.config.errors import ConfigError, nearest
 from droq_exp.exits import no_exit
 
 VARIABLE = "DROQ_EXP_TRUST"
+WRAPPERS = (  # of Gymnasium, that call nothing which they are given and keep nothing beyond an episode
+    *("ClipAction", "RescaleAction", "StickyAction", "RepeatAction", "ClipReward", "TimeLimit"),
+    *("DelayObservation", "DtypeObservation", "FilterObservation", "FlattenObservation", "FrameStackObservation"),
+    *("MaxAndSkipObservation", "RescaleObservation", "ReshapeObservation", "TimeAwareObservation"),
+)
 ALLOWED: dict[str, tuple[str, ...]] = {  # this project's own targets, by the place at which each may stand
     "algo": (schema.AlgoConfig._target_,),
     **{
@@ -30,6 +35,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # this project's own targets, by the pl
     "codebase": (schema.RedqCodebaseConfig._target_, schema.KuCodebaseConfig._target_),
     "logger": (schema.CsvConfig._target_, schema.TensorBoardConfig._target_, schema.WandbConfig._target_),
     "callbacks": (schema.EarlyStopConfig._target_,),
+    "env.wrappers": tuple(f"gymnasium.wrappers.{name}" for name in WRAPPERS),
 }
 BUILT_IN = tuple(target for targets in ALLOWED.values() for target in targets)
 RENAMED = {  # as older versions wrote them into run directories
@@ -97,7 +103,7 @@ def check_target(key: str, target: str) -> None:
         key: ends with the place, as in ``algo.critic._target_``; a file's name and a colon may stand before it.
         target: its full name.
     """
-    place = key.rpartition(": ")[2].removesuffix("._target_")
+    place = key.rpartition(": ")[2].removesuffix("._target_").partition("[")[0]
     allowed = ALLOWED.get(place) or ALLOWED.get(place.partition(".")[0], ())
     if target in allowed or is_trusted(target):
         return
@@ -158,6 +164,10 @@ def check_stored(source: str, values: dict[str, Any]) -> None:
     env = values.get("env")
     if isinstance(env, dict):
         check_task(f"{source}: env.id", str(env.get("id", "")))
+        wrappers = env.get("wrappers") or []
+        for number, wrapper in enumerate(wrappers if isinstance(wrappers, list) else []):
+            for target in targets_in(wrapper):
+                check_target(f"{source}: env.wrappers[{number}]._target_", target)
 
 
 def check_task(key: str, task: str) -> None:

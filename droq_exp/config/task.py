@@ -6,6 +6,7 @@ import inspect
 import json
 import warnings
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     import gymnasium
 
 
+# What no task is tried with: these neither change what it does nor can fail.
+WITHOUT: dict[str, Any] = {"max_episode_steps": None, "normalize_observation": False, "info_metrics": []}
+
+
 class Task(NamedTuple):
     """What trying a task has shown."""
 
@@ -26,6 +31,7 @@ class Task(NamedTuple):
     declares_limit: bool  # on the steps of an episode
     step_limit: int | None  # of Gymnasium's TimeLimit
     remarks: tuple[str, ...]  # why runs on it cannot be repeated exactly, a line each
+    order: tuple[tuple[str, int], ...]  # of the observation's parts: their paths and lengths
     refusal: str | None  # what it answers to actions of 1 or -1 where these lie outside its box
 
 
@@ -36,7 +42,7 @@ def tried(env: EnvConfig) -> Task:
         ConfigError: no such task, a task that cannot be made or stepped, arguments that it does not take, actions that
             are not a bounded box, observations that are not a vector, or a task that does not keep to its own spaces.
     """
-    return _tried(env._target_, env.name, env.id, json.dumps(env.kwargs, sort_keys=True))
+    return _tried(json.dumps(asdict(env) | WITHOUT, sort_keys=True))
 
 
 def dimensions(env: EnvConfig) -> tuple[int, int]:
@@ -65,28 +71,30 @@ def check_actions(env: EnvConfig, codebase: str) -> None:
 
 
 @lru_cache(maxsize=64)
-def _tried(target: str, name: str, task_id: str, kwargs: str) -> Task:
-    from droq_exp.envs.limits import declares_limit, step_limit  # these import Gymnasium
+def _tried(content: str) -> Task:
+    from droq_exp.envs.build import observation_order  # these import Gymnasium
+    from droq_exp.envs.limits import declares_limit, step_limit
     from droq_exp.envs.make import close, space_dims
     from droq_exp.envs.trial import watching_global_draws
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Gymnasium's advice: what is refused is refused in one line
-        _check_registered(task_id)
-        arguments = json.loads(kwargs)
+        asked = EnvConfig(**json.loads(content))
+        _check_registered(asked.id)
         with watching_global_draws() as drawn:
-            env = _make(target, name, task_id, arguments)
+            env = _make(asked)
             try:
                 sizes = space_dims(env)
-                differs, refusal = _play(env, task_id, arguments)
+                differs, refusal = _play(env, asked)
             except ValueError as error:
                 if isinstance(error, ConfigError):
                     raise
                 raise ConfigError("env.id", str(error)) from error
             finally:
                 close(env)
-        remarks = tuple(_remarks(task_id, drawn, differs))
-        return Task(*sizes, declares_limit(env), step_limit(env), remarks, refusal)
+        remarks = tuple(_remarks(asked.id, drawn, differs))
+        order = tuple(observation_order(env))
+        return Task(*sizes, declares_limit(env), step_limit(env), remarks, order, refusal)
 
 
 def _remarks(task_id: str, drawn: list[str], differs: str | None) -> Iterator[str]:
@@ -123,22 +131,22 @@ def _check_registered(task_id: str) -> None:
         ) from error
 
 
-def _make(target: str, name: str, task_id: str, kwargs: dict[str, Any]) -> gymnasium.Env:
-    from hydra.utils import instantiate
+def _make(asked: EnvConfig) -> gymnasium.Env:
+    from droq_exp.envs.build import build_env
 
-    _check_arguments(task_id, kwargs)
+    if "render_mode" in asked.kwargs:  # a window opens for each environment, or the process is aborted
+        raise ConfigError("env.kwargs.render_mode", "training draws nothing; droq-exp play draws a trained run")
+    _check_arguments(asked.id, asked.kwargs)
     try:
         with no_exit():
-            env = instantiate(
-                {"_target_": target, "name": name, "id": task_id, "kwargs": kwargs}, _convert_="all", _recursive_=False
-            )
+            env = build_env(asked)
             env.reset(seed=0)  # where a wrong value of an argument often shows first
     except Exception as error:
-        raise _broken("made", task_id, kwargs, error) from error
+        raise _broken("made", asked, error) from error
     return env
 
 
-def _play(env: gymnasium.Env, task_id: str, kwargs: dict[str, Any]) -> tuple[str | None, str | None]:
+def _play(env: gymnasium.Env, asked: EnvConfig) -> tuple[str | None, str | None]:
     """What differs when the beginning of an episode is played again, and what is said to actions outside the box.
 
     Refuses what shows only once the task is stepped, such as a weight that is not a number.
@@ -149,12 +157,17 @@ def _play(env: gymnasium.Env, task_id: str, kwargs: dict[str, Any]) -> tuple[str
     try:
         return difference_when_repeated(env), refusal_outside(env)
     except TaskError as error:
-        raise ConfigError("env.kwargs" if kwargs else "env.id", str(error)) from error
+        raise ConfigError(_key_of(asked), str(error)) from error
     except Exception as error:
-        raise _broken("stepped", task_id, kwargs, error) from error
+        raise _broken("stepped", asked, error) from error
 
 
-def _broken(what: str, task_id: str, kwargs: dict[str, Any], error: Exception) -> ConfigError:
+def _key_of(asked: EnvConfig) -> str:
+    """The key that is most likely to have brought on what a task does."""
+    return "env.wrappers" if asked.wrappers else "env.kwargs" if asked.kwargs else "env.id"
+
+
+def _broken(what: str, asked: EnvConfig, error: Exception) -> ConfigError:
     import gymnasium
 
     cause = error if isinstance(error, ForeignExitError) else error.__cause__ or error
@@ -162,8 +175,9 @@ def _broken(what: str, task_id: str, kwargs: dict[str, Any], error: Exception) -
     if missing and isinstance(cause.__cause__, ImportError) and not isinstance(cause.__cause__, ModuleNotFoundError):
         cause = cause.__cause__  # the package is there and cannot be imported, whatever Gymnasium makes of it
     reason = str(cause).strip().partition("\n")[0].partition(" was raised from")[0] or type(cause).__name__
-    key = "env.kwargs" if kwargs and not missing else "env.id"
-    return ConfigError(key, f"{task_id} cannot be {what}{f' with {kwargs}' if kwargs else ''}: {reason}")
+    key = "env.id" if missing else _key_of(asked)
+    given = " and ".join(str(each) for each in (asked.kwargs, asked.wrappers) if each)
+    return ConfigError(key, f"{asked.id} cannot be {what}{f' with {given}' if given else ''}: {reason}")
 
 
 def _check_arguments(task_id: str, kwargs: dict[str, Any]) -> None:

@@ -54,6 +54,7 @@ def checked(values: dict[str, Any]) -> Config:
     check_read(config.algo)
     check_order(config)
     _complete_entries(config)
+    _complete_wrappers(config)
     _check_callbacks(config)
     _check_threads(config)
     _check_device(config)
@@ -144,6 +145,30 @@ def _complete_entries(config: Config) -> None:
                 # Nothing is called that is something else.
                 raise ConfigError(f"{key}._target_", f"{target} is no class with a method {METHOD[group]}")
             chosen[name] = {"_target_": target, **own_keys(key, made, given, PASSED.get(group, ()))}
+
+
+def _complete_wrappers(config: Config) -> None:
+    """Check the wrappers of the task and their keys, and give them the defaults of their classes."""
+    for number, wrapper in enumerate(config.env.wrappers):
+        key, target = f"env.wrappers[{number}]", wrapper.get("_target_")
+        if not isinstance(target, str):
+            raise ConfigError(key, "nothing says what is built: each wrapper has a _target_=<class>")
+        made = import_target(f"{key}._target_", target)
+        _check_wrapper(f"{key}._target_", target, made)
+        given = {own: value for own, value in wrapper.items() if own != "_target_"}
+        config.env.wrappers[number] = {"_target_": target, **own_keys(key, made, given, ("env",))}
+
+
+def _check_wrapper(key: str, target: str, made: Any) -> None:
+    from gymnasium import Wrapper, wrappers  # here, since it takes long
+
+    if not (isinstance(made, type) and issubclass(made, Wrapper)):
+        raise ConfigError(key, f"{target} is no wrapper of Gymnasium")
+    lost = "its statistics outlive an episode and are in no checkpoint"
+    if issubclass(made, wrappers.NormalizeObservation):
+        raise ConfigError(key, f"{lost}; env.normalize_observation=true keeps its own")
+    if issubclass(made, wrappers.NormalizeReward):
+        raise ConfigError(key, f"{lost}; rewards are what the task says")
 
 
 def _check_callbacks(config: Config) -> None:

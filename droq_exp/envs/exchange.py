@@ -6,6 +6,7 @@ A task may change the arrays that it is given and hand out the same one at every
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -28,6 +29,7 @@ class Outcome(NamedTuple):
     reward: float
     terminated: bool
     truncated: bool
+    info: Mapping[str, Any]  # the task's own
 
 
 def reset(env: gymnasium.Env, seed: int | None) -> np.ndarray:
@@ -59,7 +61,7 @@ def step(env: gymnasium.Env, action: np.ndarray, number: int) -> Outcome:
         raise as_error(leaving) from leaving
     if not (isinstance(result, tuple | list) and len(result) == 5):
         raise _wrong(env, f"returns {_kind(result)} and not (observation, reward, terminated, truncated, info)", number)
-    obs, reward, terminated, truncated, _ = result
+    obs, reward, terminated, truncated, info = result
     try:
         return Outcome(
             kept,
@@ -67,11 +69,28 @@ def step(env: gymnasium.Env, action: np.ndarray, number: int) -> Outcome:
             _reward(env, reward, number),
             _flag(env, "terminated", terminated, number),
             _flag(env, "truncated", truncated, number),
+            info,
         )
     except TaskError as error:
         if np.isfinite(kept).all():
             raise
         raise ValueError(f"the policy's action is not finite: {kept}") from error
+
+
+def info_metrics(env: gymnasium.Env, info: Mapping[str, Any], number: int) -> dict[str, float]:
+    """The numbers of ``info``, of an episode's last step ``number``, that evaluations log of ``env``.
+
+    Raises:
+        TaskError: one of them is not there, or is no number.
+    """
+    names: Sequence[str] = env.get_wrapper_attr("info_metrics") if env.has_wrapper_attr("info_metrics") else ()
+    for name in names:
+        if name not in info:
+            there = ", ".join(sorted(map(str, info))) or "nothing"
+            raise _wrong(env, f"has no {name} in the info of its last step, as env.info_metrics says: {there}", number)
+        if not _is_single(info[name], "biuf"):
+            raise _wrong(env, f"has in its info a {name} that is no number but {_kind(info[name])}", number)
+    return {name: float(info[name]) for name in names}
 
 
 def task_name(env: gymnasium.Env) -> str:

@@ -17,16 +17,17 @@ DECLARED = ("max_episode_steps", "_max_episode_steps", "_step_limit", "_time_lim
 
 def declares_limit(env: gymnasium.Env) -> bool:
     """Whether a layer of ``env`` (the task, a wrapper, an adapter and what it adapts) has a finite limit."""
-    return any(_is_limit(getattr(layer, name, None)) for layer in _layers(env) for name in DECLARED)
+    return any(_is_limit(getattr(layer, name, None)) for layer in layers(env) for name in DECLARED)
 
 
 def step_limit(env: gymnasium.Env) -> int | None:
     """The steps after which Gymnasium's TimeLimit truncates episodes of ``env``; None where it has none."""
-    found = [getattr(layer, "_max_episode_steps", None) for layer in _layers(env) if isinstance(layer, TimeLimit)]
+    found = [getattr(layer, "_max_episode_steps", None) for layer in layers(env) if isinstance(layer, TimeLimit)]
     return min((steps for steps in found if steps is not None), default=None)
 
 
-def _layers(env: Any) -> Iterator[Any]:
+def layers(env: Any) -> Iterator[Any]:
+    """``env`` and what lies within it: wrappers, adapters, the task; the outermost first."""
     seen: set[int] = set()
     while env is not None and id(env) not in seen:
         seen.add(id(env))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -58,6 +58,7 @@ class Trajectory:
     reward: np.ndarray  # float64 [T]
     log_prob: np.ndarray  # float64 [T], of each action; NaN for the deterministic policy
     terminated: bool  # how it ended: by the task itself (a fall), or else by the time limit
+    info: Mapping[str, float] = field(default_factory=dict)  # of its last step, what env.info_metrics names
 
     def __len__(self) -> int:
         """Count the steps."""
@@ -125,6 +126,7 @@ class _Recording:
         self._rewards: list[float] = []
         self._log_probs: list[float] = []
         self._terminated = self.ended = False
+        self._info: Mapping[str, float] = {}
         self._now = exchange.reset(self._env, episode.seed)
 
     @property
@@ -148,6 +150,8 @@ class _Recording:
         self._log_probs.append(float("nan") if self._rng is None else float(log_prob))
         self._now = outcome.obs
         self._terminated, self.ended = outcome.terminated, outcome.terminated or outcome.truncated
+        if self.ended:
+            self._info = exchange.info_metrics(self._env, outcome.info, len(self._rewards))
 
     def trajectory(self) -> Trajectory:
         """What was played."""
@@ -157,4 +161,5 @@ class _Recording:
             np.array(self._rewards),
             np.array(self._log_probs),
             self._terminated,
+            self._info,
         )

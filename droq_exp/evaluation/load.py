@@ -24,6 +24,7 @@ from droq_exp.config.schema import Config, HardwareConfig
 from droq_exp.config.targets import check_stored, trusting
 from droq_exp.config.task import dimensions
 from droq_exp.config.validation import to_config
+from droq_exp.envs.build import build_env
 from droq_exp.envs.make import close
 from droq_exp.evaluation.episodes import SIDE_BY_SIDE, Episode, Trajectory, play
 from droq_exp.learner.backend import EAGER
@@ -33,7 +34,7 @@ from droq_exp.runs.checkpoint import CheckpointError, check_weights
 from droq_exp.runs.checkpoint_files import FOLDER, WEIGHTS
 from droq_exp.runs.identity import NOT_CONFIGURATION, departures
 from droq_exp.training.hardware import Hardware
-from droq_exp.training.train import build_agent, make_environments
+from droq_exp.training.train import build_agent
 
 # A few observations at a time: no work for a GPU, nor for compilers.
 HERE = Hardware(device="cpu", backend=EAGER)
@@ -94,9 +95,7 @@ class LoadedPolicy:
 
     def make_env(self, **kwargs: Any) -> gymnasium.Env:
         """Make the run's task; ``kwargs`` (a render mode, say) go before those of the configuration."""
-        env = replace(self.config.env, kwargs={**self.config.env.kwargs, **kwargs})
-        (made,) = make_environments(replace(self.config, env=env), 1)
-        return made
+        return build_env(replace(self.config.env, kwargs={**self.config.env.kwargs, **kwargs}))
 
     def episodes(
         self, envs: Sequence[gymnasium.Env], count: int, seed: int, *, stochastic: bool = False
@@ -143,18 +142,18 @@ def load(directory: str | PathLike[str], trust: Iterable[str] = ()) -> LoadedPol
 def _load(directory: Path) -> LoadedPolicy:
     config = read_config(directory)
     dimensions(config.env)  # refuses in one line what cannot be made
-    (env,) = make_environments(config, 1)
+    env = build_env(config.env)
     agent = build_agent(config, [config.seed], env, HERE)
     close(env)
     path = directory / FOLDER / WEIGHTS
     step, tensors = read_weights(path)
     tensors = with_alpha(tensors)
-    expected = agent.state.tensors_of(0)
+    expected = agent.weights_of(0)
     tensors = {name: value for name, value in expected.items() if not value.numel()} | tensors  # older runs lack them
     wrong = [name for name in expected if name not in tensors or tensors[name].shape != expected[name].shape]
     if wrong:
         raise CheckpointError(f"{path} does not fit the run's config.yaml: {', '.join(wrong)}")
-    agent.state.load_tensors_of(0, {name: tensors[name] for name in expected})
+    agent.load_weights_of(0, tensors)
     return LoadedPolicy(directory, config, step, agent, generator(config.seeds[0], Stream.PLAY_ACTION))
 
 

@@ -87,7 +87,10 @@ def evaluate(
 
 
 def summary(trajectories: Sequence[Trajectory]) -> dict[str, float]:
-    """The undiscounted returns' return_mean, return_std (ddof 0), return_min, return_max, and length_mean (steps)."""
+    """The undiscounted returns' return_mean, return_std (ddof 0), return_min, return_max, and length_mean (steps).
+
+    Also the mean of each number that ``env.info_metrics`` names, as info_<name>.
+    """
     returns = np.array([trajectory.reward.sum() for trajectory in trajectories])
     return {
         "return_mean": float(returns.mean()),
@@ -95,4 +98,8 @@ def summary(trajectories: Sequence[Trajectory]) -> dict[str, float]:
         "return_min": float(returns.min()),
         "return_max": float(returns.max()),
         "length_mean": float(np.mean([len(trajectory) for trajectory in trajectories])),
+        **{
+            f"info_{name}": float(np.mean([trajectory.info[name] for trajectory in trajectories]))
+            for name in trajectories[0].info
+        },
     }

@@ -13,6 +13,7 @@ import pandas as pd
 import yaml
 
 from droq_exp.cli.runs import ListedRun
+from droq_exp.config.schema import BY_KEY
 from droq_exp.report.log_file import read_log
 from droq_exp.runs.files import DamagedError
 from droq_exp.runs.identity import NOT_CONFIGURATION, folder_of_id, short_hash
@@ -158,10 +159,10 @@ def _names_in(config: dict[str, Any]) -> dict[str, Any]:
         told["experiment"] = config["experiment_name"]
     for group in ("codebase", "algo", "env"):
         name = config[group].get("name") if isinstance(config.get(group), dict) else None
-        if isinstance(name, str) and (group, name) != ("env", "gym"):
+        if isinstance(name, str) and (group, name) not in [("env", each) for each in BY_KEY]:
             told[group] = name
     env = config.get("env")
-    if isinstance(env, dict) and env.get("name") == "gym" and isinstance(env.get("id"), str):
+    if isinstance(env, dict) and env.get("name") in BY_KEY and isinstance(env.get("id"), str):
         told["env"] = folder_of_id(env["id"])
     if isinstance(config.get("seed"), int):
         told["seed"] = config["seed"]

@@ -17,7 +17,7 @@ PACKAGE = Path(droq_exp.__file__).parent
 FILES = (
     *(f"learner/{name}.py" for name in ("spec", "hyperparameters", "transitions", "state", "networks", "losses")),
     *(f"learner/{name}.py" for name in ("updates", "optimiser", "draws", "dropout", "learner", "orders", "programs")),
-    *(f"agent/{name}.py" for name in ("agent", "policy", "replay", "host")),
+    *(f"agent/{name}.py" for name in ("agent", "policy", "replay", "host", "observations")),
     "random_streams.py",
 )
 

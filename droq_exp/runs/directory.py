@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from droq_exp.config.schema import Config
+from droq_exp.config.task import tried
 from droq_exp.loggers.base import RunInfo
 from droq_exp.runs import provenance
 from droq_exp.runs.checkpoint import Checkpoints
@@ -106,7 +107,9 @@ class RunDirectory:
         self._write_status()
         changed = differences(config, recipe)
         listed = {key: {"recipe": recipes, "run": runs} for key, (recipes, runs) in changed.items()}
-        told = {"format": FORMAT, "differences": listed, "identity": identity(config), "code": code_of(config)}
+        order = [list(part) for part in tried(config.env).order]
+        told = {"format": FORMAT, "differences": listed, "identity": identity(config)}
+        told |= {"observation": order, "code": code_of(config)}  # the code is last: takeover looks whether it is there
         content = {**one_seed, **told}
         text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
         write_atomically(self.directory / "config.yaml", text)

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from droq_exp.config.errors import shown
-from droq_exp.config.schema import Config
+from droq_exp.config.schema import BY_KEY, Config
 
 # What a run's config.yaml tells beside its configuration.
-NOT_CONFIGURATION = ("format", "differences", "identity", "code")
+NOT_CONFIGURATION = ("format", "differences", "identity", "observation", "code")
 GROUPS = ("algo", "env", "codebase", "training", "eval", "bias")  # of the configuration; what a run's results depend on
 ONCE = ("training.restart", "training.accept_code")  # said of one command, and no part of what a run is
 ABSENT = "(absent)"  # stands for a key that only one of the two configurations has
@@ -108,8 +108,8 @@ def group_parts(config: Config, recipe: Config) -> list[str]:
 
 
 def environment_name(config: Config) -> str:
-    """Folder name of the task: its name in ``conf/env``, or the Gymnasium id where it is chosen by that."""
-    return folder_of_id(config.env.id) if config.env.name == "gym" else config.env.name
+    """Folder name of the task: its name in ``conf/env``, or the Gymnasium id where a key says which it is."""
+    return folder_of_id(config.env.id) if config.env.name in BY_KEY else config.env.name
 
 
 def folder_of_id(task: str) -> str:

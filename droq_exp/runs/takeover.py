@@ -12,6 +12,7 @@ import yaml
 
 from droq_exp.config.errors import OtherRunError, shown
 from droq_exp.config.schema import Config
+from droq_exp.config.task import tried
 from droq_exp.runs.checkpoint_files import FOLDER, state_steps
 from droq_exp.runs.code import changed, code_of
 from droq_exp.runs.files import LEFTOVERS, DamagedError, remove_leftovers, unreadable
@@ -43,6 +44,7 @@ def check_directory(directory: Path, config: Config) -> None:
     if damage is not None or stored is None:
         return
     problem = _other_format(stored) or conflict(stored["identity"], config) or _other_seed(directory, stored)
+    problem = problem or _other_observation(stored, config)
     if problem is not None:
         ways = "experiment_name=<name> trains the new one elsewhere"
         younger = younger_keys(stored.get("identity", {}), config)
@@ -140,6 +142,14 @@ def _other_seed(directory: Path, stored: dict[str, Any]) -> str | None:
     """What is wrong where a run of one seed lies in the directory of another: it was renamed or copied."""
     seed = stored.get("seed")
     return f"seed is {seed} there and {directory.name} is asked for" if directory.name != f"seed_{seed}" else None
+
+
+def _other_observation(stored: dict[str, Any], config: Config) -> str | None:
+    """Where a suite has got another version, whose observations are none that the run's policy knows."""
+    there, here = stored.get("observation"), [list(part) for part in tried(config.env).order]
+    if there is None or there == here:  # older runs do not tell
+        return None
+    return f"the parts of an observation are {there} there and {here} here"
 
 
 def other_code(directory: Path, config: Config) -> list[str]:

@@ -11,9 +11,10 @@ from dataclasses import asdict, dataclass
 import torch
 from hydra.utils import instantiate
 
+from droq_exp.codebases import Codebase
 from droq_exp.config.errors import ConfigError
 from droq_exp.config.parts import build_parts
-from droq_exp.config.schema import OTHER_PARTS, Config
+from droq_exp.config.schema import OTHER_PARTS, CodebaseConfig, Config
 from droq_exp.config.task import dimensions
 from droq_exp.cpu import has_bf16, threads_of_user, usable_cores
 from droq_exp.learner.backend import Backend, backend_for
@@ -79,12 +80,18 @@ def settings_put_back() -> Iterator[None]:
         torch.set_float32_matmul_precision(precision)
 
 
+def build_codebase(block: CodebaseConfig) -> Codebase:
+    """Build the code base of a configuration."""
+    made: Codebase = instantiate({**asdict(block), "_convert_": "all", "_recursive_": False})
+    return made
+
+
 def learner_spec(config: Config) -> LearnerSpec:
     """Describe the learner that ``config`` asks for."""
     obs_dim, act_dim = dimensions(config.env)
     spec = LearnerSpec.of(
         config.algo,
-        instantiate({**asdict(config.codebase), "_convert_": "all", "_recursive_": False}),
+        build_codebase(config.codebase),
         seeds=len(config.seeds),
         obs_dim=obs_dim,
         act_dim=act_dim,

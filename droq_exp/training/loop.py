@@ -80,7 +80,7 @@ class TrainingLoop:
             self._agent.load_seed_state(index, state["agent"])
             # Those of the last evaluation, whatever has become of their file.
             if self._measured[index] == self.step:
-                seed_run.run.checkpoints.save_weights(self._agent.state.tensors_of(index), self.step)
+                seed_run.run.checkpoints.save_weights(self._agent.weights_of(index), self.step)
             try:
                 seed_run.resume(state["member"], replay_file.read(self.step - state["member"]["length"], self.step))
             except Exception as error:  # the other seeds go on
@@ -154,6 +154,7 @@ class TrainingLoop:
     def _act(self, random: bool) -> None:
         """Step every active seed's environment once and store the transitions."""
         obs = np.stack([seed_run.obs for seed_run in self._seed_runs])
+        self._agent.observe(obs)
         actions = self._agent.random_action() if random else self._agent.explore(obs)
         rows = np.zeros((len(self._seed_runs), self._agent.spec.row_size), dtype=np.float32)
         for row, seed_run, action in zip(rows, self._seed_runs, actions, strict=True):
@@ -256,7 +257,7 @@ class TrainingLoop:
     def _log(self, index: int, training: dict[str, float], measured: dict[str, float]) -> str | None:
         """Keep a seed's weights and log everything; return why it is to stop, or None."""
         seed_run = self._seed_runs[index]
-        seed_run.run.checkpoints.save_weights(self._agent.state.tensors_of(index), self.step)
+        seed_run.run.checkpoints.save_weights(self._agent.weights_of(index), self.step)
         metrics = {f"train/{name}": value for name, value in (training | seed_run.take_episodes()).items()}
         metrics |= {f"eval/{name}": value for name, value in measured.items()}
         metrics["eval/wall_seconds"] = time.monotonic() - self._started

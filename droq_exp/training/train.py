@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import gymnasium
-from gymnasium.wrappers import TimeLimit
-from hydra.utils import get_class, instantiate
+from hydra.utils import get_class
 
 from droq_exp.agent.agent import Agent
 from droq_exp.agent.replay import Replay
 from droq_exp.callbacks import Callbacks
 from droq_exp.config.schema import Config
+from droq_exp.envs.build import build_env
 from droq_exp.envs.make import action_bounds
 from droq_exp.exits import no_exit
 from droq_exp.loggers import Loggers
@@ -153,7 +154,7 @@ def open_training(
     config: Config, runs: Sequence[RunDirectory], states: Sequence[State], machine: hardware.Hardware, stop: StopSignal
 ) -> Iterator[SeedsTogether]:
     """Build what trains ``runs``, from ``states`` on if there are any; environments and loggers are closed at last."""
-    envs = make_environments(config, len(runs))
+    envs = [build_env(config.env) for _ in runs]
     agent = build_agent(config, [run.seed for run in runs], envs[0], machine)
     replay = Replay(len(runs), config.training.replay_size, agent.spec.row_size, agent.device)
     for run in runs:
@@ -163,7 +164,7 @@ def open_training(
         for index, (run, env) in enumerate(zip(runs, envs, strict=True)):
             callbacks = Callbacks(config.callbacks)
             loggers = Loggers(config.logger, run.info, states[index]["member"].get("loggers") if states else None)
-            seed_run = SeedRun(run, loggers, callbacks, env, environment_maker(config), agent.spec.layout)
+            seed_run = SeedRun(run, loggers, callbacks, env, partial(build_env, config.env), agent.spec.layout)
             closing.callback(_close, seed_run, stop)  # whatever happens next, a second Ctrl-C too
             seed_runs.append(seed_run)
         yield SeedsTogether(agent, replay, envs, seed_runs)
@@ -210,44 +211,22 @@ def _train_together(
     return int(any(run.state not in DONE for run in runs))
 
 
-def make_environments(config: Config, count: int) -> list[gymnasium.Env]:
-    """Make ``count`` environments of one task."""
-    make_env = environment_maker(config)
-    return [make_env() for _ in range(count)]
-
-
-def environment_maker(config: Config) -> Callable[[], gymnasium.Env]:
-    """Return what makes an environment of the task, one a call, with the configuration's time limit around it."""
-    content = asdict(config.env)
-    limit = content.pop("max_episode_steps")
-    make = no_exit()(_partial(content))
-    return make if limit is None else lambda: TimeLimit(make(), limit)
-
-
 def build_agent(config: Config, seeds: list[int], env: gymnasium.Env, machine: hardware.Hardware) -> Agent:
     """Build the agent of the seeds for the task of ``env``."""
     low, high = action_bounds(env)
     agent: Agent = get_class(config.algo._target_)(
         replace(hardware.learner_spec(config), seeds=len(seeds)),
         name=config.algo.name,
-        codebase=_builder(config.codebase)(),
+        codebase=hardware.build_codebase(config.codebase),
         seeds=seeds,
         action_low=low,
         action_high=high,
         device=machine.device,
         backend=machine.backend,
+        normalize_observation=config.env.normalize_observation,
     )
     return agent
 
 
 def _close(seed_run: SeedRun, stop: StopSignal) -> None:
     seed_run.close("failed" if stop.received is None else "interrupted")
-
-
-def _builder(block: Any) -> Callable[..., Any]:
-    return _partial(asdict(block))
-
-
-def _partial(content: dict[str, Any]) -> Callable[..., Any]:
-    """Instantiate a block's ``_target_`` as a partial: Hydra would turn objects passed to it into configs."""
-    return instantiate({**content, "_partial_": True}, _convert_="all", _recursive_=False)

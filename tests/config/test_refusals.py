@@ -191,8 +191,8 @@ def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
 
 UNFIT_TASKS = {
     "Discrete-v0": ("continuous actions", {"action": "discrete"}),
-    "Image-v0": ("observations are a vector", {"observation": "image"}),
-    "Dictionary-v0": ("observations are a vector", {"observation": "dictionary"}),
+    "Image-v0": ("observation is an image", {"observation": "image"}),
+    "Text-v0": ("of is a Text; allowed: numbers", {"observation": "text"}),
     "Unbounded-v0": ("unbounded", {"action": "unbounded"}),
     "Matrix-v0": ("actions are a vector", {"action": "matrix"}),
 }
@@ -215,7 +215,7 @@ def test_an_unfit_task_is_refused(task: str, monkeypatch: pytest.MonkeyPatch) ->
 def make_unfit(action: str = "vector", observation: str = "vector"):  # type: ignore[no-untyped-def]
     import gymnasium
     import numpy as np
-    from gymnasium.spaces import Box, Dict, Discrete
+    from gymnasium.spaces import Box, Dict, Discrete, Text
 
     actions = {
         "vector": Box(-1, 1, (2,)),
@@ -226,7 +226,7 @@ def make_unfit(action: str = "vector", observation: str = "vector"):  # type: ig
     observations = {
         "vector": Box(-1, 1, (3,)),
         "image": Box(0, 255, (8, 8, 3), np.uint8),
-        "dictionary": Dict({"a": Box(-1, 1, (3,))}),
+        "text": Dict({"a": Box(-1, 1, (3,)), "of": Text(3)}),
     }
 
     class Unfit(gymnasium.Env):
