@@ -57,6 +57,8 @@ def _why_not_numpy(spec: LearnerSpec, action_map: np.ndarray) -> str | None:
     edited = definitions.changed(definitions.of_acting(), definitions.known()["acting"])
     if edited:
         return f"{edited[0]} is not what the NumPy policy was written for"
+    if spec.activation != "relu":
+        return f"it does not know activation={spec.activation}"
     rng = np.random.default_rng(0)  # of this check alone
     size = sum(math.prod(shape) for shape in spec.actor.shapes(spec).values())
     flat = torch.from_numpy(0.1 * rng.standard_normal((spec.seeds, size))).to(spec.dtype)

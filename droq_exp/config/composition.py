@@ -317,7 +317,11 @@ def _checked(parsed: Sequence[Override], like: EnvConfig | None = None) -> Confi
         if like is None or like.id != config.env.id:
             raise
         _, act_dim = dimensions(like)
-    if config.algo.target_entropy is None:
+    if config.algo.target_entropy_per_dim is not None:
+        if any(key == "algo.target_entropy" for item in parsed for key in lines.keys(item)):
+            raise ConfigError("algo.target_entropy", "does not go with algo.target_entropy_per_dim: give one of them")
+        config.algo.target_entropy = config.algo.target_entropy_per_dim * act_dim
+    elif config.algo.target_entropy is None:
         config.algo.target_entropy = -float(act_dim)
     return config
 

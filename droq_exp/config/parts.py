@@ -19,7 +19,13 @@ from droq_exp.exits import no_exit
 Parts = tuple[tuple[str, str], ...]  # (key, target) of each part that is not the usual one
 
 USUAL: dict[str, str | None] = {name: block._target_ for name, block in schema.PARTS.items()}
-UNREAD: dict[str, Any] = {"layer_norm": False, "dropout_rate": 0.0, "actor_hidden_sizes": None, "target_mode": "min"}
+UNREAD: dict[str, Any] = {
+    "layer_norm": False,
+    "dropout_rate": 0.0,
+    "actor_hidden_sizes": None,
+    "activation": "relu",
+    "target_mode": "min",
+}
 TYPES = "bool, int, float, str, list[int] or list[str]"
 
 

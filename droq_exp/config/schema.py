@@ -106,6 +106,11 @@ REPLAY_SIZE = Relation(
         or config.training.total_steps <= config.training.start_steps
     ),
 )
+SUITE_TASK = Relation(
+    "with env=dmc <domain>-<task>, such as cheetah-run; null otherwise",
+    lambda config: "<domain>-<task> with env=dmc, such as cheetah-run, and null otherwise",
+    lambda config: (config.env.task is not None) == (config.env.name == "dmc"),
+)
 SIGNAL_DELAY = Relation(
     "fewer seconds than hardware.hours has",
     lambda config: f"fewer seconds than hardware.hours={config.hardware.hours:g} has",
@@ -188,6 +193,7 @@ class AlgoConfig:
     actor_hidden_sizes: list[int] | None = key(
         None, "hidden layers of the actor; null: hidden_sizes", or_null(SIZES), absent=None
     )
+    activation: str = key("relu", "of the hidden units; gelu is PyTorch's alone", one_of("relu", "gelu"), absent="relu")
     utd_ratio: int = key(
         20, "G, critic updates per environment step (REDQ, DroQ); for SAC too, to compare critics only", at_least(1)
     )
@@ -207,6 +213,12 @@ class AlgoConfig:
         False, "whether critics see (s, a) and (s', a') as one batch (CrossQ)", relation=JOINT_PASS, absent=False
     )
     target_entropy: float | None = key(None, "of the policy; null: -dim(A), as in SAC", or_null(FINITE))
+    target_entropy_per_dim: float | None = key(
+        None,
+        "target entropy for each dimension of the action, in the place of target_entropy and its table",
+        or_null(FINITE),
+        absent=None,
+    )
     learn_temperature: bool = key(True, "false: the temperature stays at initial_temperature")
     initial_temperature: float = key(1.0, "alpha before its first update (log alpha is 0 in both code bases)", POSITIVE)
     critic: Any = key(CriticConfig(), "the critics' network")
@@ -227,7 +239,10 @@ class EnvConfig:
     name: str = key(MISSING, NAME)
     id: str = key(MISSING, "with env=gym, the task: env.id=Pendulum-v1", TASK)
     task: str | None = key(
-        None, "with env=dmc, the task of the suite: env.task=cheetah-run; null: env.id says it all", absent=None
+        None,
+        "with env=dmc, the task of the suite: env.task=cheetah-run; null: env.id says it all",
+        relation=SUITE_TASK,
+        absent=None,
     )
     kwargs: dict[str, Any] = key({}, "arguments of the task, for gymnasium.make: env.kwargs.<name>=<value>")
     wrappers: list[dict[str, Any]] = key(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -80,7 +81,7 @@ def _tried(content: str) -> Task:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Gymnasium's advice: what is refused is refused in one line
         asked = EnvConfig(**json.loads(content))
-        _check_registered(asked.id)
+        _check_registered(asked)
         with watching_global_draws() as drawn:
             env = _make(asked)
             try:
@@ -109,26 +110,48 @@ def _spec(task_id: str) -> Any:
     """The registered EnvSpec; of "module:Task-v0" once that module is imported, as ``gymnasium.make`` does it."""
     import gymnasium
 
+    from droq_exp.envs.suites import register
+
+    register(task_id)
     module, colon, task = task_id.rpartition(":")
     if colon:
         import_part("env.id", module)
     return gymnasium.spec(task)
 
 
-def _check_registered(task_id: str) -> None:
+def _check_registered(asked: EnvConfig) -> None:
     import gymnasium
 
+    from droq_exp.envs.suites import missing_package
+
     try:
-        _spec(task_id)
+        _spec(asked.id)
     except ConfigError:
         raise
     except Exception as error:  # an id may be wrong in many ways
+        if asked.task is not None:  # of a suite, which tells
+            raise ConfigError("env.task", " ".join(str(error).split())) from error
+        missing = missing_package(asked.id)
+        if missing is not None:
+            raise ConfigError("env.id", f"{asked.id} is of {missing}") from error
         registered = [known for known in gymnasium.registry if not known.startswith("GymV2")]
         raise ConfigError(
             "env.id",
-            f"{task_id} is not registered with Gymnasium; allowed: tasks of continuous actions and vector observations",
-            nearest(task_id, registered),
+            f"{asked.id} is not registered with Gymnasium; allowed: tasks of continuous actions, whose observations "
+            "are numbers",
+            nearest(asked.id, registered),
         ) from error
+
+
+def _newest(task_id: str) -> str | None:
+    """The task's newest version, where that is another one."""
+    import gymnasium
+
+    name, _, version = task_id.rpartition("-v")
+    versions = [
+        int(id.rpartition("-v")[2]) for id in gymnasium.registry if re.fullmatch(rf"{re.escape(name)}-v\d+", id)
+    ]
+    return f"{name}-v{max(versions)}" if versions and version.isdigit() and max(versions) > int(version) else None
 
 
 def _make(asked: EnvConfig) -> gymnasium.Env:
@@ -170,11 +193,18 @@ def _key_of(asked: EnvConfig) -> str:
 def _broken(what: str, asked: EnvConfig, error: Exception) -> ConfigError:
     import gymnasium
 
+    from droq_exp.envs.suites import missing_package
+
     cause = error if isinstance(error, ForeignExitError) else error.__cause__ or error
     missing = isinstance(cause, (gymnasium.error.DependencyNotInstalled, ImportError))
     if missing and isinstance(cause.__cause__, ImportError) and not isinstance(cause.__cause__, ModuleNotFoundError):
         cause = cause.__cause__  # the package is there and cannot be imported, whatever Gymnasium makes of it
     reason = str(cause).strip().partition("\n")[0].partition(" was raised from")[0] or type(cause).__name__
+    if missing and (newest := _newest(asked.id)):
+        problem = f"{asked.id} cannot be made: Gymnasium has given that version up"
+        return ConfigError("env.id", problem, f"env.id={newest}")
+    if missing and (package := missing_package(asked.id)):
+        return ConfigError("env.id", f"{asked.id} cannot be made: it needs {package}")
     key = "env.id" if missing else _key_of(asked)
     given = " and ".join(str(each) for each in (asked.kwargs, asked.wrappers) if each)
     return ConfigError(key, f"{asked.id} cannot be {what}{f' with {given}' if given else ''}: {reason}")

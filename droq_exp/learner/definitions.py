@@ -35,7 +35,13 @@ KNOWN_PARTS: dict[str, type] = {  # by the field of the spec; what the C++ and t
     "policy_objective": SoftPolicyObjective,
 }
 
-UNTAUGHT = ("actor_hidden_sizes", "adam_beta1", "target_network", "joint_pass")  # fields that the C++ does not know
+UNTAUGHT = (
+    "actor_hidden_sizes",
+    "activation",
+    "adam_beta1",
+    "target_network",
+    "joint_pass",
+)  # fields that the C++ does not know
 
 
 def of_updates() -> dict[str, str]:

@@ -24,6 +24,7 @@ class Hyperparameters:
     act_dim: int
     hidden_sizes: tuple[int, ...] = (256, 256)
     actor_hidden_sizes: tuple[int, ...] | None = None
+    activation: str = "relu"  # or gelu, by the normal distribution function (arXiv:1606.08415)
     num_critics: int = 2
     num_min: float = 2
     target_mode: str = "min"

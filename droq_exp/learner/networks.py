@@ -108,7 +108,7 @@ def drawn_parameters(shapes: Shapes, weight: Callable[[str, tuple[int, ...]], np
 class EnsembleCritic:
     """K multilayer perceptrons of (s, a), each with ``units`` outputs: the critics of SAC, REDQ, DroQ and DUVN."""
 
-    reads: ClassVar[tuple[str, ...]] = ("num_critics", "hidden_sizes", "layer_norm", "dropout_rate")
+    reads: ClassVar[tuple[str, ...]] = ("num_critics", "hidden_sizes", "activation", "layer_norm", "dropout_rate")
 
     @property
     def units(self) -> int:
@@ -147,7 +147,7 @@ class EnsembleCritic:
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Evaluate K critics on the same inputs.
 
-        Hidden layer: Linear, dropout, layer norm, ReLU, in this order (DroQ, section 3).
+        Hidden layer: Linear, dropout, layer norm, activation, in this order (DroQ, section 3).
 
         Args:
             params: views ``[S, K, ...]``.
@@ -169,7 +169,7 @@ class EnsembleCritic:
                 hidden = dropped(hidden, dropout_masks[i], spec.dropout_rate)
             if spec.layer_norm:
                 hidden = normalise(hidden) * params[f"norm_scale{i}"] + params[f"norm_shift{i}"]
-            hidden = torch.relu(hidden)
+            hidden = activated(hidden, spec.activation)
         out = len(spec.hidden_sizes)
         weight, bias = params[f"weight{out}"], params[f"bias{out}"]
         if self.units > 1:
@@ -182,7 +182,7 @@ class EnsembleCritic:
 class SquashedGaussianActor:
     """A multilayer perceptron of s that gives a Gaussian, squashed by tanh: the policy of SAC."""
 
-    reads: ClassVar[tuple[str, ...]] = ("hidden_sizes", "actor_hidden_sizes")
+    reads: ClassVar[tuple[str, ...]] = ("hidden_sizes", "actor_hidden_sizes", "activation")
 
     def shapes(self, spec: Hyperparameters) -> Shapes:
         """Named shapes of the actor of one seed; its last layer gives the mean, then the log standard deviation."""
@@ -202,7 +202,7 @@ class SquashedGaussianActor:
         for i in range(layers):
             hidden = linear(hidden, params[f"weight{i}"]) + params[f"bias{i}"]
             if i < layers - 1:
-                hidden = torch.relu(hidden)
+                hidden = activated(hidden, spec.activation)
         mean, log_std = hidden[:, 0].chunk(2, -1)
         return mean, log_std.clamp(LOG_STD_MIN, LOG_STD_MAX)
 
@@ -241,6 +241,11 @@ class SquashedGaussianActor:
 def linear(x: Tensor, weight: Tensor) -> Tensor:
     """``[S, K, B, in] @ [S, K, in, out]`` as one batched matrix multiplication."""
     return torch.bmm(x.flatten(0, 1), weight.flatten(0, 1)).unflatten(0, weight.shape[:2])
+
+
+def activated(hidden: Tensor, activation: str) -> Tensor:
+    """The hidden units' function of what reaches them."""
+    return torch.relu(hidden) if activation == "relu" else torch.nn.functional.gelu(hidden)
 
 
 def dropped(hidden: Tensor, mask: Tensor, rate: float) -> Tensor:
