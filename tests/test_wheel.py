@@ -70,11 +70,11 @@ def test_the_wheel_holds_the_configuration_and_the_plugin(wheel: Path) -> None:
 
 
 def test_the_wheel_holds_every_file_of_the_package(wheel: Path) -> None:
-    """Sources of the C++ and digests of the code that they stand for, the report's templates, published curves."""
+    """Sources of the C++ and digests of the code they stand for, a robot, the report's templates, published curves."""
     package = ROOT / "droq_exp"
     files = {path.relative_to(ROOT).as_posix() for path in package.rglob("*") if path.is_file()}
     files = {name for name in files if "__pycache__" not in name}
-    kinds = ("native/digests.json", ".cpp", ".h", ".j2", ".js", ".css", "published_curves.csv", "py.typed")
+    kinds = (".cpp", ".h", "native/digests.json", "quadruped.xml", ".j2", ".js", ".css", "curves.csv", "py.typed")
     assert [kind for kind in kinds if not any(name.endswith(kind) for name in files)] == []
     assert sorted(files - set(zipfile.ZipFile(wheel).namelist())) == []
 

@@ -34,13 +34,24 @@ EXPECTED_CHOICES = {
         "redq_layernorm",
         "crossq",
     },
-    "env": {"hopper", "walker2d", "ant", "humanoid", "halfcheetah", "humanoid_full", "inverted_pendulum", "gym"},
+    "env": {
+        "hopper",
+        "walker2d",
+        "ant",
+        "humanoid",
+        "halfcheetah",
+        "humanoid_full",
+        "inverted_pendulum",
+        "quadruped",
+        "gym",
+    },
     "codebase": {"redq", "ku"},
     "hardware": {"auto", "cpu", "gpu", "cpu_parallel", "slurm_cpu", "slurm_gpu"},
     "logger": {"tensorboard", "wandb"},
     "callbacks": {"early_stop"},
 }
 NEEDS = {"gym": "env.id=Pendulum-v1", "early_stop": "callbacks.early_stop.patience=3"}  # beside the choice
+SINGLE_RUNS = ("smoke_run", "walk_in_the_park")  # of the experiments; the others are sweeps
 CHOICES = [(group, choice) for group in GROUPS if group != "experiment" for choice in choices(group)]
 
 
@@ -54,7 +65,7 @@ def test_every_directory_of_conf_is_a_known_group() -> None:
 
 
 @pytest.mark.parametrize("codebase", CODEBASES)
-@pytest.mark.parametrize(("group", "choice"), [*CHOICES, ("experiment", "smoke_run")])
+@pytest.mark.parametrize(("group", "choice"), [*CHOICES, *(("experiment", name) for name in SINGLE_RUNS)])
 def test_every_choice_composes(group: str, choice: str, codebase: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)  # for hardware=gpu
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)

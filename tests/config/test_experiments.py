@@ -24,6 +24,7 @@ POINTS = {
     "layernorm_ensembles": 120,
     "smoke": 36,
     "smoke_run": 1,
+    "walk_in_the_park": 1,
 }
 SWEEPS = [name for name, points in POINTS.items() if points > 1]
 

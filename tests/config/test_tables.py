@@ -15,6 +15,7 @@ BY_ENVIRONMENT = {
     "humanoid_full": (-2, 0.01, -2, 0.1, 300_000, 300_000),
     "halfcheetah": (-3, 0.01, -3, 0.01, 400_000, 400_000),
     "inverted_pendulum": (-1, 0.01, -1, 0.01, 100_000, 100_000),  # no row: -dim(A), the defaults
+    "quadruped": (-12, 0.01, -12, 0.01, 100_000, 100_000),  # no row either; experiment=walk_in_the_park has numbers
 }
 
 # algo: (critics, num_min, target passes, dropout, layer norm)
@@ -88,6 +89,7 @@ ENVIRONMENTS = {
     "humanoid_full": ("Humanoid-v5", {}),
     "halfcheetah": ("HalfCheetah-v5", {}),
     "inverted_pendulum": ("InvertedPendulum-v5", {}),
+    "quadruped": ("droq_exp/Quadruped-v0", {}),
 }
 
 
