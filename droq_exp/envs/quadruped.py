@@ -63,17 +63,19 @@ class Quadruped(MujocoEnv):
         super().__init__(str(path.resolve()), FRAME_SKIP, observations, **kwargs)
         joints = self.model.actuator_trnid[:, 0]
         self._positions, self._velocities = self.model.jnt_qposadr[joints], self.model.jnt_dofadr[joints]
-        self._action = np.zeros(JOINTS)
+        self._action, self._distance = np.zeros(JOINTS), 0.0
         self.init_qpos = self._settled()
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, float]]:  # type: ignore[override]
-        """Move for 50 ms; ``info`` has the trunk's velocity (m/s), yaw rate (rad/s) and distance from the start (m)."""
+        """Move for 50 ms; ``info`` has the trunk's velocity (m/s), yaw rate (rad/s) and the length of its way (m)."""
         self._action = np.clip(np.asarray(action, dtype=np.float64), -1, 1)
         self.data.ctrl[:] = POSE + REACH * self._action
+        start = self.data.qpos[:2].copy()
         mujoco.mj_step(self.model, self.data, nstep=self.frame_skip)
+        self._distance += float(np.linalg.norm(self.data.qpos[:2] - start))  # along the ground; it may walk in circles
         roll, pitch = self._tilt()
         forward, yaw_rate = float(self._velocity()[0]), float(self.data.qvel[5])
-        info = {"x_velocity": forward, "yaw_rate": yaw_rate, "distance": float(self.data.qpos[0])}
+        info = {"x_velocity": forward, "yaw_rate": yaw_rate, "distance": self._distance}
         fallen = max(abs(roll), abs(pitch)) > LARGEST_TILT
         if self.render_mode == "human":
             self.render()
@@ -85,7 +87,7 @@ class Quadruped(MujocoEnv):
         qpos[self._positions] += self.np_random.uniform(-POSITION_NOISE, POSITION_NOISE, JOINTS)
         qvel[self._velocities] = self.np_random.uniform(-VELOCITY_NOISE, VELOCITY_NOISE, JOINTS)
         self.set_state(qpos, qvel)
-        self._action = np.zeros(JOINTS)
+        self._action, self._distance = np.zeros(JOINTS), 0.0
         return self._observation()
 
     def _observation(self) -> np.ndarray:

@@ -147,14 +147,16 @@ def test_the_reward_by_hand(forward: float, pitch: float, yaw_rate: float, rewar
 
 def test_a_step_earns_the_reward_of_where_it_ends(env: gymnasium.Env) -> None:
     env.reset(seed=0)
-    start = env.unwrapped.data.qpos[0]
-    assert start == 0
+    place, walked = env.unwrapped.data.qpos[:2].copy(), 0.0
+    assert place.tolist() == [0, 0]
     for action in random_actions(1, 20):
         obs, reward, _, _, info = env.step(action)
         w, x, y, z = obs[36:40]
         pitch = np.arcsin(2 * (w * y - z * x))
         assert (info["x_velocity"], info["yaw_rate"]) == (obs[43], obs[42])
-        assert info["distance"] == env.unwrapped.data.qpos[0]
+        walked += np.linalg.norm(env.unwrapped.data.qpos[:2] - place)
+        place = env.unwrapped.data.qpos[:2].copy()
+        assert info["distance"] == pytest.approx(walked)
         assert reward == pytest.approx(forward_reward(obs[43], pitch, obs[42]))
 
 
@@ -182,7 +184,7 @@ def test_standing_still_it_stands_for_400_steps_and_earns_5_a_step(env: gymnasiu
     assert len(rewards) == 400
     assert told[-1][2:4] == (False, True)
     assert np.mean(rewards) == pytest.approx(5, abs=0.05)
-    assert abs(told[-1][4]["distance"]) < 0.05
+    assert told[-1][4]["distance"] < 0.05
 
 
 # Exact repetition
