@@ -318,7 +318,8 @@ def _checked(parsed: Sequence[Override], like: EnvConfig | None = None) -> Confi
             raise
         _, act_dim = dimensions(like)
     if config.algo.target_entropy_per_dim is not None:
-        if any(key == "algo.target_entropy" for item in parsed for key in lines.keys(item)):
+        typed = [key for item in parsed if not _is_choice(item) for key in lines.keys(item)]
+        if "algo.target_entropy" in typed:
             raise ConfigError("algo.target_entropy", "does not go with algo.target_entropy_per_dim: give one of them")
         config.algo.target_entropy = config.algo.target_entropy_per_dim * act_dim
     elif config.algo.target_entropy is None:

@@ -44,13 +44,14 @@ EXPECTED_CHOICES = {
         "inverted_pendulum",
         "quadruped",
         "gym",
+        "dmc",
     },
     "codebase": {"redq", "ku"},
     "hardware": {"auto", "cpu", "gpu", "cpu_parallel", "slurm_cpu", "slurm_gpu"},
     "logger": {"tensorboard", "wandb"},
     "callbacks": {"early_stop"},
 }
-NEEDS = {"gym": "env.id=Pendulum-v1", "early_stop": "callbacks.early_stop.patience=3"}  # beside the choice
+NEEDS = {"gym": "env.id=Pendulum-v1", "dmc": "env.task=cheetah-run", "early_stop": "callbacks.early_stop.patience=3"}  # beside the choice
 SINGLE_RUNS = ("smoke_run", "walk_in_the_park")  # of the experiments; the others are sweeps
 CHOICES = [(group, choice) for group in GROUPS if group != "experiment" for choice in choices(group)]
 
