@@ -12,6 +12,7 @@ import numpy as np
 from gymnasium import spaces
 from omegaconf import DictConfig, OmegaConf
 
+from droq_exp.envs.dmc import register_dmc
 from droq_exp.envs.exchange import task_name
 from droq_exp.exits import no_exit
 
@@ -23,7 +24,7 @@ def make_env(name: str, id: str, kwargs: Mapping[str, Any]) -> gymnasium.Env:
 
     Args:
         name: the configuration's name for the task (``env.name``); the environment does not depend on it.
-        id: Gymnasium's id, such as ``Hopper-v5``.
+        id: Gymnasium's id, such as ``Hopper-v5``, or ``dm_control/cheetah-run-v0``.
         kwargs: keyword arguments of ``gymnasium.make``; a plain mapping, or Hydra's (turned into plain containers).
 
     Returns:
@@ -34,6 +35,7 @@ def make_env(name: str, id: str, kwargs: Mapping[str, Any]) -> gymnasium.Env:
         TypeError: the task knows no such keyword.
     """
     _log_mujoco_warnings()
+    register_dmc(id)
     plain = OmegaConf.to_container(kwargs, resolve=True) if isinstance(kwargs, DictConfig) else dict(kwargs)
     assert isinstance(plain, dict)
     # The checker looks at each step's types again; check_env and the tests cover what it would find.

@@ -1,0 +1,139 @@
+"""dm_control's suite: every ``<domain>-<task>`` of it as a Gymnasium task, registered once it is asked for."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import re
+import types
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import gymnasium
+import numpy as np
+
+if TYPE_CHECKING:
+    from droq_exp.envs.dm_env import DmEnv
+
+# dm_control's later releases bring a later MuJoCo along.
+INSTALL = "pip install 'droq-exp[dmc]' installs the release that goes with this MuJoCo"
+MODEL_SEED = 0  # of the suite's models that are drawn when they are loaded (lqr): the same one in every process
+
+
+def dmc_id(task: str) -> str:
+    """Gymnasium's id of the suite's ``task``: "dm_control/cheetah-run-v0" of "cheetah-run"."""
+    return f"dm_control/{task}-v0"
+
+
+def register_dmc(id: str) -> None:
+    """Register what ``id`` names, where it is of the form that :func:`dmc_id` gives; any other is left alone.
+
+    Raises:
+        DependencyNotInstalled: dm_control is missing or cannot be imported.
+        NameNotFound: the suite has no such task; the line names the nearest one.
+    """
+    named = re.fullmatch(dmc_id("(.+)"), id)
+    if named is None or id in gymnasium.registry:
+        return
+    _domain_and_task(named[1])
+    gymnasium.register(id, entry_point="droq_exp.envs.dmc:make_dmc", kwargs={"task": named[1]})
+
+
+def make_dmc(
+    task: str,
+    *,
+    render_mode: str | None = None,
+    width: int = 480,
+    height: int = 480,
+    camera_id: int | None = None,
+    camera_name: str | None = None,
+    task_kwargs: Mapping[str, Any] | None = None,
+    environment_kwargs: Mapping[str, Any] | None = None,
+) -> DmEnv:
+    """Make a task of dm_control's suite.
+
+    Args:
+        task: such as "cheetah-run" and "ball_in_cup-catch".
+        render_mode: this, width, height, camera_id and camera_name are those of :class:`DmEnv`.
+        width: in pixels.
+        height: in pixels.
+        camera_id: a number.
+        camera_name: or a name.
+        task_kwargs: of ``dm_control.suite.load``, such as ``time_limit``, in seconds.
+        environment_kwargs: likewise, such as ``control_timestep``, in seconds.
+
+    Raises:
+        DependencyNotInstalled: dm_control is missing or cannot be imported.
+        NameNotFound: the suite has no such task.
+        ValueError: its actions are unbounded (lqr).
+        TypeError: the task does not know an argument.
+    """
+    domain, name = _domain_and_task(task)
+    from droq_exp.envs.dm_env import DmEnv
+
+    arguments = {"random": MODEL_SEED, **(task_kwargs or {})}
+    env = _suite().load(domain, name, arguments, dict(environment_kwargs) if environment_kwargs else None)
+    if domain == "quadruped":
+        _keep_from_drawing(env.physics)
+    return DmEnv(env, render_mode=render_mode, width=width, height=height, camera_id=camera_id, camera_name=camera_name)
+
+
+def _domain_and_task(task: str) -> tuple[str, str]:
+    """Split at the last hyphen; NameNotFound where the suite has no such task."""
+    domain, _, name = task.rpartition("-")
+    known = _suite().ALL_TASKS
+    if (domain, name) not in known:
+        by_folded = {"-".join(each).casefold(): "-".join(each) for each in known}
+        near = difflib.get_close_matches(task.casefold(), by_folded, n=1, cutoff=0)
+        raise gymnasium.error.NameNotFound(f"dm_control's suite has no task {task}; did you mean {by_folded[near[0]]}?")
+    return domain, name
+
+
+@cache
+def _suite() -> Any:
+    try:
+        with _import_alone():
+            from dm_control import suite
+    except ModuleNotFoundError as error:
+        raise gymnasium.error.DependencyNotInstalled(f"{error.name} is not installed; {INSTALL}") from error
+    except Exception as error:  # with another MuJoCo it may raise anything
+        reason = str(error).partition("\n")[0]
+        raise gymnasium.error.DependencyNotInstalled(f"dm_control cannot be imported: {reason}; {INSTALL}") from error
+    if not hasattr(np, "in1d"):
+        _give_in1d(suite.quadruped)
+    return suite
+
+
+def _give_in1d(module: Any) -> None:
+    """Hand a module a NumPy that has ``in1d``, which NumPy 2.4 dropped; all others keep theirs."""
+    numpy: Any = types.ModuleType("numpy")
+    vars(numpy).update(vars(np), in1d=np.isin)
+    module.np = numpy
+
+
+def _keep_from_drawing(physics: Any) -> None:
+    """Leave ``physics`` without dm_control's renderer: quadruped-escape opens it at each reset, to show it new terrain.
+
+    That takes OpenGL, and time, where nothing is drawn; what is drawn is drawn by Gymnasium's renderer.
+    """
+    kind = type(physics)
+    physics.__class__ = type(kind.__name__, (kind,), {"contexts": None})
+
+
+@contextmanager
+def _import_alone() -> Iterator[None]:
+    """Take back what importing dm_control does to the process: log handlers, MuJoCo's warnings, words on displays."""
+    import mujoco
+
+    handlers, warned = [*logging.root.handlers], mujoco.get_mju_user_warning()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.root.handlers[:] = handlers
+        if warned is not None:
+            mujoco.set_mju_user_warning(warned)
