@@ -58,9 +58,11 @@ def check_limit(env: EnvConfig) -> None:
     if limit is None and not task.declares_limit:
         problem = f"{env.id} declares no time limit, so an evaluation might never end; {key}=1000 gives it one"
         raise ConfigError(key, problem)
-    if limit is not None and task.step_limit is not None and limit > task.step_limit:
-        problem = f"{limit} has no effect: the episodes of {env.id} end after {task.step_limit} steps"
-        raise ConfigError(key, f"{problem}; env.kwargs.max_episode_steps={limit} replaces that limit")
+    if limit is not None and task.step_limit is not None and limit * env.action_repeat > task.step_limit:
+        problem = f"{limit} has no effect: the episodes of {env.id} end after {task.step_limit} steps of its own"
+        seconds = "env.kwargs.task_kwargs.time_limit=<seconds>"
+        way = seconds if env.task is not None else f"env.kwargs.max_episode_steps={limit * env.action_repeat}"
+        raise ConfigError(key, f"{problem}; {way} replaces that limit")
 
 
 def check_actions(env: EnvConfig, codebase: str) -> None:

@@ -242,6 +242,6 @@ def _declared_steps(env: dm_env.Environment) -> int | None:
     """The suite's limit in steps, or composer's in seconds; neither has a public name."""
     steps = getattr(env, "_step_limit", None)
     if steps is None and getattr(env, "_time_limit", None) is not None:
-        # MuJoCo's clock is a sum: 2.0000000000000013 s after 200 steps of 0.01 s, 0.9999999999999 s after others.
+        # It may take one step more, as MuJoCo's clock is a sum: 600 times 0.005 s are 2.9999999999999583 s.
         steps = round(env._time_limit / env.control_timestep(), 6) if env._time_limit < math.inf else math.inf
     return math.ceil(steps) if steps is not None and 0 < steps < math.inf else None

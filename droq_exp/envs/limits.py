@@ -21,8 +21,9 @@ def declares_limit(env: gymnasium.Env) -> bool:
 
 
 def step_limit(env: gymnasium.Env) -> int | None:
-    """The steps after which Gymnasium's TimeLimit truncates episodes of ``env``; None where it has none."""
+    """The task's own steps after which Gymnasium's TimeLimit, or an adapter, truncates episodes; None: neither does."""
     found = [getattr(layer, "_max_episode_steps", None) for layer in layers(env) if isinstance(layer, TimeLimit)]
+    found += [vars(layer).get("max_episode_steps") for layer in layers(env) if hasattr(layer, "observation_order")]
     return min((steps for steps in found if steps is not None), default=None)
 
 
