@@ -51,7 +51,11 @@ EXPECTED_CHOICES = {
     "logger": {"tensorboard", "wandb"},
     "callbacks": {"early_stop"},
 }
-NEEDS = {"gym": "env.id=Pendulum-v1", "dmc": "env.task=cheetah-run", "early_stop": "callbacks.early_stop.patience=3"}  # beside the choice
+NEEDS = {  # beside the choice
+    "gym": "env.id=Pendulum-v1",
+    "dmc": "env.task=cheetah-run",
+    "early_stop": "callbacks.early_stop.patience=3",
+}
 SINGLE_RUNS = ("smoke_run", "walk_in_the_park")  # of the experiments; the others are sweeps
 CHOICES = [(group, choice) for group in GROUPS if group != "experiment" for choice in choices(group)]
 
