@@ -95,6 +95,7 @@ def fill_standard_streams() -> None:
             os.set_inheritable(number, True)
             stream = os.fdopen(number, "r" if number == 0 else "w", closefd=False)
             setattr(sys, name, stream)
+            setattr(sys, f"__{name}__", stream)
 
 
 def refuse(problem: str) -> NoReturn:

@@ -251,6 +251,17 @@ def workspace(
 
 
 @app.command()
+def tasks(
+    word: Annotated[str | None, typer.Argument(help="only those with this in their ids", metavar="WORD")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print them for programs.")] = False,
+) -> None:
+    """List tasks that are installed and can be learned: id, sizes of observation and action, steps of an episode."""
+    from droq_exp.cli.tasks import tasks as list_tasks
+
+    list_tasks(word, as_json)
+
+
+@app.command()
 def build() -> None:
     """Compile the C++ for this kind of CPU now, so that machines without a compiler find it in your home directory."""
     from droq_exp.cli.build import build as build_libraries

@@ -5,10 +5,11 @@ from __future__ import annotations
 import difflib
 import logging
 import re
+import sys
 import types
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,15 @@ MODEL_SEED = 0  # of the suite's models that are drawn when they are loaded (lqr
 def dmc_id(task: str) -> str:
     """Gymnasium's id of the suite's ``task``: "dm_control/cheetah-run-v0" of "cheetah-run"."""
     return f"dm_control/{task}-v0"
+
+
+def dmc_tasks() -> list[str]:
+    """All tasks of the suite, such as "cheetah-run".
+
+    Raises:
+        DependencyNotInstalled: dm_control cannot be imported.
+    """
+    return ["-".join(each) for each in _suite().ALL_TASKS]
 
 
 def register_dmc(id: str) -> None:
@@ -130,7 +140,8 @@ def _import_alone() -> Iterator[None]:
 
     handlers, warned = [*logging.root.handlers], mujoco.get_mju_user_warning()
     try:
-        with warnings.catch_warnings():
+        # absl, which dm_control imports, keeps the stderr of the moment, and closes it one day if it is another's.
+        with warnings.catch_warnings(), redirect_stderr(sys.__stderr__ or sys.stderr):
             warnings.simplefilter("ignore")
             yield
     finally:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
+from contextlib import redirect_stderr, redirect_stdout
 from importlib import import_module
 from importlib.util import find_spec
 from typing import NamedTuple
 
 import gymnasium
 
-from droq_exp.envs.dmc import register_dmc
+from droq_exp.envs.dmc import dmc_id, dmc_tasks, register_dmc
 
 
 class Suite(NamedTuple):
@@ -40,7 +42,31 @@ def register(id: str) -> None:
     for suite in SUITES.values():
         # Box2D's tasks are Gymnasium's own.
         if id.startswith(suite.begins) and id not in gymnasium.registry and find_spec(suite.module):
-            gymnasium.register_envs(import_module(suite.module))
+            _import(suite)
+
+
+def installed() -> list[str]:
+    """The ids of the newest versions of all tasks that are installed, by name; some cannot be learned."""
+    if find_spec(SUITES["robotics"].module):
+        _import(SUITES["robotics"])
+    newest: dict[str, int] = {}
+    for spec in gymnasium.registry.values():
+        if not spec.id.startswith("GymV2") and ":" not in spec.id:
+            name = spec.id.rpartition("-v")[0] if spec.version is not None else spec.id
+            newest[name] = max(newest.get(name, -1), -1 if spec.version is None else spec.version)
+    ids = [name if version < 0 else f"{name}-v{version}" for name, version in newest.items()]
+    ids += [dmc_id(task) for task in (dmc_tasks() if find_spec("dm_control") else ())]
+    return sorted(set(ids))
+
+
+def missing_suites() -> list[tuple[str, str]]:
+    """The packages with tasks that are not installed, and what installs each."""
+    modules = {"dmc": ("dm-control", "dm_control")} | {extra: suite[:2] for extra, suite in SUITES.items()}
+    return [
+        (package, f"pip install 'droq-exp[{extra}]'")
+        for extra, (package, module) in modules.items()
+        if find_spec(module) is None
+    ]
 
 
 def missing_package(id: str) -> str | None:
@@ -49,3 +75,9 @@ def missing_package(id: str) -> str | None:
         if id.startswith(suite.begins) and find_spec(suite.module) is None:
             return f"{suite.package}, which is not installed; pip install 'droq-exp[{extra}]' keeps this MuJoCo"
     return None
+
+
+def _import(suite: Suite) -> None:
+    """Import a package, which registers its tasks, and keep its words about old versions from the output."""
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        gymnasium.register_envs(import_module(suite.module))

@@ -25,6 +25,7 @@ POINTS = {
     "smoke": 36,
     "smoke_run": 1,
     "walk_in_the_park": 1,
+    "dmc_hard": 35,
 }
 SWEEPS = [name for name, points in POINTS.items() if points > 1]
 

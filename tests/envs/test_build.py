@@ -206,3 +206,30 @@ def test_learner_and_policy_see_the_same_to_the_bit() -> None:
         assert torch.equal(rows[..., part], before[..., part])
     assert abs(scale.scaled(obs)).max() == LARGEST  # of the number that had not moved
     np.testing.assert_array_equal(scale.scaled(obs[:, 0]), scale.scaled(obs)[:, 0])
+
+
+# Suites
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        ("env=dmc", "env.task=cheetah-run", "env.kwargs.task_kwargs.time_limit=0.35"),
+        ("env=dmc", "env.task=humanoid-walk", "env.kwargs.task_kwargs.time_limit=0.8"),
+        ("env=dmc", "env.task=dog-run", "env.kwargs.task_kwargs.time_limit=0.5"),
+        ("env=gym", "env.id=FetchReach-v4", "env.kwargs.max_episode_steps=35"),
+    ],
+    ids=lambda task: task[1],
+)
+def test_a_broken_run_of_a_suite_goes_on_exactly_in_its_third_episode(
+    task: tuple[str, ...], elsewhere: Path, tmp_path: Path
+) -> None:
+    command = (*task, "bias.enabled=false")
+    (whole,) = train_in(tmp_path / "whole", *command)
+    with pytest.MonkeyPatch.context() as patch:
+        interrupt_at(83, patch)
+        assert train(*command) == 143
+    assert train(*command) == 0
+    assert float(rows(only_run(), "train")[-1]["episodes"]) >= 1
+    assert "cannot be resumed exactly" not in (only_run() / "train.log").read_text()
+    assert_same(only_run(), whole)
