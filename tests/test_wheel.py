@@ -6,11 +6,14 @@ import os
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from droq_exp.config.files import conf_directory
 
@@ -67,6 +70,16 @@ def test_the_wheel_holds_the_configuration_and_the_plugin(wheel: Path) -> None:
     assert {name.partition("/")[0] for name in names} <= {"droq_exp", "hydra_plugins"} | {
         name.partition("/")[0] for name in names if ".dist-info/" in name
     }
+
+
+def test_the_constraints_are_within_what_the_project_allows() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    versions = dict(line.split("==") for line in lines if not line.startswith("#"))
+    extras = project["optional-dependencies"]
+    asked = [*project["dependencies"], *(line for extra in extras if extra != "sbx" for line in extras[extra])]
+    for requirement in map(Requirement, asked):
+        assert versions[canonicalize_name(requirement.name)] in requirement.specifier, requirement
 
 
 def test_the_wheel_holds_every_file_of_the_package(wheel: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 import gymnasium
@@ -14,11 +15,14 @@ from droq_exp.config.task import tried
 from droq_exp.envs.make import action_bounds
 from droq_exp.learner.backend import say_once
 from droq_exp.runs.directory import RunDirectory
+from droq_exp.runs.provenance import versions
+
+OTHER_CONTACTS = [3, 3, 6]  # the release of MuJoCo from which on they are
 
 
 def tell(task: EnvConfig, env: gymnasium.Env, codebase: Codebase, runs: Sequence[RunDirectory]) -> None:
     """Say each remark once in this process, and in the log of each run."""
-    for line in (*tried(task).remarks, *_of_actions(task.id, env, codebase)):
+    for line in (*tried(task).remarks, *_of_actions(task.id, env, codebase), *_of_mujoco(env)):
         say_once(line)
         for run in runs:
             run.log.info("%s", line)
@@ -30,6 +34,16 @@ def _of_actions(task_id: str, env: gymnasium.Env, codebase: Codebase) -> Iterato
     if not ActionBox(low, high, action_map).is_filled:
         own, box = _interval(offset - abs(scale), offset + abs(scale)), _interval(low, high)
         yield f"codebase={codebase.name} sends actions in {own}; the action box of {task_id} is {box}"
+
+
+def _of_mujoco(env: gymnasium.Env) -> Iterator[str]:
+    version = versions().get("mujoco")
+    numbers = [int(number) for number in re.findall(r"\d+", version or "")[:3]]
+    if hasattr(env.unwrapped, "model") and numbers >= OTHER_CONTACTS:
+        yield (
+            f"MuJoCo {version}: contacts of Hopper, Ant and Humanoid are not those of 3.3.5 and before, so returns do not "
+            "compare with the published ones (docs/fidelity.md)"
+        )
 
 
 def _interval(low: np.ndarray, high: np.ndarray) -> str:

@@ -193,3 +193,13 @@ def test_a_task_that_cannot_be_closed_is_said_to_be_and_no_run_fails(
     assert [record.getMessage() for record in caplog.records] == [
         "Odd-v0 raises when it is closed: RuntimeError: the simulator is gone"
     ]
+
+
+def test_a_mujoco_of_other_contacts_is_named(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = ("env=inverted_pendulum", "bias.min_pairs=10", "training.total_steps=50")
+    monkeypatch.setattr("droq_exp.training.remarks.versions", lambda: {"mujoco": "3.4.0"})
+    assert train(*command) == 0
+    assert "MuJoCo 3.4.0: contacts of Hopper, Ant and Humanoid are not those of 3.3.5" in log_text(runs()[0])
+    monkeypatch.undo()
+    assert train(*command, "seed=1") == 0
+    assert "contacts" not in log_text(runs()[1])
