@@ -41,7 +41,7 @@ def _of_mujoco(env: gymnasium.Env) -> Iterator[str]:
     numbers = [int(number) for number in re.findall(r"\d+", version or "")[:3]]
     if hasattr(env.unwrapped, "model") and numbers >= OTHER_CONTACTS:
         yield (
-            f"MuJoCo {version}: contacts of Hopper, Ant and Humanoid are not those of 3.3.5 and before, so returns do not "
+            f"MuJoCo {version}: contacts of Hopper, Ant and Humanoid are not those of 3.3.5, so returns do not "
             "compare with the published ones (docs/fidelity.md)"
         )
 
