@@ -118,7 +118,9 @@ def test_a_task_without_a_time_limit_is_refused_unless_it_is_given_one(task: tup
 
 def test_a_limit_that_would_have_no_effect_is_refused() -> None:
     compose(["env=hopper", "env.max_episode_steps=1000"])
-    with pytest.raises(ConfigError, match=r"2000 has no effect: .* of its own; env\.kwargs\.max_episode_steps=2000 replaces"):
+    with pytest.raises(
+        ConfigError, match=r"2000 has no effect: .* of its own; env\.kwargs\.max_episode_steps=2000 replaces"
+    ):
         compose(["env=hopper", "env.max_episode_steps=2000"])
 
 
