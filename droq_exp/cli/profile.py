@@ -17,6 +17,7 @@ from rich.table import Table
 from droq_exp.cli.errors import RefusedError, check_place
 from droq_exp.config import compose_points, readable, sweep_points
 from droq_exp.config.files import choices
+from droq_exp.config.schema import BY_KEY
 from droq_exp.import_path import child_environment
 from droq_exp.profiling.profile import Cost
 from droq_exp.runs.files import write_atomically
@@ -72,7 +73,7 @@ def profile(overrides: Sequence[str], all_cells: bool, steps: int, json_file: Pa
 
 def _everything(overrides: Sequence[str]) -> list[str]:
     """The sweep over all algorithms and environments, but for what is chosen already."""
-    names = {"algo": choices("algo"), "env": [name for name in choices("env") if name != "gym"]}
+    names = {"algo": choices("algo"), "env": [name for name in choices("env") if name not in BY_KEY]}
     chosen = {line.partition("=")[0] for line in overrides}
     return [f"{group}={','.join(values)}" for group, values in names.items() if group not in chosen]
 

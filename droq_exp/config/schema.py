@@ -106,10 +106,12 @@ REPLAY_SIZE = Relation(
         or config.training.total_steps <= config.training.start_steps
     ),
 )
+SUITE_TASKS = {"dmc": "cheetah-run", "robopianist": "NocturneRousseau"}  # choices of a suite, and a task of each
+_OF_A_SUITE = f"with env={' or '.join(SUITE_TASKS)} one of its tasks, such as {' or '.join(SUITE_TASKS.values())}"
 SUITE_TASK = Relation(
-    "with env=dmc <domain>-<task>, such as cheetah-run; null otherwise",
-    lambda config: "<domain>-<task> with env=dmc, such as cheetah-run, and null otherwise",
-    lambda config: (config.env.task is not None) == (config.env.name == "dmc"),
+    f"{_OF_A_SUITE}; null otherwise",
+    lambda config: f"{_OF_A_SUITE}; null otherwise",
+    lambda config: (config.env.task is not None) == (config.env.name in SUITE_TASKS),
 )
 SIGNAL_DELAY = Relation(
     "fewer seconds than hardware.hours has",
@@ -228,7 +230,7 @@ class AlgoConfig:
     order: Any = key(OrderConfig(), "order of the updates")
 
 
-BY_KEY = ("gym", "dmc")  # choices of a task that leave it to a key which one it is
+BY_KEY = ("gym", *SUITE_TASKS)  # choices of a task that leave it to a key which one it is
 
 
 @dataclass
@@ -240,7 +242,7 @@ class EnvConfig:
     id: str = key(MISSING, "with env=gym, the task: env.id=Pendulum-v1", TASK)
     task: str | None = key(
         None,
-        "with env=dmc, the task of the suite: env.task=cheetah-run; null: env.id says it all",
+        "of a suite, the task: env=dmc env.task=cheetah-run; null: env.id says it all",
         relation=SUITE_TASK,
         absent=None,
     )

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 # What no task is tried with: these neither change what it does nor can fail.
 WITHOUT: dict[str, Any] = {"max_episode_steps": None, "normalize_observation": False, "info_metrics": []}
+LONGER = {  # how the episodes of a suite's tasks get longer; Gymnasium's arguments do not reach its limits
+    "dmc": "env.kwargs.task_kwargs.time_limit=<seconds> replaces that limit",
+    "robopianist": "env.kwargs.stretch=<factor> makes the song so many times as long",
+}
 
 
 class Task(NamedTuple):
@@ -60,9 +64,8 @@ def check_limit(env: EnvConfig) -> None:
         raise ConfigError(key, problem)
     if limit is not None and task.step_limit is not None and limit * env.action_repeat > task.step_limit:
         problem = f"{limit} has no effect: the episodes of {env.id} end after {task.step_limit} steps of its own"
-        seconds = "env.kwargs.task_kwargs.time_limit=<seconds>"
-        way = seconds if env.task is not None else f"env.kwargs.max_episode_steps={limit * env.action_repeat}"
-        raise ConfigError(key, f"{problem}; {way} replaces that limit")
+        way = f"env.kwargs.max_episode_steps={limit * env.action_repeat} replaces that limit"
+        raise ConfigError(key, f"{problem}; {LONGER.get(env.name, way)}")
 
 
 def check_actions(env: EnvConfig, codebase: str) -> None:

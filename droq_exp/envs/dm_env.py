@@ -81,6 +81,7 @@ class DmEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         spec = env.observation_spec()
         self._keyed = isinstance(spec, Mapping)
         self.observation_order = [*_lengths(spec if self._keyed else {"observation": spec})]
+        self._parts = [key for key, _ in self.observation_order]
         size = sum(length for _, length in self.observation_order)
         self.observation_space = spaces.Box(-np.inf, np.inf, (size,), dtype=np.float64)
         self.max_episode_steps = max_episode_steps or _declared_steps(env)
@@ -181,7 +182,7 @@ class DmEnv(gymnasium.Env[np.ndarray, np.ndarray]):
 
     def _vector(self, observation: Any) -> np.ndarray:
         values = observation if self._keyed else {"observation": observation}
-        return np.concatenate([np.ravel(values[key]) for key, _ in self.observation_order], dtype=np.float64)
+        return np.concatenate([np.ravel(values[key]) for key in self._parts], dtype=np.float64)
 
 
 class _Model:

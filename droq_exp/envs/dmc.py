@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
-import logging
 import re
-import sys
 import types
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr
+from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import gymnasium
 import numpy as np
+
+from droq_exp.envs.importing import importing, nearest_task
 
 if TYPE_CHECKING:
     from droq_exp.envs.dm_env import DmEnv
@@ -96,22 +93,15 @@ def _domain_and_task(task: str) -> tuple[str, str]:
     domain, _, name = task.rpartition("-")
     known = _suite().ALL_TASKS
     if (domain, name) not in known:
-        by_folded = {"-".join(each).casefold(): "-".join(each) for each in known}
-        near = difflib.get_close_matches(task.casefold(), by_folded, n=1, cutoff=0)
-        raise gymnasium.error.NameNotFound(f"dm_control's suite has no task {task}; did you mean {by_folded[near[0]]}?")
+        near = nearest_task(task, map("-".join, known))
+        raise gymnasium.error.NameNotFound(f"dm_control's suite has no task {task}; did you mean {near}?")
     return domain, name
 
 
 @cache
 def _suite() -> Any:
-    try:
-        with _import_alone():
-            from dm_control import suite
-    except ModuleNotFoundError as error:
-        raise gymnasium.error.DependencyNotInstalled(f"{error.name} is not installed; {INSTALL}") from error
-    except Exception as error:  # with another MuJoCo it may raise anything
-        reason = str(error).partition("\n")[0]
-        raise gymnasium.error.DependencyNotInstalled(f"dm_control cannot be imported: {reason}; {INSTALL}") from error
+    with importing("dm_control", INSTALL):
+        from dm_control import suite
     if not hasattr(np, "in1d"):
         _give_in1d(suite.quadruped)
     return suite
@@ -131,20 +121,3 @@ def _keep_from_drawing(physics: Any) -> None:
     """
     kind = type(physics)
     physics.__class__ = type(kind.__name__, (kind,), {"contexts": None})
-
-
-@contextmanager
-def _import_alone() -> Iterator[None]:
-    """Take back what importing dm_control does to the process: log handlers, MuJoCo's warnings, words on displays."""
-    import mujoco
-
-    handlers, warned = [*logging.root.handlers], mujoco.get_mju_user_warning()
-    try:
-        # absl, which dm_control imports, keeps the stderr of the moment, and closes it one day if it is another's.
-        with warnings.catch_warnings(), redirect_stderr(sys.__stderr__ or sys.stderr):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.root.handlers[:] = handlers
-        if warned is not None:
-            mujoco.set_mju_user_warning(warned)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import gymnasium
 
 from droq_exp.envs.dmc import dmc_id, dmc_tasks, register_dmc
+from droq_exp.envs.robopianist import register_robopianist
 
 
 class Suite(NamedTuple):
@@ -32,13 +33,14 @@ SUITES = {  # by the extra that installs it
 
 
 def register(id: str) -> None:
-    """Make Gymnasium know ``id``, where it is of one of these packages or of dm_control's suite, and these are here.
+    """Make Gymnasium know ``id``, where it is of one of these packages, of dm_control's suite or RoboPianist's.
 
     Raises:
-        gymnasium.error.Error: dm_control is missing, or has no such task.
+        gymnasium.error.Error: dm_control or RoboPianist is missing, or has no such task.
         Exception: whatever importing a package raises.
     """
     register_dmc(id)
+    register_robopianist(id)
     for suite in SUITES.values():
         # Box2D's tasks are Gymnasium's own.
         if id.startswith(suite.begins) and id not in gymnasium.registry and find_spec(suite.module):

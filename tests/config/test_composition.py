@@ -45,6 +45,7 @@ EXPECTED_CHOICES = {
         "quadruped",
         "gym",
         "dmc",
+        "robopianist",
     },
     "codebase": {"redq", "ku"},
     "hardware": {"auto", "cpu", "gpu", "cpu_parallel", "slurm_cpu", "slurm_gpu"},
@@ -56,7 +57,8 @@ NEEDS = {  # beside the choice
     "dmc": "env.task=cheetah-run",
     "early_stop": "callbacks.early_stop.patience=3",
 }
-SINGLE_RUNS = ("smoke_run", "walk_in_the_park")  # of the experiments; the others are sweeps
+PACKAGES = ("robopianist",)  # that the tests do not install; the choice has the package's name
+SINGLE_RUNS = ("smoke_run", "walk_in_the_park", "robopianist")  # of the experiments; the others are sweeps
 CHOICES = [(group, choice) for group in GROUPS if group != "experiment" for choice in choices(group)]
 
 
@@ -72,6 +74,8 @@ def test_every_directory_of_conf_is_a_known_group() -> None:
 @pytest.mark.parametrize("codebase", CODEBASES)
 @pytest.mark.parametrize(("group", "choice"), [*CHOICES, *(("experiment", name) for name in SINGLE_RUNS)])
 def test_every_choice_composes(group: str, choice: str, codebase: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if choice in PACKAGES:
+        pytest.importorskip(choice)
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)  # for hardware=gpu
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
     overrides = [f"{group}={choice}"] + ([f"codebase={codebase}"] if group != "codebase" else [])

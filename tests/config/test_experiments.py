@@ -26,7 +26,9 @@ POINTS = {
     "smoke_run": 1,
     "walk_in_the_park": 1,
     "dmc_hard": 35,
+    "robopianist": 1,
 }
+PACKAGES = ("robopianist",)  # that the tests do not install; the experiment has the package's name
 SWEEPS = [name for name, points in POINTS.items() if points > 1]
 
 
@@ -50,6 +52,8 @@ def test_every_experiment_is_here() -> None:
 
 @pytest.mark.parametrize("name", POINTS)
 def test_every_point_composes_and_has_a_directory_of_its_own(name: str) -> None:
+    if name in PACKAGES:
+        pytest.importorskip(name)
     points = _points(f"experiment={name}")
     assert len(points) == POINTS[name]
     directories = Counter(run_directory(config, recipe, config.seed) for config, recipe in points)

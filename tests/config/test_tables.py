@@ -109,3 +109,17 @@ def test_crossq_has_the_numbers_of_its_implementation_in_sbx() -> None:
     assert (algo.target_network, algo.joint_pass, algo.order.delay) == (False, True, 3)
     for network in (algo.critic, algo.actor):
         assert (network.momentum, network.eps, network.warmup) == (0.01, 1e-3, 100_000)
+
+
+def test_robopianist_has_the_numbers_of_its_authors() -> None:
+    pytest.importorskip("robopianist")
+    config, _ = compose(["experiment=robopianist"])
+    algo, training = config.algo, config.training
+    assert (algo.num_critics, algo.num_min, algo.layer_norm, algo.dropout_rate) == (2, 2, True, 0.01)
+    assert (algo.utd_ratio, algo.batch_size, algo.gamma, algo.tau) == (1, 256, 0.8, 0.005)
+    assert (algo.hidden_sizes, algo.activation, algo.target_entropy) == ([256, 256, 256], "gelu", -19.5)  # 39 actions
+    assert algo.objective._target_ == "droq_exp.learner.losses.HalfSquaredTdError"
+    assert (training.total_steps, training.start_steps, training.replay_size) == (5_000_000, 5000, 1_000_000)
+    assert (config.eval.interval, config.eval.episodes, config.algo.initial_temperature) == (10_000, 1, 1.0)
+    assert (config.env.id, config.env.kwargs) == ("robopianist/TwinkleTwinkleRousseau-v0", {})
+    assert config.env.info_metrics == ["precision", "recall", "f1"]
