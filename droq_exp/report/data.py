@@ -23,7 +23,8 @@ class Cell:
 
     Args:
         codebase: the code base.
-        env: name of the task, with what of ``env`` differs from the recipe: "hopper", "hopper (kwargs.x=1)".
+        env: name of the task, with what of ``env`` differs from the recipe, and a MuJoCo of other contacts: "hopper",
+            "hopper (kwargs.x=1)", "hopper (MuJoCo 3.4.0)".
         algo: name of the algorithm.
         variant: what else differs from the recipe, such as "dropout_rate=0.1"; "" where nothing does.
         experiment: "" where all runs are of one experiment.
@@ -128,9 +129,10 @@ def _cells(runs: Sequence[RunData], compared: bool) -> tuple[dict[Cell, tuple[Ru
     repeated = []
     for run in runs:
         env_part, variant = variants[run.codebase, run.algo, run.env, run.hash]
+        task = ", ".join(part for part in (env_part, run.physics) if part)
         cell = Cell(
             codebase=run.codebase,
-            env=f"{run.env} ({env_part})" if env_part else run.env,
+            env=f"{run.env} ({task})" if task else run.env,
             algo=run.algo,
             variant=variant,
             experiment=run.experiment if several else "",

@@ -17,6 +17,7 @@ from droq_exp.config.schema import BY_KEY
 from droq_exp.report.log_file import read_log
 from droq_exp.runs.files import DamagedError
 from droq_exp.runs.identity import NOT_CONFIGURATION, folder_of_id, short_hash
+from droq_exp.runs.provenance import other_contacts
 from droq_exp.runs.status import read_status
 
 HASHED = re.compile(r"(?P<name>.+)-(?P<hash>[0-9a-f]{8})")
@@ -68,6 +69,12 @@ class RunData:
     eval: pd.DataFrame
     train: pd.DataFrame
     problems: tuple[str, ...]
+
+    @property
+    def physics(self) -> str:
+        """Such as "MuJoCo 3.4.0", of a run whose contacts are not those of most; "" of the others."""
+        versions = self.status.get("versions")
+        return (other_contacts(versions) if isinstance(versions, dict) else None) or ""
 
     @cached_property
     def steps(self) -> np.ndarray:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
+from collections.abc import Mapping
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import droq_exp
 
 PACKAGES = ("torch", "numpy", "gymnasium", "mujoco")
+OTHER_CONTACTS = [3, 3, 6]  # the release of MuJoCo from which on they are not those of before (docs/fidelity.md)
 
 
 @cache
@@ -59,3 +63,10 @@ def _git(directory: Path, *arguments: str) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None
+
+
+def other_contacts(versions: Mapping[str, Any]) -> str | None:
+    """Such as "MuJoCo 3.4.0" where its contacts are not those of the papers' MuJoCo; None where they are."""
+    version = str(versions.get("mujoco"))
+    numbers = [int(number) for number in re.findall(r"\d+", version)[:3]]
+    return f"MuJoCo {version}" if numbers >= OTHER_CONTACTS else None

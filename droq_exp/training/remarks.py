@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 
 import gymnasium
@@ -15,9 +14,7 @@ from droq_exp.config.task import tried
 from droq_exp.envs.make import action_bounds
 from droq_exp.learner.backend import say_once
 from droq_exp.runs.directory import RunDirectory
-from droq_exp.runs.provenance import versions
-
-OTHER_CONTACTS = [3, 3, 6]  # the release of MuJoCo from which on they are
+from droq_exp.runs.provenance import other_contacts, versions
 
 
 def tell(task: EnvConfig, env: gymnasium.Env, codebase: Codebase, runs: Sequence[RunDirectory]) -> None:
@@ -37,11 +34,10 @@ def _of_actions(task_id: str, env: gymnasium.Env, codebase: Codebase) -> Iterato
 
 
 def _of_mujoco(env: gymnasium.Env) -> Iterator[str]:
-    version = versions().get("mujoco")
-    numbers = [int(number) for number in re.findall(r"\d+", version or "")[:3]]
-    if hasattr(env.unwrapped, "model") and numbers >= OTHER_CONTACTS:
+    other = other_contacts(versions())
+    if hasattr(env.unwrapped, "model") and other is not None:
         yield (
-            f"MuJoCo {version}: contacts of Hopper, Ant and Humanoid are not those of 3.3.5, so returns do not "
+            f"{other}: contacts of Hopper, Ant and Humanoid are not those of 3.3.5, so returns do not "
             "compare with the published ones (docs/fidelity.md)"
         )
 

@@ -164,3 +164,15 @@ def test_directories_that_do_not_go_together(tmp_path: Path) -> None:
         load([tmp_path / "outputs", tmp_path / "outputs"])
     with pytest.raises(RefusedError, match="lies in"):
         load([tmp_path / "outputs", tmp_path / "outputs" / "runs"])
+
+
+def test_runs_with_a_mujoco_of_other_contacts_are_in_cells_of_their_own(tmp_path: Path) -> None:
+    for seed, version in enumerate(("3.3.3", "3.3.5", "3.3.6", "3.4.0", None)):
+        path = write_run(tmp_path, seed=seed) / "status.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"versions": {"mujoco": version}}))
+    cells = load([tmp_path]).cells
+    assert {cell.env: [run.seed for run in runs] for cell, runs in cells.items()} == {
+        "hopper": [0, 1, 4],
+        "hopper (MuJoCo 3.3.6)": [2],
+        "hopper (MuJoCo 3.4.0)": [3],
+    }
