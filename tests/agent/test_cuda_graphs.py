@@ -144,6 +144,27 @@ def test_the_captured_step_is_the_ordinary_learner(name: str, codebase: str) -> 
     assert_same(agent.state, ordinary.state)
 
 
+def test_observations_are_scaled_in_the_captured_step_as_in_the_ordinary_one() -> None:
+    agents = [
+        agent_of(ALGORITHMS["droq"], CODEBASES["redq"], normalize_observation=True, backend=backend)
+        for backend in (GRAPHS, EAGER)
+    ]
+    replay = replay_of(SEEDS)
+    for step in range(3):
+        obs = transition(SEEDS, 1000 + step)[:, :OBS_DIM].numpy() * 3 + 1
+        for agent in agents:
+            agent.observe(obs)
+        acted = [agent.explore(obs) for agent in agents]
+        np.testing.assert_allclose(*acted, rtol=1e-5, atol=1e-6)  # NumPy's tanh is another
+        batch = agents[0].sample(replay)
+        scaled, raw = (LAYOUT.split(rows) for rows in (batch.rows, replay.gather(batch.draws.indices)))
+        expected = agents[1]._seen(raw.obs.numpy())
+        np.testing.assert_array_equal(scaled.obs.flatten(1, 2).numpy(), expected)
+        for agent in agents:
+            agent.update(batch)
+        assert_same(agents[0].state, agents[1].state)
+
+
 def crossq(backend: Backend, device: str = "cpu") -> Agent:
     """An agent of ``algo=crossq``, small: its networks have buffers, and its steps differ."""
     config, _ = compose(["algo=crossq", "env=hopper"])
