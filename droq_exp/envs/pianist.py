@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium import spaces
 
 from droq_exp.envs.dm_env import DmEnv
-from droq_exp.envs.robopianist import key_scores
+from droq_exp.envs.key_scores import key_scores
 
 SCORES = ("precision", "recall", "f1")
 

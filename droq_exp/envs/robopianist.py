@@ -11,7 +11,6 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import gymnasium
-import numpy as np
 
 from droq_exp.envs.importing import importing, nearest_task
 
@@ -95,21 +94,6 @@ def make_robopianist(
         height=height,
         camera_id=camera_id,
         camera_name=camera_name,
-    )
-
-
-def key_scores(goal: np.ndarray, pressed: np.ndarray) -> tuple[float, float, float]:
-    """Precision, recall and F1 of the keys of one step; each is 1 where it would be 0 / 0.
-
-    Args:
-        goal: bool ``[88]``, the keys to be down.
-        pressed: bool ``[88]``, those that are.
-    """
-    right, wanted, played = int((goal & pressed).sum()), int(goal.sum()), int(pressed.sum())
-    return (
-        right / played if played else 1.0,
-        right / wanted if wanted else 1.0,
-        2 * right / (wanted + played) if wanted + played else 1.0,
     )
 
 

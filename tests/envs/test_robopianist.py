@@ -13,8 +13,9 @@ import pytest
 
 from droq_exp.config import ConfigError, compose
 from droq_exp.config.task import tried
+from droq_exp.envs.key_scores import key_scores
 from droq_exp.envs.make import check_env, make_env, space_dims
-from droq_exp.envs.robopianist import SETTINGS, key_scores, make_robopianist, register_robopianist, robopianist_id
+from droq_exp.envs.robopianist import SETTINGS, make_robopianist, register_robopianist, robopianist_id
 
 SONG = "TwinkleTwinkleRousseau"
 STEPS = 158  # of it

@@ -44,7 +44,7 @@ def unedited(tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor
 EDITS = {
     "EnsembleCritic.outputs": (
         "networks.py",
-        "            hidden = torch.relu(hidden)\n        out",
+        "            hidden = activated(hidden, spec.activation)\n        out",
         "            hidden = torch.tanh(hidden)\n        out",
     ),
     "SquaredTdError.loss": ("losses.py", "- target[:, None]) ** 2", "- target[:, None]) ** 4"),

@@ -131,6 +131,7 @@ def test_the_kept_configuration_is_the_run_again() -> None:
         kept = yaml.safe_load((run / "config.yaml").read_text())
         assert kept.pop("differences")["algo.num_min"] == {"recipe": 2.0, "run": 1.5}
         assert kept.pop("identity")["algo.num_min"] == 1.5
+        assert kept.pop("observation") == [["observation", 3]]
         assert (kept.pop("format"), len(kept.pop("code"))) == (FORMAT, len(FILES_OF_CODE) + 1)
         assert kept == expected | {"seed": seed}
         assert dataclasses.asdict(to_config(OmegaConf.create(kept))) == kept
