@@ -13,6 +13,7 @@ import gymnasium
 import mujoco
 import numpy as np
 import pytest
+from episodes import episode
 from gymnasium.utils.env_checker import check_env as gymnasiums_check
 from real_runs import LITTLE_BIAS, assert_same, interrupt_at, log_text, only_run, train, train_in
 
@@ -33,18 +34,6 @@ def env() -> Iterator[gymnasium.Env]:
     env = made()
     yield env
     env.close()
-
-
-def episode(env: gymnasium.Env, seed: int | None, actions: np.ndarray) -> list[tuple[Any, ...]]:
-    """Everything that an episode gives, to its end or that of ``actions``."""
-    obs, info = env.reset(seed=seed)
-    told: list[tuple[Any, ...]] = [(obs.tolist(), info)]
-    for action in actions:
-        obs, *rest = env.step(action)
-        told.append((obs.tolist(), *rest))
-        if rest[1] or rest[2]:
-            break
-    return told
 
 
 def random_actions(seed: int, count: int = 60) -> np.ndarray:

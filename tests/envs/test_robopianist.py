@@ -10,6 +10,7 @@ import forks
 import gymnasium
 import numpy as np
 import pytest
+from episodes import episode
 
 from droq_exp.config import ConfigError, compose
 from droq_exp.config.task import tried
@@ -46,18 +47,6 @@ def keys(*down: int) -> np.ndarray:
 def actions(env: gymnasium.Env, seed: int, count: int = STEPS) -> np.ndarray:
     low, high = env.action_space.low, env.action_space.high
     return np.random.RandomState(seed).uniform(low, high, (count, len(low)))
-
-
-def episode(env: gymnasium.Env, seed: int | None, acts: np.ndarray) -> list[tuple[Any, ...]]:
-    """(observation, reward, terminated, truncated, info) of the reset and of each step up to the end."""
-    obs, info = env.reset(seed=seed)
-    seen = [(obs.tobytes(), 0.0, False, False, info)]
-    for action in acts:
-        obs, *rest = env.step(action)
-        seen.append((obs.tobytes(), *rest))
-        if rest[1] or rest[2]:
-            break
-    return seen
 
 
 # Scores, without RoboPianist
