@@ -12,7 +12,7 @@ from torch import Tensor
 from droq_exp.agent.box import ActionBox
 from droq_exp.agent.cuda_graphs import CudaGraphs
 from droq_exp.agent.host import HostExecution
-from droq_exp.agent.observations import ObservationScale
+from droq_exp.agent.observations import ALL, ObservationScale
 from droq_exp.agent.policy import acting_policy
 from droq_exp.agent.replay import Replay
 from droq_exp.codebases import Codebase
@@ -121,9 +121,7 @@ class Agent:
         spec = self.spec
         one = slice(seed_index, seed_index + 1)
         params = tensors_of(spec.critic, self.state.critic[one], self.state.critic_buffers[one], spec)
-        if self._observations is not None:
-            obs = self._observations.scaled(np.repeat(obs[None], len(self.seeds), 0))[seed_index]
-        inputs = self._tensor(np.concatenate([obs, action], -1)[None])
+        inputs = self._tensor(np.concatenate([self._seen(obs[None], one), action[None]], -1))
         dropout_masks = self._fresh_masks(len(obs), rng) if spec.dropout_rate else None
         outputs, _ = spec.critic.outputs(*params, inputs, dropout_masks, spec, training=False)
         return spec.objective.value(outputs)[0].cpu().numpy()
@@ -190,8 +188,8 @@ class Agent:
         ]
         return [name for name, value in logged + parameters if not bool(value.isfinite().all())]
 
-    def _seen(self, obs: np.ndarray) -> np.ndarray:
-        return obs if self._observations is None else self._observations.scaled(obs)
+    def _seen(self, obs: np.ndarray, seeds: slice = ALL) -> np.ndarray:
+        return obs if self._observations is None else self._observations.scaled(obs, seeds)
 
     def _fresh_masks(self, pairs: int, rng: np.random.Generator) -> list[Tensor]:
         shapes = [(self.spec.num_critics, pairs, width) for width in self.spec.hidden_sizes]

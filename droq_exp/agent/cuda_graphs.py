@@ -87,10 +87,7 @@ class CudaGraphs:
     def draw(self, replay: Replay) -> tuple[Tensor, Draws]:
         """Do the work of :meth:`sample` on the device."""
         draws = self._draws.draw(self._replay_size, self._number)
-        rows = replay.gather(draws.indices)
-        if self._observations is not None:
-            self._observations.scale_rows(rows)
-        return rows.unflatten(1, (-1, self.learner.spec.batch_size)), draws
+        return replay.minibatches(draws.indices, self.learner.spec.batch_size, self._observations), draws
 
     def learn(self, program: Program, rows: Tensor, draws: Draws) -> None:
         """Do the work of :meth:`update` on the device."""

@@ -38,10 +38,7 @@ class HostExecution:
     def sample(self, replay: Replay) -> tuple[Tensor, Draws]:
         """Draw for the updates of one environment step, and gather their minibatches ``[S, minibatches, B, row]``."""
         draws = self._sampler.draw(replay.size)
-        rows = replay.gather(draws.indices)
-        if self._observations is not None:
-            self._observations.scale_rows(rows)
-        return rows.unflatten(1, (-1, self.learner.spec.batch_size)), draws
+        return replay.minibatches(draws.indices, self.learner.spec.batch_size, self._observations), draws
 
     def update(self, rows: Tensor, draws: Draws) -> None:
         """Run the updates of one environment step on what ``sample`` returned."""

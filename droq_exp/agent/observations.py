@@ -9,6 +9,7 @@ from torch import Tensor
 from droq_exp.learner.spec import LearnerSpec
 
 EPSILON = 1e-8  # beside the variance, as in Gymnasium's NormalizeObservation
+ALL = slice(None)
 LARGEST = 10.0  # of what has hardly moved in training and then does, as in Stable-Baselines3's VecNormalize
 
 
@@ -39,9 +40,9 @@ class ObservationScale:
         self._factor[:] = 1 / np.sqrt(self._squares / self._counts + EPSILON)
         self._send()
 
-    def scaled(self, obs: np.ndarray) -> np.ndarray:
-        """Give observations ``[S, obs]`` or ``[S, n, obs]`` as the learner sees them, float32."""
-        between = (slice(None), *[None] * (obs.ndim - 2))
+    def scaled(self, obs: np.ndarray, seeds: slice = ALL) -> np.ndarray:
+        """Give observations of ``seeds``, ``[S, obs]`` or ``[S, n, obs]``, as the learner sees them, float32."""
+        between = (seeds, *[None] * (obs.ndim - 2))
         scaled = (obs.astype(np.float32) - self._shift[between]) * self._factor[between]
         return np.clip(scaled, -LARGEST, LARGEST, out=scaled)
 

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from droq_exp.agent.observations import ObservationScale
 from droq_exp.learner.transfer import to_device
 
 
@@ -40,6 +41,13 @@ class Replay:
         """Return the rows at ``indices`` ``[S, n]`` as ``[S, n, row_size]``."""
         flat = (indices + self._offsets).flatten()
         return self._rows.flatten(0, 1).index_select(0, flat).unflatten(0, indices.shape)
+
+    def minibatches(self, indices: Tensor, batch_size: int, scale: ObservationScale | None) -> Tensor:
+        """Return the rows at ``indices`` as the learner sees them, ``[S, minibatches, B, row_size]``."""
+        rows = self.gather(indices)
+        if scale is not None:
+            scale.scale_rows(rows)
+        return rows.unflatten(1, (-1, batch_size))
 
     def since(self, seed_index: int, start: int) -> np.ndarray:
         """Return seed ``seed_index``'s transitions from number ``start`` (from 0) to the newest, ``[n, row_size]``.

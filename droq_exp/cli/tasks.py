@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import warnings
 from collections.abc import Iterator
 
 from rich.console import Console
@@ -58,8 +57,6 @@ def _found(word: str) -> Iterator[tuple[str, int, int, int | None]]:
 
 def _learnable(id: str) -> Task | None:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return tried(EnvConfig(name="gym", id=id))
+        return tried(EnvConfig(name="gym", id=id))
     except ConfigError:
         return None

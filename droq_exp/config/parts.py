@@ -99,12 +99,18 @@ def build_parts(algo: schema.AlgoConfig) -> dict[str, Any]:
     return built
 
 
-def check_read(algo: schema.AlgoConfig) -> None:
-    """Raise ConfigError where a shared key has a value that none of the parts looks at.
+def check_parts(config: schema.Config) -> None:
+    """Raise ConfigError where a shared key changes nothing, or the order of updates cannot be followed."""
+    unusual = build_parts(config.algo)
+    _check_read(config.algo, unusual)
+    _check_order(config, unusual.get("order"))
+
+
+def _check_read(algo: schema.AlgoConfig, unusual: Mapping[str, Any]) -> None:
+    """Refuse a value that none of the parts looks at.
 
     A part names the keys of ``algo`` that it looks at in ``reads``; one that names none may look at any.
     """
-    unusual = build_parts(algo)
     if not unusual:
         return
     parts = [*unusual.values()]
@@ -118,12 +124,8 @@ def check_read(algo: schema.AlgoConfig) -> None:
             raise ConfigError(f"algo.{key}", problem)
 
 
-def check_order(config: schema.Config) -> None:
-    """Raise ConfigError where an order of updates, of this algorithm or of a user's own code base, cannot be followed.
-
-    One that is neither is this project's code base's, and not asked.
-    """
-    order = build_parts(config.algo).get("order")
+def _check_order(config: schema.Config, order: Any) -> None:
+    """Refuse an order, of the algorithm or of a user's own code base; this project's code bases are not asked."""
     key, codebase = "algo.order", config.codebase._target_
     if order is None and codebase not in BUILT_IN:
         values = {name: value for name, value in dataclasses.asdict(config.codebase).items() if name != "_target_"}

@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from droq_exp.callbacks import build
 from droq_exp.config.errors import ConfigError, nearest, shown
 from droq_exp.config.keys import CODEBASES, FREE, LAUNCHERS, OPEN, Key, check_key, is_block, known_keys
-from droq_exp.config.parts import Parts, check_order, check_read, unusual_parts
+from droq_exp.config.parts import Parts, check_parts, unusual_parts
 from droq_exp.config.rules import FORMS, kind_of, type_words
 from droq_exp.config.schema import Config, SlurmHardwareConfig
 from droq_exp.config.signature import own_keys
@@ -51,8 +51,7 @@ def checked(values: dict[str, Any]) -> Config:
     config = _build(Config, "", values, keys)
     _check_values(config, keys)
     _check_targets(config)
-    check_read(config.algo)
-    check_order(config)
+    check_parts(config)
     _complete_entries(config)
     _complete_wrappers(config)
     _check_callbacks(config)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import types
 from collections.abc import Mapping
 from functools import cache
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import gymnasium
 import numpy as np
 
-from droq_exp.envs.importing import importing, nearest_task
+from droq_exp.envs.importing import importing, nearest_task, register_once
 
 if TYPE_CHECKING:
     from droq_exp.envs.dm_env import DmEnv
@@ -42,11 +41,7 @@ def register_dmc(id: str) -> None:
         DependencyNotInstalled: dm_control is missing or cannot be imported.
         NameNotFound: the suite has no such task; the line names the nearest one.
     """
-    named = re.fullmatch(dmc_id("(.+)"), id)
-    if named is None or id in gymnasium.registry:
-        return
-    _domain_and_task(named[1])
-    gymnasium.register(id, entry_point="droq_exp.envs.dmc:make_dmc", kwargs={"task": named[1]})
+    register_once(id, dmc_id, _domain_and_task, "droq_exp.envs.dmc:make_dmc", "task")
 
 
 def make_dmc(

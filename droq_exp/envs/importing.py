@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import difflib
 import logging
+import re
 import sys
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, redirect_stderr
 
 import gymnasium
@@ -38,6 +39,24 @@ def importing(package: str, way: str) -> Iterator[None]:
         logging.root.handlers[:] = handlers
         if warned is not None:
             mujoco.set_mju_user_warning(warned)
+
+
+def register_once(
+    id: str, id_of: Callable[[str], str], check: Callable[[str], object], maker: str, argument: str
+) -> None:
+    """Register the task that ``id`` names, where it is of the form that ``id_of`` gives; any other is left alone.
+
+    Args:
+        id: Gymnasium's.
+        id_of: gives a name's id.
+        check: raises for a name that the suite does not have.
+        maker: what makes the task, as ``module:function``.
+        argument: as which it takes the name.
+    """
+    named = re.fullmatch(id_of("(.+)"), id)
+    if named is not None and id not in gymnasium.registry:
+        check(named[1])
+        gymnasium.register(id, entry_point=maker, kwargs={argument: named[1]})
 
 
 def nearest_task(task: str, known: Iterable[str]) -> str:

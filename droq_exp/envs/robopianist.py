@@ -5,14 +5,13 @@ RoboPianist is Zakka et al. 2023, arXiv:2304.04150. docs/robopianist.md says how
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import gymnasium
 
-from droq_exp.envs.importing import importing, nearest_task
+from droq_exp.envs.importing import importing, nearest_task, register_once
 
 if TYPE_CHECKING:
     from droq_exp.envs.pianist import Pianist
@@ -43,11 +42,7 @@ def register_robopianist(id: str) -> None:
         DependencyNotInstalled: RoboPianist is missing or cannot be imported, or the song's data set is missing.
         NameNotFound: the suite has no such song; the line names the nearest one.
     """
-    named = re.fullmatch(robopianist_id("(.+)"), id)
-    if named is None or id in gymnasium.registry:
-        return
-    _name_in_suite(named[1])
-    gymnasium.register(id, entry_point="droq_exp.envs.robopianist:make_robopianist", kwargs={"song": named[1]})
+    register_once(id, robopianist_id, _name_in_suite, "droq_exp.envs.robopianist:make_robopianist", "song")
 
 
 def make_robopianist(
