@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _main(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    if args.help and not args.overrides:
+    if args.help and not args.overrides and args.config_dir is None:
         from droq_exp.config.help import help_text
 
         _show(help_text(parser))
@@ -72,11 +72,12 @@ def _main(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
 
 
 def _help_with_parts(parser: argparse.ArgumentParser, overrides: Sequence[str]) -> None:
-    """Show the help with the keys of the user's own parts that ``overrides`` choose."""
+    """Show the help with the user's own choices, and the keys of the parts that ``overrides`` choose."""
     from droq_exp.config import own_parts
     from droq_exp.config.help import help_text
+    from droq_exp.config.overrides import parse, search_path
 
-    _show(help_text(parser, own_parts(overrides)))
+    _show(help_text(parser, own_parts(overrides), search_path(parse(overrides))))
 
 
 def fill_standard_streams() -> None:

@@ -319,10 +319,13 @@ def _checked(parsed: Sequence[Override], like: EnvConfig | None = None) -> Confi
         _, act_dim = dimensions(like)
     if config.algo.target_entropy_per_dim is not None:
         typed = [key for item in parsed if not _is_choice(item) for key in lines.keys(item)]
-        if "algo.target_entropy" in typed:
+        if "algo.target_entropy" not in typed:
+            config.algo.target_entropy = config.algo.target_entropy_per_dim * act_dim
+        elif "algo.target_entropy_per_dim" in typed:
             raise ConfigError("algo.target_entropy", "does not go with algo.target_entropy_per_dim: give one of them")
-        config.algo.target_entropy = config.algo.target_entropy_per_dim * act_dim
-    elif config.algo.target_entropy is None:
+        else:  # what is typed goes before what a file says
+            config.algo.target_entropy_per_dim = None
+    if config.algo.target_entropy is None:
         config.algo.target_entropy = -float(act_dim)
     return config
 

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from omegaconf import MISSING, OmegaConf
 
+from droq_exp.config.algorithms import algorithms, by_purpose
 from droq_exp.config.files import GROUPS, choices, conf_directory
 from droq_exp.config.keys import ALWAYS, CODEBASES, LAUNCHERS, OPEN, Key, hardware_with, is_part, known_keys
 from droq_exp.config.parts import Parts
@@ -33,13 +36,21 @@ Every group and every key of a run. `python scripts/write_configuration.py` writ
 `droq_exp/config/schema.py` and `conf/`; a key's type, default, rule and meaning stand there, once.
 
 `python launch.py <overrides> --cfg job` prints the values of a run. Precedence, from the weakest: the defaults
-below, the choices of the groups (`conf/<group>/<choice>.yaml`), an experiment, the command line.
+below, `codebase`, `algo`, `env`, the other groups in the order of the table, `debug`, the command line. A choice is a
+file `conf/<group>/<choice>.yaml`; with `# @package _global_` in its first line it may set keys outside its group too.
 
 ## Groups
 
 `<group>=<choice>` on the command line.
 
 {groups}
+
+## Algorithms
+
+`algo=<choice>`. The cost is that of an environment step's updates relative to SAC at UTD 1, on a CPU
+([performance.md](performance.md)).
+
+{algorithms}
 
 ## Keys
 
@@ -65,22 +76,45 @@ _BLOCKS = {
 }
 
 
-def help_text(parser: argparse.ArgumentParser, parts: Parts = ()) -> str:
-    """The whole text; ``parts`` are the unusual parts of the algorithm that is chosen."""
+def help_text(parser: argparse.ArgumentParser, parts: Parts = (), directories: Sequence[Path] = ()) -> str:
+    """The whole text.
+
+    Args:
+        parser: knows the flags.
+        parts: the unusual parts of the algorithm that is chosen.
+        directories: further ones with choices.
+    """
     keys = [(name, f"{key.meaning} [{key.allowed}]{_only(name)}") for name, key in _keys(parts).items()]
     keys += [(_own_entry(group), _OWN_ENTRY) for group in OPEN]
     sections = {
-        "Groups (group=choice)": [(group, _choices(group)) for group in GROUPS],
+        "Groups (group=choice)": [(group, _choices(group, directories)) for group in GROUPS],
         "Keys (key=value; --cfg job prints the values of a run, docs/configuration.md all defaults)": keys,
         "Flags": [(", ".join(action.option_strings), str(action.help)) for action in _flags(parser)],
     }
-    return "\n\n".join([_EXAMPLES, *(f"{title}:\n{_table(rows)}" for title, rows in sections.items())])
+    texts = {title: _table(rows) for title, rows in sections.items()}
+    groups, *others = (f"{title}:\n{text}" for title, text in texts.items())
+    return "\n\n".join([_EXAMPLES, groups, _algorithms(directories), *others])
 
 
 def configuration_page() -> str:
     """``docs/configuration.md``, whole."""
     groups = [("Group", "Choices"), *((f"`{group}`", _choices(group)) for group in GROUPS)]
-    return _DOCUMENT.format(groups=_markdown(groups), keys="".join(map(_block_section, _BLOCKS)))
+    rows = [("Algorithm", "For", "Cost", "What it is")]
+    for purpose, members in by_purpose(algorithms()).items():
+        rows += [(f"`{each.name}`", purpose, str(each.cost), each.meaning) for each in members]
+    keys = "".join(map(_block_section, _BLOCKS))
+    return _DOCUMENT.format(groups=_markdown(groups), algorithms=_markdown(rows), keys=keys)
+
+
+def _algorithms(directories: Sequence[Path]) -> str:
+    """What each is for, a line for each, with its cost."""
+    groups = by_purpose(algorithms(directories))
+    width = max(len(each.name) for members in groups.values() for each in members)
+    lines = ["Algorithms (algo=choice; [cost of an environment step's updates, relative to SAC at UTD 1]):"]
+    for purpose, members in groups.items():
+        lines.append(f"  for {purpose}")
+        lines += [f"    {each.name:<{width}}  {each.meaning} [{each.cost or 'not said'}]" for each in members]
+    return "\n".join(lines)
 
 
 def _block_section(block: str) -> str:
@@ -150,8 +184,8 @@ def _flags(parser: argparse.ArgumentParser) -> list[argparse.Action]:
     return [action for action in parser._actions if action.option_strings]
 
 
-def _choices(group: str) -> str:
-    names = " | ".join(choices(group))
+def _choices(group: str, directories: Sequence[Path] = ()) -> str:
+    names = " | ".join(choices(group, directories))
     default = next(entry[group] for entry in _defaults() if group in entry)
     if group in OPEN:
         return f"{names}, several as [a,b] ({'csv is always on' if group in ALWAYS else 'none by default'})"
