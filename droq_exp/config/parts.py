@@ -95,7 +95,7 @@ def build_parts(algo: schema.AlgoConfig) -> dict[str, Any]:
                 with no_exit():
                     built[name] = made(**own)
             except Exception as error:  # its own checks of its keys
-                raise ConfigError(f"algo.{name}", " ".join(str(error).split()) or type(error).__name__) from error
+                raise ConfigError(f"algo.{name}", _line(error)) from error
     return built
 
 
@@ -127,20 +127,44 @@ def _check_read(algo: schema.AlgoConfig, unusual: Mapping[str, Any]) -> None:
 def _check_order(config: schema.Config, order: Any) -> None:
     """Refuse an order, of the algorithm or of a user's own code base; this project's code bases are not asked."""
     key, codebase = "algo.order", config.codebase._target_
-    if order is None and codebase not in BUILT_IN:
-        values = {name: value for name, value in dataclasses.asdict(config.codebase).items() if name != "_target_"}
-        key, order = "codebase", import_target("codebase._target_", codebase)(**values).order
     if order is None:
-        return
+        if codebase in BUILT_IN:
+            return
+        key, order = "codebase", _codebase(config.codebase).order
     from droq_exp.learner.programs import problem_with  # imports torch, as the order has done
 
     try:
         with no_exit():
             problem = problem_with(order.programs(config.algo.utd_ratio), config.algo.utd_ratio)
     except Exception as error:  # it may do anything
-        problem = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        problem = f"{type(error).__name__}: {_line(error)}"
     if problem is not None:
         raise ConfigError(f"{key}._target_", f"{type(order).__name__}.programs({config.algo.utd_ratio}): {problem}")
+
+
+def _codebase(block: Any) -> Any:
+    """A user's own code base, as the run would build it."""
+    from droq_exp.codebases import Codebase  # imports torch, as theirs does
+
+    target = block._target_
+    made = import_target("codebase._target_", target)
+    values = {name: value for name, value in dataclasses.asdict(block).items() if name != "_target_"}
+    asked = [name for name in dir(Codebase) if not name.startswith("_")]
+    try:
+        with no_exit():
+            codebase = made(**values)
+            missing = [name for name in asked if not hasattr(codebase, name)]
+    except Exception as error:  # it may do anything
+        raise ConfigError("codebase._target_", f"{target} cannot be built: {_line(error)}") from error
+    if missing:
+        problem = f"{target} lacks {', '.join(missing)}; droq_exp/codebases/protocol.py says what a code base must have"
+        raise ConfigError("codebase._target_", problem)
+    return codebase
+
+
+def _line(error: BaseException) -> str:
+    """Its message in one line."""
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _is_form(annotation: Any) -> bool:

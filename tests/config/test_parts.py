@@ -17,10 +17,12 @@ from droq_exp.training.hardware import learner_spec
 
 MODULE = """
 from dataclasses import dataclass
+from droq_exp.codebases import RedqCodebase
 from droq_exp.config.rules import at_least
 from droq_exp.config.schema import key
 from droq_exp.learner.losses import SquaredTdError
 from droq_exp.learner.networks import EnsembleCritic, SquashedGaussianActor
+from droq_exp.learner.orders import PolicyAfterCritics
 from droq_exp.learner.programs import CriticUpdates, Program
 
 @dataclass(frozen=True)
@@ -56,6 +58,24 @@ class Half:
 @dataclass(frozen=True)
 class Odd(SquaredTdError):
     inner: dict[int, str] = key({}, "no key can give it")
+
+@dataclass(frozen=True)
+class Unbuilt(RedqCodebase):
+    def __post_init__(self):
+        raise ValueError("no such\\nhouse")
+
+@dataclass(frozen=True)
+class Unordered(RedqCodebase):
+    @property
+    def order(self):
+        raise SystemExit("gone")
+
+@dataclass(frozen=True)
+class Bare:
+    name: str
+    policy_update_delay: int
+    first_alpha: float | None
+    order = PolicyAfterCritics()
 
 @dataclass(frozen=True)
 class Order:
@@ -129,6 +149,20 @@ def test_an_order_that_cannot_be_followed_is_refused(how: str, key: str, words: 
     compose(["algo.order._target_=my_module.Order"])
     with pytest.raises(ConfigError, match=rf"^{re.escape(key)}: {words}$"):
         compose(["algo.order._target_=my_module.Order", f"algo.order.how={how}"])
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("Unbuilt", r"cannot be built: no such house"),
+        ("Unordered", r"cannot be built: it called sys.exit\('gone'\)"),
+        ("Bare", r"lacks action_map, actor_heads, first_update_step, measure, policy_objective, random_steps; .*"),
+        ("Nothing", r"there is no my_module.Nothing.*"),
+    ],
+)
+def test_a_code_base_that_cannot_be_built_is_refused(name: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^codebase\._target_: (my_module\.{name} )?{words}$"):
+        compose([f"codebase._target_=my_module.{name}"])
 
 
 def test_a_policy_that_never_learns_has_no_means_to_log(elsewhere: Path) -> None:
