@@ -379,7 +379,7 @@ def run_point(composed: DictConfig) -> float | None:
     if config.hardware.launcher != "here":
         from droq_exp.jobs.launch import launch
 
-        sys.exit(launch([overrides])[0])
+        sys.exit(launch([overrides], [(config, recipe)])[0])
     sweep = job.mode is RunMode.MULTIRUN
     if sweep:
         print(f"[{job.job.num + 1}] {readable(job.overrides.task)}", flush=True)
@@ -404,14 +404,17 @@ def point_score(config: Config, recipe: Config) -> float | None:
 
 
 def composed_point(overrides: Sequence[str]) -> tuple[Config, Config]:
-    """What ``overrides`` compose: what was checked is what runs; a point that a sweeper has invented is checked now.
+    """What ``overrides`` compose, once: what was checked is what runs. What a sweeper has invented is checked now.
 
     Raises:
         ConfigError: as ``compose``.
     """
     from droq_exp.config import compose
 
-    return _checked.get(_of_run(overrides)) or compose(overrides)
+    run = _of_run(overrides)
+    if run not in _checked:
+        _checked[run] = compose(overrides)
+    return _checked[run]
 
 
 def _of_run(overrides: Sequence[str]) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from droq_exp.cli.status import STYLES, WORDS
-from droq_exp.config import sweep_points
+from droq_exp.config import compose_points, sweep_points
 from droq_exp.config.schema import ParallelHardwareConfig, SlurmHardwareConfig
 from droq_exp.jobs.plan import PlannedJob, PlannedRun, group_into_jobs, plan_runs, to_submit
 from droq_exp.jobs.queue import Queue
@@ -27,7 +27,8 @@ def plan(overrides: Sequence[str]) -> None:
         ConfigError: what ``launch.py -m`` refuses.
         QueueUnreachableError: the state of a run depends on SLURM, and SLURM does not answer.
     """
-    runs = plan_runs(sweep_points(overrides))
+    points = sweep_points(overrides)
+    runs = plan_runs(points, compose_points(points))
     check_sweep([run.config for run in runs], overrides)
     queue = Queue()
     states = {run: run.state(queue) for run in runs}

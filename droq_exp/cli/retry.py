@@ -98,7 +98,7 @@ def _complain(run: ListedRun, problem: str) -> None:
 def _launch(points: Sequence[_Point]) -> list[int]:
     from droq_exp.jobs.launch import launch  # imports submitit
 
-    return launch([point.overrides for point in points])
+    return launch([point.overrides for point in points], [(point.config, point.recipe) for point in points])
 
 
 def _train_here(points: Sequence[_Point]) -> list[int]:

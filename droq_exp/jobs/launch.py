@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
-from droq_exp.config import ConfigError
+from droq_exp.config import Config, ConfigError
 from droq_exp.jobs import pool, slurm
 from droq_exp.jobs.plan import PlannedRun, group_into_jobs, plan_runs, to_submit
 from droq_exp.jobs.queue import Queue, QueueUnreachableError
@@ -31,11 +31,12 @@ WHAT_NOW = {"finished": "nothing to do", "stopped": "nothing to do", "running": 
 LOOKS = 2  # that must agree on a run's end: files on a shared file system are seen late
 
 
-def launch(points: Sequence[Sequence[str]]) -> list[int]:
+def launch(points: Sequence[Sequence[str]], composed: Sequence[tuple[Config, Config]]) -> list[int]:
     """Bring about the runs of ``points``, whose hardware has jobs, and wait for them unless ``hardware.wait=false``.
 
     Args:
-        points: each a list of plain overrides, checked before.
+        points: each a list of plain overrides.
+        composed: what ``compose`` makes of each.
 
     Returns:
         For each point 0, or 1 where one of its runs ended otherwise than finished or stopped.
@@ -45,7 +46,7 @@ def launch(points: Sequence[Sequence[str]]) -> list[int]:
             could be asked or submitted; 130 on Ctrl-C.
     """
     try:
-        runs = plan_runs(points)
+        runs = plan_runs(points, composed)
         done = _submit(runs)
     except (ConfigError, DamagedError) as error:  # told here: Hydra would show a traceback
         _say(f"error: {error}", problem=True)

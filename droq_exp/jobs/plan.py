@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from droq_exp.config import Config, ConfigError, compose_points, overrides
+from droq_exp.config import Config, ConfigError, overrides
 from droq_exp.config.schema import JobsHardwareConfig
 from droq_exp.config.targets import trusted
 from droq_exp.import_path import own_places
@@ -71,14 +71,17 @@ class PlannedJob:
         return Path(config.output_dir).absolute() / config.experiment_name
 
 
-def plan_runs(points: Sequence[Sequence[str]]) -> list[PlannedRun]:
-    """The runs of a command's ``points`` (each a list of plain overrides), each seed one.
+def plan_runs(points: Sequence[Sequence[str]], composed: Sequence[tuple[Config, Config]]) -> list[PlannedRun]:
+    """The runs of a command's points, each seed one.
+
+    Args:
+        points: each a list of plain overrides.
+        composed: what ``compose`` makes of each.
 
     Raises:
-        ConfigError: as ``compose_points``; or two points have the same directory, which two jobs must not share, or one
+        ConfigError: two points have the same directory, which two jobs must not share, or one
             that SLURM cannot name.
     """
-    composed = compose_points(points)
     runs = [run for index, point in enumerate(points) for run in _runs(index, point, *composed[index])]
     by_directory: dict[Path, PlannedRun] = {}
     for run in runs:

@@ -37,19 +37,20 @@ class DroqExpLauncher(BasicLauncher):
         search = [line for line in self.config.hydra.overrides.hydra if line.startswith("hydra.searchpath")]
         points = [[*search, *point] for point in job_overrides]
         try:
-            config, _ = composed_point(points[0])
+            composed = [composed_point(point) for point in points]
         except ConfigError as error:
             refuse(str(error))
+        config, _ = composed[0]
         if config.hardware.launcher == "here":
             return super().launch(job_overrides, initial_job_idx)
         from droq_exp.jobs.launch import launch
 
         results = []
-        for point, overrides, code in zip(job_overrides, points, launch(points), strict=True):
+        for point, run, code in zip(job_overrides, composed, launch(points, composed), strict=True):
             worth: Any = PointFailedError(" ".join(point)) if code else None
             if not code and isinstance(config.hardware, JobsHardwareConfig) and config.hardware.wait:
                 try:
-                    worth = point_score(*composed_point(overrides))
+                    worth = point_score(*run)
                 except PointFailedError as error:
                     worth = error
             status = JobStatus.FAILED if isinstance(worth, PointFailedError) else JobStatus.COMPLETED
