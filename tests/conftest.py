@@ -17,20 +17,33 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 LONGEST = ("slurm", "page", "jobs", "learner", "training")  # folders, in this order
+MEMORY = Path("/dev/shm")  # as a disk: a run waits for its disk 60 times, however short it is
+ROOM = 4 * 2**30  # bytes; they take a tenth
 MARKED = {"slurm": pytest.mark.slurm, "page": pytest.mark.browser}
 
 
 def pytest_configure() -> None:
     """One thread: the tests' tensors are small, and threads that wait for each other cost more than they save.
 
-    And Ctrl-C and a terminal's end count: what is started in the background of a shell, or by nohup, ignores them, and
-    so would all that the tests start.
+    What they write lies in memory, where that can be. And Ctrl-C and a terminal's end count: what is started in the
+    background of a shell, or by nohup, ignores them, and so would all that the tests start.
     """
     for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, usual)
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that tests start
     torch.set_num_threads(1)
+    if _is_roomy(MEMORY):
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+
+
+def _is_roomy(directory: Path) -> bool:
+    """Whether the tests' runs fit there, and what they compile there may be executed."""
+    try:
+        found = os.statvfs(directory)
+    except OSError:
+        return False
+    return found.f_bavail * found.f_frsize > ROOM and not found.f_flag & os.ST_NOEXEC
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
