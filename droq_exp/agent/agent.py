@@ -11,17 +11,19 @@ from torch import Tensor
 
 from droq_exp.agent.box import ActionBox
 from droq_exp.agent.cuda_graphs import CudaGraphs
+from droq_exp.agent.exploration import KeptNoise
 from droq_exp.agent.host import HostExecution
 from droq_exp.agent.observations import ALL, ObservationScale
 from droq_exp.agent.policy import acting_policy
 from droq_exp.agent.replay import Replay
+from droq_exp.agent.rewards import RewardScale
 from droq_exp.codebases import Codebase
 from droq_exp.learner.backend import EAGER, Backend
 from droq_exp.learner.draws import Draws
 from droq_exp.learner.dropout import DropoutMask
 from droq_exp.learner.networks import tensors_of, unflatten
 from droq_exp.learner.spec import LearnerSpec
-from droq_exp.learner.state import CRITIC_METRICS, POLICY_METRICS, LearnerState
+from droq_exp.learner.state import POLICY_METRICS, LearnerState, critic_metrics
 from droq_exp.random_streams import Stream, generator, generator_state, set_generator_state
 
 
@@ -64,13 +66,16 @@ class Agent:
         self.state = LearnerState.initial(self.spec, seeds, self.device)
         self._policy = acting_policy(self.state.actor, self.state.actor_buffers, self.spec, action_map.numpy())
         self._observations = ObservationScale(self.spec, self.device) if normalize_observation else None
-        parts = self.spec, self.state, action_map.to(self.device), seeds, self._observations
+        self._rewards = None if spec.reward_scale == "none" else RewardScale(spec, self.device)
+        self._scales = [each for each in (self._observations, self._rewards) if each is not None]
+        parts = self.spec, self.state, action_map.to(self.device), seeds, self._scales
         self.execution: HostExecution | CudaGraphs
         if backend.name == "graphs":
             self.execution = CudaGraphs(*parts, backend)
         else:
             self.execution = HostExecution(*parts, self._policy, backend)
         self._exploration = [generator(seed, Stream.EXPLORATION) for seed in seeds]
+        self._kept_noise = KeptNoise(len(seeds), spec.act_dim, spec.noise_repeat) if spec.noise_repeat > 1 else None
         self._action_low, self._action_high = action_low, action_high
         self.box = ActionBox(action_low, action_high, action_map.numpy())
 
@@ -84,10 +89,18 @@ class Agent:
         if self._observations is not None:
             self._observations.count(obs)
 
+    def receive(self, rows: np.ndarray) -> None:
+        """Take in what training got, transitions ``[S, row]``, once an environment step; only reward scaling looks."""
+        if self._rewards is not None:
+            self._rewards.count(rows)
+
     @torch.no_grad()
     def explore(self, obs: np.ndarray) -> np.ndarray:
         """Sample the policy's actions ``[S, act]`` for observations ``[S, obs]``."""
-        noise = np.stack([rng.standard_normal(self.spec.act_dim, dtype=np.float32) for rng in self._exploration])
+        if self._kept_noise is not None:
+            noise = self._kept_noise.draw(self._exploration)
+        else:
+            noise = np.stack([rng.standard_normal(self.spec.act_dim, dtype=np.float32) for rng in self._exploration])
         return self.box.fit(self.execution.explore(self._seen(obs), noise))
 
     @torch.no_grad()
@@ -117,18 +130,21 @@ class Agent:
 
     @torch.no_grad()
     def q_values(self, seed_index: int, obs: np.ndarray, action: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Evaluate seed ``seed_index``'s critics at n pairs, with fresh dropout masks as in training: ``[N, n]``."""
+        """Evaluate seed ``seed_index``'s critics at n pairs, with fresh dropout masks as in training: ``[N, n]``.
+
+        Values and :meth:`temperature` are in units of the task's rewards.
+        """
         spec = self.spec
         one = slice(seed_index, seed_index + 1)
         params = tensors_of(spec.critic, self.state.critic[one], self.state.critic_buffers[one], spec)
         inputs = self._tensor(np.concatenate([self._seen(obs[None], one), action[None]], -1))
         dropout_masks = self._fresh_masks(len(obs), rng) if spec.dropout_rate else None
         outputs, _ = spec.critic.outputs(*params, inputs, dropout_masks, spec, training=False)
-        return spec.objective.value(outputs)[0].cpu().numpy()
+        return spec.objective.value(outputs)[0].cpu().numpy() * self._reward_scale(seed_index)
 
     def temperature(self, seed_index: int) -> float:
         """Return seed ``seed_index``'s current temperature alpha."""
-        return float(self.state.alpha[seed_index])
+        return float(self.state.alpha[seed_index]) * self._reward_scale(seed_index)
 
     def take_metrics(self) -> list[dict[str, float]]:
         """Return each seed's means over the updates since the last call, and start the next interval.
@@ -140,22 +156,25 @@ class Agent:
         state.critic_sums.zero_()
         state.policy_sums.zero_()
         return [
-            _means(CRITIC_METRICS, critic[i])
+            _means(critic_metrics(self.spec), critic[i])
             | _means(POLICY_METRICS, policy[i])
-            | ({"temperature": self.temperature(i)} if critic[i][-1] else {})
+            | ({"temperature": float(state.alpha[i])} if critic[i][-1] else {})
+            | ({} if self._rewards is None else {"reward_scale": self._rewards.scale(i)})
             for i in range(len(self.seeds))
         ]
 
     def weights_of(self, seed_index: int) -> dict[str, Tensor]:
         """Return copies on the CPU of all of seed ``seed_index`` that evaluation and playing need."""
-        scale = {} if self._observations is None else self._observations.tensors_of(seed_index)
-        return self.state.tensors_of(seed_index) | scale
+        weights = self.state.tensors_of(seed_index)
+        for scale in self._scales:
+            weights |= scale.tensors_of(seed_index)
+        return weights
 
     def load_weights_of(self, seed_index: int, weights: dict[str, Tensor]) -> None:
         """Make seed ``seed_index`` act as :meth:`weights_of` says."""
         self.state.load_tensors_of(seed_index, {name: weights[name] for name in self.state.tensors_of(seed_index)})
-        if self._observations is not None:
-            self._observations.load_tensors_of(seed_index, weights)
+        for scale in self._scales:
+            scale.load_tensors_of(seed_index, weights)
 
     def seed_state(self, seed_index: int) -> dict[str, Any]:
         """Return all of seed ``seed_index`` that changes: tensors, counters, random generators. A copy, on the CPU."""
@@ -166,6 +185,8 @@ class Agent:
             "draws": self.execution.draws_state(seed_index),
             "exploration": generator_state(self._exploration[seed_index]),
             "observations": None if self._observations is None else self._observations.state_of(seed_index),
+            "rewards": None if self._rewards is None else self._rewards.state_of(seed_index),
+            "kept_noise": None if self._kept_noise is None else self._kept_noise.state_of(seed_index),
         }
 
     def load_seed_state(self, seed_index: int, state: dict[str, Any]) -> None:
@@ -177,11 +198,15 @@ class Agent:
         set_generator_state(self._exploration[seed_index], state["exploration"])
         if self._observations is not None:
             self._observations.load_state_of(seed_index, state["observations"])
+        if self._rewards is not None:
+            self._rewards.load_state_of(seed_index, state["rewards"])
+        if self._kept_noise is not None:
+            self._kept_noise.load_state_of(seed_index, state["kept_noise"])
 
     def non_finite(self, seed_index: int) -> list[str]:
         """Name what of seed ``seed_index`` is infinite or NaN: logged sums since the last reading, and parameters."""
         state = self.state
-        logged = [*zip(CRITIC_METRICS, state.critic_sums[seed_index], strict=False)]
+        logged = [*zip(critic_metrics(self.spec), state.critic_sums[seed_index], strict=False)]
         logged += zip(POLICY_METRICS, state.policy_sums[seed_index], strict=False)
         parameters = [
             (name, getattr(state, name)[seed_index]) for name in ("critic", "critic_target", "actor", "log_alpha")
@@ -190,6 +215,10 @@ class Agent:
 
     def _seen(self, obs: np.ndarray, seeds: slice = ALL) -> np.ndarray:
         return obs if self._observations is None else self._observations.scaled(obs, seeds)
+
+    def _reward_scale(self, seed_index: int) -> float:
+        """The unit of a seed's critics, in that of the task's rewards."""
+        return 1.0 if self._rewards is None else self._rewards.scale(seed_index)
 
     def _fresh_masks(self, pairs: int, rng: np.random.Generator) -> list[Tensor]:
         shapes = [(self.spec.num_critics, pairs, width) for width in self.spec.hidden_sizes]

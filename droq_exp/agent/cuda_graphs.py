@@ -5,6 +5,7 @@ Between the graphs the host launches a few copies and fills, and waits for one t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -12,8 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from droq_exp.agent.observations import ObservationScale
-from droq_exp.agent.replay import Replay
+from droq_exp.agent.replay import Replay, RowScale
 from droq_exp.learner.backend import Backend
 from droq_exp.learner.cuda.draws import DeviceDraws
 from droq_exp.learner.cuda.graph import Captured
@@ -35,12 +35,12 @@ class CudaGraphs:
         state: LearnerState,
         action_map: Tensor,
         seeds: list[int],
-        observations: ObservationScale | None,
+        scales: Sequence[RowScale],
         backend: Backend,
     ) -> None:
         """Nothing is compiled or captured before the first call; ``action_map`` is as :class:`Learner` takes it."""
         device = state.critic.device
-        self._observations = observations
+        self._scales = scales
         self.learner = DeviceLearner(spec, state, action_map, backend)
         self._draws = DeviceDraws(spec, seeds, device, compile_draws=backend.compiled)
         self._replay_size, self._number = (torch.zeros((), dtype=torch.int64, device=device) for _ in range(2))
@@ -87,7 +87,7 @@ class CudaGraphs:
     def draw(self, replay: Replay) -> tuple[Tensor, Draws]:
         """Do the work of :meth:`sample` on the device."""
         draws = self._draws.draw(self._replay_size, self._number)
-        return replay.minibatches(draws.indices, self.learner.spec.batch_size, self._observations), draws
+        return replay.minibatches(draws.indices, self.learner.spec.batch_size, self._scales), draws
 
     def learn(self, program: Program, rows: Tensor, draws: Draws) -> None:
         """Do the work of :meth:`update` on the device."""

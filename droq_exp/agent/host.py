@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from droq_exp.agent.observations import ObservationScale
 from droq_exp.agent.policy import ActingPolicy
-from droq_exp.agent.replay import Replay
+from droq_exp.agent.replay import Replay, RowScale
 from droq_exp.learner.backend import Backend
 from droq_exp.learner.draws import Draws, DrawSampler
 from droq_exp.learner.learner import Learner
@@ -26,19 +26,19 @@ class HostExecution:
         state: LearnerState,
         action_map: Tensor,
         seeds: list[int],
-        observations: ObservationScale | None,
+        scales: Sequence[RowScale],
         policy: ActingPolicy,
         backend: Backend,
     ) -> None:
         """Nothing is compiled before the first update; ``action_map`` and ``backend`` are :class:`Learner`'s."""
         self.learner = Learner(spec, state, action_map, backend)
-        self._policy, self._observations = policy, observations
+        self._policy, self._scales = policy, scales
         self._sampler = DrawSampler(spec, seeds, state.critic.device, keyed=self.learner.draws_masks)
 
     def sample(self, replay: Replay) -> tuple[Tensor, Draws]:
         """Draw for the updates of one environment step, and gather their minibatches ``[S, minibatches, B, row]``."""
         draws = self._sampler.draw(replay.size)
-        return replay.minibatches(draws.indices, self.learner.spec.batch_size, self._observations), draws
+        return replay.minibatches(draws.indices, self.learner.spec.batch_size, self._scales), draws
 
     def update(self, rows: Tensor, draws: Draws) -> None:
         """Run the updates of one environment step on what ``sample`` returned."""

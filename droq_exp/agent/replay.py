@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Protocol
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from droq_exp.agent.observations import ObservationScale
 from droq_exp.learner.transfer import to_device
+
+
+class RowScale(Protocol):
+    """Scales what updates see of transitions, which are held as the task gave them."""
+
+    def scale_rows(self, rows: Tensor) -> None:
+        """Scale the transitions ``rows`` ``[S, n, row]``, in place."""
 
 
 class Replay:
@@ -42,10 +51,10 @@ class Replay:
         flat = (indices + self._offsets).flatten()
         return self._rows.flatten(0, 1).index_select(0, flat).unflatten(0, indices.shape)
 
-    def minibatches(self, indices: Tensor, batch_size: int, scale: ObservationScale | None) -> Tensor:
+    def minibatches(self, indices: Tensor, batch_size: int, scales: Sequence[RowScale]) -> Tensor:
         """Return the rows at ``indices`` as the learner sees them, ``[S, minibatches, B, row_size]``."""
         rows = self.gather(indices)
-        if scale is not None:
+        for scale in scales:
             scale.scale_rows(rows)
         return rows.unflatten(1, (-1, batch_size))
 

@@ -327,6 +327,8 @@ def _checked(parsed: Sequence[Override], like: EnvConfig | None = None) -> Confi
             config.algo.target_entropy_per_dim = None
     if config.algo.target_entropy is None:
         config.algo.target_entropy = -float(act_dim)
+    if config.algo.learning_rate_end is not None and config.algo.learning_rate_horizon is None:
+        config.algo.learning_rate_horizon = config.training.total_steps * config.algo.utd_ratio
     return config
 
 

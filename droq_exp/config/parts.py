@@ -25,6 +25,7 @@ UNREAD: dict[str, Any] = {
     "actor_hidden_sizes": None,
     "activation": "relu",
     "target_mode": "min",
+    "target_passes": 1,
 }
 TYPES = "bool, int, float, str, list[int] or list[str]"
 
@@ -103,6 +104,8 @@ def check_parts(config: schema.Config) -> None:
     """Raise ConfigError where a shared key changes nothing, or the order of updates cannot be followed."""
     unusual = build_parts(config.algo)
     _check_read(config.algo, unusual)
+    _check_units(config.algo, unusual)
+    _check_own(config, unusual)
     _check_order(config, unusual.get("order"))
 
 
@@ -115,13 +118,37 @@ def _check_read(algo: schema.AlgoConfig, unusual: Mapping[str, Any]) -> None:
         return
     parts = [*unusual.values()]
     parts += [import_target(f"algo.{name}", target) for name, target in USUAL.items() if target and name not in unusual]
-    reads = [getattr(part, "reads", tuple(UNREAD)) for part in parts]
-    for key, value in UNREAD.items():
+    reads = [getattr(part, "reads", (*UNREAD, "num_min")) for part in parts]
+    for key, value in {**UNREAD, "num_min": algo.num_critics}.items():
         given = getattr(algo, key)
         if given != value and not any(key in names for names in reads):
             names = ", ".join(type(part).__name__ for part in unusual.values())
             problem = f"{shown(given)} would change nothing: neither {names} nor another part looks at it"
             raise ConfigError(f"algo.{key}", problem)
+
+
+def _check_units(algo: schema.AlgoConfig, unusual: Mapping[str, Any]) -> None:
+    """Refuse an objective of several outputs with critics that do not look at how many it needs."""
+    objective, critic = unusual.get("objective"), unusual.get("critic")
+    units = getattr(objective, "units", 1)
+    if units == 1 or (critic is not None and "units" in getattr(critic, "reads", ("units",))):
+        return
+    name = (algo.critic._target_ if critic is None else type(critic).__name__).rpartition(".")[2]
+    able = " or ".join(schema.OTHER_PARTS["critic"][1:])
+    problem = f"it needs {units} outputs of each critic, and {name} has its own; algo.critic._target_={able} has them"
+    raise ConfigError("algo.objective", problem)
+
+
+def _check_own(config: schema.Config, unusual: Mapping[str, Any]) -> None:
+    """Refuse what a part itself refuses, and an order under a code base that it does not go with."""
+    for name, part in unusual.items():
+        problem = part.problem_with(config.algo) if hasattr(part, "problem_with") else None
+        codebases = getattr(part, "codebases", (config.codebase.name,))
+        if config.codebase.name not in codebases:
+            problem = f"{type(part).__name__} does not go with codebase={config.codebase.name}, but with "
+            problem += " or ".join(f"codebase={each}" for each in codebases)
+        if problem is not None:
+            raise ConfigError(f"algo.{name}", problem)
 
 
 def _check_order(config: schema.Config, order: Any) -> None:

@@ -93,6 +93,26 @@ JOINT_PASS = Relation(
         or (config.algo.dropout_rate == 0 and config.algo.critic._target_ != CriticConfig._target_)
     ),
 )
+JOINT_POLICY_PASS = Relation(
+    "false, or true with an actor that normalises over the batch",
+    lambda config: "false, or true with an actor that normalises over the batch",
+    lambda config: not config.algo.joint_policy_pass or config.algo.actor._target_ != ActorConfig._target_,
+)
+SHAPE = Relation(
+    "one of linear, cosine; linear where algo.learning_rate_end=null",
+    lambda config: "linear with algo.learning_rate_end=null: the rates stay as they are",
+    lambda config: config.algo.learning_rate_end is not None or config.algo.learning_rate_shape == "linear",
+)
+HORIZON = Relation(
+    "an integer, at least 1, or null; null where algo.learning_rate_end=null",
+    lambda config: "null with algo.learning_rate_end=null: the rates stay as they are",
+    lambda config: config.algo.learning_rate_end is not None or config.algo.learning_rate_horizon is None,
+)
+TEMPERATURE_LOSS = Relation(
+    "log_form, or alpha_form with algo.learn_temperature=true",
+    lambda config: "log_form with algo.learn_temperature=false: nothing is learned",
+    lambda config: config.algo.learn_temperature or config.algo.temperature_loss == "log_form",
+)
 TAU = Relation(
     "as it is by default, where algo.target_network=false",
     lambda config: "left alone with algo.target_network=false: nothing follows the critics",
@@ -167,11 +187,23 @@ PARTS: dict[str, Any] = {
     "order": OrderConfig,
 }
 OTHER_PARTS: dict[str, tuple[str, ...]] = {  # this project's own beside these defaults
-    "critic": ("droq_exp.learner.batch_renorm.BatchRenormCritic",),
-    "actor": ("droq_exp.learner.batch_renorm.BatchRenormActor",),
-    "objective": ("droq_exp.learner.losses.HalfSquaredTdError",),
+    "critic": (
+        "droq_exp.learner.batch_renorm.BatchRenormCritic",
+        "droq_exp.learner.batch_norm.BatchNormCritic",
+        "droq_exp.learner.residual.ResidualCritic",
+    ),
+    "actor": (
+        "droq_exp.learner.batch_renorm.BatchRenormActor",
+        "droq_exp.learner.batch_norm.BatchNormActor",
+        "droq_exp.learner.residual.ResidualActor",
+    ),
+    "objective": ("droq_exp.learner.losses.HalfSquaredTdError", "droq_exp.learner.categorical.CategoricalTd"),
     "policy_objective": ("droq_exp.learner.losses.PessimisticPolicyObjective",),
-    "order": ("droq_exp.learner.orders.PolicyBehindCritics",),
+    "order": (
+        "droq_exp.learner.orders.PolicyBehindCritics",
+        "droq_exp.learner.orders.PolicyBehindFirstCritics",
+        "droq_exp.learner.orders.PolicyBeforeCritics",
+    ),
 }
 
 
@@ -207,12 +239,32 @@ class AlgoConfig:
     critic_learning_rate: float = key(3e-4, "of Adam (SAC, table 1)", POSITIVE)
     actor_learning_rate: float = key(3e-4, "of Adam (SAC, table 1)", POSITIVE)
     temperature_learning_rate: float = key(3e-4, "of Adam (both code bases)", POSITIVE)
+    learning_rate_end: float | None = key(
+        None, "what all learning rates go to; null: they stay as they are", or_null(POSITIVE), absent=None
+    )
+    learning_rate_shape: str = key(
+        "linear", "how they go there", one_of("linear", "cosine"), relation=SHAPE, absent="linear"
+    )
+    learning_rate_horizon: int | None = key(
+        None,
+        "steps in which they go there, of each optimiser's own; null: training.total_steps * algo.utd_ratio, which "
+        "makes the length part of what the run is",
+        or_null(at_least(1)),
+        relation=HORIZON,
+        absent=None,
+    )
     adam_beta1: float = key(0.9, "decay of Adam's mean gradient, of actor and critics", RATE, absent=0.9)
     target_network: bool = key(
         True, "whether targets come from slowly following copies of the critics", relation=TARGET_NETWORK, absent=True
     )
     joint_pass: bool = key(
         False, "whether critics see (s, a) and (s', a') as one batch (CrossQ)", relation=JOINT_PASS, absent=False
+    )
+    joint_policy_pass: bool = key(
+        False,
+        "whether the actor sees s and s' as one batch where it learns (FlashSAC)",
+        relation=JOINT_POLICY_PASS,
+        absent=False,
     )
     target_entropy: float | None = key(None, "of the policy; null: -dim(A), as in SAC", or_null(FINITE))
     target_entropy_per_dim: float | None = key(
@@ -222,7 +274,29 @@ class AlgoConfig:
         absent=None,
     )
     learn_temperature: bool = key(True, "false: the temperature stays at initial_temperature")
+    temperature_loss: str = key(
+        "log_form",
+        "what the temperature minimises: log_form log(alpha) (H - target entropy), alpha_form alpha (H - target "
+        "entropy), with H the entropy",
+        one_of("log_form", "alpha_form"),
+        relation=TEMPERATURE_LOSS,
+        absent="log_form",
+    )
     initial_temperature: float = key(1.0, "alpha before its first update (log alpha is 0 in both code bases)", POSITIVE)
+    reward_scale: str = key(
+        "none",
+        "by what rewards are divided in updates: return_std, the deviation of the discounted returns of training so "
+        "far (XQC); return_std_max, that or a fifth of the largest of them (FlashSAC)",
+        one_of("none", "return_std", "return_std_max"),
+        absent="none",
+    )
+    noise_repeat: int = key(
+        1,
+        "environment steps, at most, for which exploration keeps its noise; n have a probability in proportion to "
+        "1 / n^2 (FlashSAC)",
+        at_least(1),
+        absent=1,
+    )
     critic: Any = key(CriticConfig(), "the critics' network")
     actor: Any = key(ActorConfig(), "the policy's network")
     objective: Any = key(ObjectiveConfig(), "target and loss of the critics")

@@ -167,7 +167,7 @@ def _check_wrapper(key: str, target: str, made: Any) -> None:
     if issubclass(made, wrappers.NormalizeObservation):
         raise ConfigError(key, f"{lost}; env.normalize_observation=true keeps its own")
     if issubclass(made, wrappers.NormalizeReward):
-        raise ConfigError(key, f"{lost}; rewards are what the task says")
+        raise ConfigError(key, f"{lost}; algo.reward_scale=return_std keeps its own")
 
 
 def _check_callbacks(config: Config) -> None:

@@ -24,7 +24,10 @@ class EvaluatedAgent(ActingAgent, Protocol):
     """What evaluation and the bias estimates ask of an agent; ``seed_index`` counts the seeds trained together."""
 
     def q_values(self, seed_index: int, obs: np.ndarray, action: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Give all N critics' values [N, n] of obs [n, obs_dim], action [n, act_dim], with fresh dropout masks."""
+        """Give all N critics' values [N, n] of obs [n, obs_dim], action [n, act_dim], with fresh dropout masks.
+
+        Values and temperature are in units of the task's rewards.
+        """
 
     def temperature(self, seed_index: int) -> float:
         """Give the current temperature alpha."""

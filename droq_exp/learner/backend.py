@@ -50,11 +50,12 @@ COMPILED = Backend("compile", compiled=True)
 
 
 class Functions(NamedTuple):
-    """The three steps with the spec fixed, as ``updates.py`` defines them."""
+    """The steps with the spec fixed, as ``updates.py`` defines them."""
 
     target_inputs: Callable[..., Any]
     critic_updates: Callable[..., Any]
     policy_update: Callable[..., Any]
+    actor_pass: Callable[..., Any]
     at_once: int  # critic updates that a call makes at most
 
 
@@ -151,20 +152,20 @@ def _disagreement(spec: LearnerSpec) -> str | None:
 
 
 def functions(spec: LearnerSpec, backend: Backend, device: torch.device) -> Functions:
-    """Fix the spec in the three steps, as ``backend`` runs them.
+    """Fix the spec in the steps, as ``backend`` runs them.
 
     Raises:
         BuildError: the C++ cannot be compiled here.
 
     """
-    if backend.name == "native":
-        return Functions(TargetInputs(spec), CriticUpdates(spec), PolicyUpdate(spec), spec.utd_ratio)
     steps = _steps(spec)
+    if backend.name == "native":  # the actors that it knows have no statistics to move
+        return Functions(TargetInputs(spec), CriticUpdates(spec), PolicyUpdate(spec), steps[-1], spec.utd_ratio)
     if backend.compiled:
         steps = _compiled(steps, device)
-    target_inputs, critic_updates, policy_update = steps
+    target_inputs, critic_updates, policy_update, actor_pass = steps
     at_once = 1 if backend.name == "graphs" else _updates_per_graph(spec)
-    return Functions(target_inputs, critic_updates, policy_update, at_once)
+    return Functions(target_inputs, critic_updates, policy_update, actor_pass, at_once)
 
 
 def _steps(spec: LearnerSpec) -> list[Callable[..., Any]]:
@@ -177,7 +178,10 @@ def _steps(spec: LearnerSpec) -> list[Callable[..., Any]]:
     def policy_update(*tensors: Any) -> None:
         updates.policy_update(spec, *tensors)
 
-    return [target_inputs, critic_updates, policy_update]
+    def actor_pass(*tensors: Any) -> None:
+        updates.actor_pass(spec, *tensors)
+
+    return [target_inputs, critic_updates, policy_update, actor_pass]
 
 
 def _compiled(steps: list[Any], device: torch.device) -> list[Any]:

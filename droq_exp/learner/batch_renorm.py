@@ -14,13 +14,11 @@ from typing import ClassVar
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from droq_exp.config.rules import POSITIVE, POSITIVE_FRACTION, at_least
 from droq_exp.config.schema import key
 from droq_exp.learner.hyperparameters import Hyperparameters
 from droq_exp.learner.networks import (
-    HALF_LOG_TWO_PI,
     LOG_STD_MAX,
     LOG_STD_MIN,
     Buffers,
@@ -30,6 +28,8 @@ from droq_exp.learner.networks import (
     layer_shapes,
     linear,
 )
+from droq_exp.learner.normalisation import batch_moments, norm_shapes, running_statistics
+from droq_exp.learner.squashing import squashed_sample
 
 R_MAX, D_MAX = 3.0, 5.0  # bounds of the correction of the standard deviation and of the mean; never relaxed
 TINY = 1e-30  # of a variance: the square root of 0 has no gradient
@@ -46,17 +46,11 @@ class BatchRenorm:
 
     def layers(self, copies: int, widths: tuple[int, ...], out: int) -> Shapes:
         """Named shapes: those of the perceptrons, then scale and shift in front of each of their layers."""
-        shapes = layer_shapes(copies, widths, out)
-        for i, width in enumerate(widths):
-            shapes |= {f"norm_scale{i}": (copies, 1, width), f"norm_shift{i}": (copies, 1, width)}
-        return shapes
+        return layer_shapes(copies, widths, out) | norm_shapes(copies, widths)
 
     def statistics(self, copies: int, widths: tuple[int, ...]) -> Buffers:
         """Running mean and variance in front of each layer, and how many passes of training there were."""
-        buffers: Buffers = {"passes": ((copies, 1, 1), 0.0)}
-        for i, width in enumerate(widths):
-            buffers |= {f"mean{i}": ((copies, 1, width), 0.0), f"variance{i}": ((copies, 1, width), 1.0)}
-        return buffers
+        return {"passes": ((copies, 1, 1), 0.0), **running_statistics(copies, widths)}
 
     def forward(
         self,
@@ -91,9 +85,7 @@ class BatchRenorm:
         running_mean, running_variance = buffers[f"mean{layer}"], buffers[f"variance{layer}"]
         mean, variance, moved = running_mean, running_variance, {}
         if training:
-            mean = x.mean(-2, keepdim=True)
-            centred = x - mean
-            variance = (centred * centred).mean(-2, keepdim=True)
+            mean, variance = batch_moments(x)
             moved = {
                 f"mean{layer}": torch.lerp(running_mean, mean.detach(), self.momentum),
                 f"variance{layer}": torch.lerp(running_variance, variance.detach(), self.momentum),
@@ -173,17 +165,11 @@ class BatchRenormActor(BatchRenorm):
         *,
         training: bool,
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """As :meth:`droq_exp.learner.parts.Actor.sample`.
-
-        ``log pi = sum(log N(u) - 2 (log 2 - u - softplus(-2 u)))`` at u, the action before tanh.
-        """
+        """As :meth:`droq_exp.learner.parts.Actor.sample`."""
         heads, moved = self.forward(params, buffers, obs.unsqueeze(1), None, spec, training=training)
         mean, log_std = heads[:, 0].chunk(2, -1)
-        log_std = log_std.clamp(LOG_STD_MIN, LOG_STD_MAX)
-        before = mean + noise * log_std.exp()
-        log_normal = -0.5 * noise * noise - log_std - HALF_LOG_TWO_PI
-        log_slope = 2 * (math.log(2) - before - functional.softplus(-2 * before))
-        return torch.tanh(before), (log_normal - log_slope).sum(-1), moved
+        action, log_prob = squashed_sample(mean, log_std.clamp(LOG_STD_MIN, LOG_STD_MAX), noise)
+        return action, log_prob, moved
 
     def _widths(self, spec: Hyperparameters) -> tuple[int, ...]:
         return (spec.obs_dim, *spec.actor_widths)

@@ -41,6 +41,9 @@ UNTAUGHT = (
     "adam_beta1",
     "target_network",
     "joint_pass",
+    "joint_policy_pass",
+    "units",
+    "temperature_loss",
 )  # fields that the C++ does not know
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from droq_exp.learner.optimiser import Decay
 from droq_exp.learner.transitions import TransitionLayout
 
 
@@ -16,7 +17,9 @@ class Hyperparameters:
 
     ``policy_value`` says how the critics enter the policy's objective: ``mean`` or ``min`` over all N. With
     ``joint_pass`` the critics see (s, a) and (s', a') as one batch of 2 B; without ``target_network`` the second half
-    of that pass is what the target is made of (CrossQ).
+    of that pass is what the target is made of (CrossQ). With ``joint_policy_pass`` the actor sees s and s' as one batch
+    where it learns. ``units`` are the outputs of each critic, as the objective asks. ``reward_scale`` and
+    ``noise_repeat`` change what the agent hands to the updates and to the task.
     """
 
     seeds: int
@@ -40,13 +43,21 @@ class Hyperparameters:
     critic_learning_rate: float = 3e-4
     actor_learning_rate: float = 3e-4
     temperature_learning_rate: float = 3e-4
+    learning_rate_end: float | None = None
+    learning_rate_shape: str = "linear"
+    learning_rate_horizon: int | None = None
     adam_beta1: float = 0.9
     target_network: bool = True
     joint_pass: bool = False
+    joint_policy_pass: bool = False
+    units: int = 1
     target_entropy: float = -1.0
     learn_temperature: bool = True
+    temperature_loss: str = "log_form"
     initial_temperature: float = 1.0
     first_alpha: float | None = None  # the temperature up to and including the first policy update; None: the initial
+    reward_scale: str = "none"
+    noise_repeat: int = 1
     dtype: torch.dtype = torch.float32
     bf16: bool = False  # the C++ rounds the factors of its matrix multiplications, those of the first layers excepted
 
@@ -54,6 +65,11 @@ class Hyperparameters:
     def actor_widths(self) -> tuple[int, ...]:
         """Hidden layers of the actor."""
         return self.hidden_sizes if self.actor_hidden_sizes is None else self.actor_hidden_sizes
+
+    @property
+    def decay(self) -> Decay:
+        """How the learning rates change with each optimiser's own steps."""
+        return Decay(self.learning_rate_end, self.learning_rate_shape, self.learning_rate_horizon or 1)
 
     @property
     def subset_size(self) -> int:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from droq_exp.learner.backend import EAGER, Backend, functions
 from droq_exp.learner.draws import Draws
 from droq_exp.learner.dropout import KeyedMasks
 from droq_exp.learner.optimiser import BETA1, AdamSchedule
-from droq_exp.learner.programs import CriticUpdates, Program
+from droq_exp.learner.programs import ActorPass, CriticUpdates, Program
 from droq_exp.learner.spec import LearnerSpec
 from droq_exp.learner.state import LearnerState
 
@@ -37,14 +38,14 @@ class Learner:
         self.state = state
         self.action_map = action_map.to(spec.dtype)
         self.critic_before_last = state.critic.clone()
-        self._obs = spec.layout.columns.obs
         device = state.critic.device
-        self._critic_schedule = AdamSchedule([spec.critic_learning_rate], spec.dtype, device, [spec.adam_beta1])
-        self._policy_schedule = AdamSchedule(
-            [spec.actor_learning_rate, spec.temperature_learning_rate], spec.dtype, device, [spec.adam_beta1, BETA1]
-        )
+        rates = [spec.actor_learning_rate, spec.temperature_learning_rate]
+        kind = spec.dtype, device
+        self._critic_schedule = AdamSchedule([spec.critic_learning_rate], *kind, [spec.adam_beta1], spec.decay)
+        self._policy_schedule = AdamSchedule(rates, *kind, [spec.adam_beta1, BETA1], spec.decay)
         self.draws_masks = backend.name == "native"  # from their keys, in the thread that needs them
-        self._target_inputs, self._critic_updates, self._policy_update, at_once = functions(spec, backend, device)
+        made = functions(spec, backend, device)
+        self._target_inputs, self._critic_updates, self._policy_update, self._actor_pass, at_once = made
         self._updates_at_once = updates_at_once or at_once
 
     def program(self) -> Program:
@@ -58,6 +59,8 @@ class Learner:
         for updates in program:
             if isinstance(updates, CriticUpdates):
                 self.critic_updates(rows, draws, *updates)
+            elif isinstance(updates, ActorPass):
+                self._actor_pass(self.state.actor, self.state.actor_buffers, self._seen(rows[:, updates.minibatch]))
             else:
                 critic = self.critic_before_last if updates.before_last else self.state.critic
                 self.policy_update(critic, rows[:, updates.minibatch], draws, policy_updates)
@@ -121,12 +124,18 @@ class Learner:
             state.policy_sums,
             critic,
             state.critic_buffers,
-            rows[..., self._obs].contiguous(),
+            self._seen(rows),
             draws.policy_noise[:, update],
             self.action_map,
             self._policy_coefficients(update),
             _at(draws.policy_dropout_masks, update),
         )
+
+    def _seen(self, rows: Tensor) -> Tensor:
+        """What the actor sees of a minibatch ``[S, B, row]`` where it learns: s, or s and s' as one batch."""
+        columns = self.spec.layout.columns
+        obs = rows[..., columns.obs]
+        return torch.cat([obs, rows[..., columns.next_obs]], 1) if self.spec.joint_policy_pass else obs.contiguous()
 
     def _critic_coefficients(self, start: int, count: int) -> Tensor:
         """Count the critic updates from the environment step's number ``start`` on; return Adam's coefficients."""

@@ -65,6 +65,15 @@ def flat_buffers(moved: dict[str, Tensor], buffers: Buffers, like: Tensor) -> Te
     return torch.cat([moved[name].flatten(1) for name in buffers], 1) if buffers else like.new_zeros(len(like), 0)
 
 
+def project_(network: Network, flat: Tensor, spec: Hyperparameters) -> None:
+    """Put parameters ``[S, n]``, in place, where the network's ``project`` wants them; most networks have none."""
+    project = getattr(network, "project", None)
+    if project is not None:
+        shapes = network.shapes(spec)
+        projected = project(named(flat, shapes), spec)
+        flat.copy_(torch.cat([projected[name].flatten(1) for name in shapes], 1))
+
+
 def initial_buffers(buffers: Buffers) -> np.ndarray:
     """One seed's buffers at first, ``[n]``."""
     return np.concatenate([np.zeros(0), *(np.full(math.prod(shape), value) for shape, value in buffers.values())])

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import ClassVar
 
 from droq_exp.config.rules import at_least
 from droq_exp.config.schema import key
-from droq_exp.learner.programs import CriticUpdates, PolicyUpdate, Program
+from droq_exp.learner.programs import ActorPass, CriticUpdates, PolicyUpdate, Program
 
 
 @dataclass(frozen=True)
@@ -51,15 +52,75 @@ class PolicyBehindCritics:
 
     def programs(self, utd_ratio: int) -> tuple[Program, ...]:
         """As many as it takes until an environment step begins again with the first update of a delay."""
-        steps = self.delay // math.gcd(self.delay, utd_ratio)
         return tuple(
             _program(
-                [i for i in range(utd_ratio) if (step * utd_ratio + i + 1) % self.delay == 0],
-                utd_ratio,
-                before_last=False,
+                [i for i, number in enumerate(numbers) if (number + 1) % self.delay == 0], utd_ratio, before_last=False
             )
-            for step in range(steps)
+            for numbers in _through_the_run(self.delay, utd_ratio)
         )
+
+
+@dataclass(frozen=True)
+class PolicyBehindFirstCritics:
+    """On the first of every ``delay`` critic updates of the run, right after it, the policy learns on its minibatch.
+
+    The order of XQC (arXiv:2509.25174). Behind the others the actor passes over the minibatch all the same, and learns
+    nothing: its running statistics move with every critic update.
+    """
+
+    reads: ClassVar[tuple[str, ...]] = ("utd_ratio",)
+    codebases: ClassVar[tuple[str, ...]] = ("redq",)
+
+    delay: int = key(3, "critic updates per policy update, counted through the run", at_least(1))
+
+    def programs(self, utd_ratio: int) -> tuple[Program, ...]:
+        """As many as it takes until an environment step begins again with the first update of a delay."""
+        return tuple(
+            Program(
+                update
+                for i, number in enumerate(numbers)
+                for update in (
+                    CriticUpdates(i, i + 1),
+                    ActorPass(i) if number % self.delay else PolicyUpdate(i, before_last=False),
+                )
+            )
+            for numbers in _through_the_run(self.delay, utd_ratio)
+        )
+
+
+@dataclass(frozen=True)
+class PolicyBeforeCritics:
+    """On the first of every ``delay`` critic updates of the run, before it, the policy learns on its minibatch.
+
+    The order of FlashSAC (arXiv:2604.04539): the critics' targets see the policy and the temperature that this update
+    has made.
+    """
+
+    reads: ClassVar[tuple[str, ...]] = ("utd_ratio",)
+    codebases: ClassVar[tuple[str, ...]] = ("redq",)
+
+    delay: int = key(2, "critic updates per policy update, counted through the run", at_least(1))
+
+    def programs(self, utd_ratio: int) -> tuple[Program, ...]:
+        """As many as it takes until an environment step begins again with the first update of a delay."""
+        return tuple(
+            self._program([i for i, number in enumerate(numbers) if number % self.delay == 0], utd_ratio)
+            for numbers in _through_the_run(self.delay, utd_ratio)
+        )
+
+    @staticmethod
+    def _program(firsts: list[int], utd_ratio: int) -> Program:
+        updates: list[CriticUpdates | PolicyUpdate] = []
+        for start, stop in pairwise(sorted({0, *firsts, utd_ratio})):
+            updates += [PolicyUpdate(start, before_last=False)] if start in firsts else []
+            updates.append(CriticUpdates(start, stop))
+        return Program(updates)
+
+
+def _through_the_run(delay: int, utd_ratio: int) -> list[range]:
+    """The numbers, in the run, of each environment step's critic updates until a step begins with a multiple again."""
+    steps = delay // math.gcd(delay, utd_ratio)
+    return [range(step * utd_ratio, (step + 1) * utd_ratio) for step in range(steps)]
 
 
 def _program(lasts: list[int], utd_ratio: int, *, before_last: bool) -> Program:

@@ -3,8 +3,9 @@
 A part is a frozen dataclass, so that equal parts have equal updates and one graph each. Its fields are its own keys,
 ``algo.<part>.<field>`` of a configuration; keys that several parts share, such as ``algo.dropout_rate``, reach it in
 ``spec``; a part may name those that it looks at in ``reads``, a class variable, so that one that nothing looks at is
-refused. Its methods are pure functions of tensors that ``torch.func`` and ``torch.compile`` can trace: no ``.item()``,
-no branch on a tensor's values, nothing random but what is passed in.
+refused, and may refuse an ``algo`` by ``problem_with(algo)``, which returns why, or None. Its methods are pure
+functions of tensors that ``torch.func`` and ``torch.compile`` can trace: no ``.item()``, no branch on a tensor's
+values, nothing random but what is passed in.
 
 S seeds, K critics, N of them in the ensemble, B transitions of a minibatch, M output units of a critic.
 """
@@ -23,7 +24,12 @@ Params = dict[str, Tensor]  # a network's tensors by name, [S, ...]
 
 
 class Network(Protocol):
-    """Parameters and buffers by name, each flat in memory as ``[S, n]``."""
+    """Parameters and buffers by name, each flat in memory as ``[S, n]``.
+
+    A network may have ``project(params, spec)`` too, which returns the parameters ``[S, ...]`` as they are to be after
+    they are drawn and after every step of their optimiser, weights of unit length say. Target critics follow the
+    projected ones and are not projected themselves.
+    """
 
     def shapes(self, spec: Hyperparameters) -> dict[str, tuple[int, ...]]:
         """Shape of each parameter of one seed; those of critics begin with N."""
@@ -71,7 +77,11 @@ class Actor(Network, Protocol):
 
 
 class Objective(Protocol):
-    """``algo.objective``: target and loss of the critics together, for both know what the critics put out."""
+    """``algo.objective``: target and loss of the critics together, for both know what the critics put out.
+
+    One that needs more than one output of each critic says how many in ``units``. What it logs of an update beside the
+    loss and the mean Q it names in ``metrics``; ``measure(soft_reward, discount, spec)`` gives it, ``[S, metrics]``.
+    """
 
     def value(self, outputs: Tensor) -> Tensor:
         """Q ``[S, K, B]`` of outputs ``[S, K, B, M]``: what policy, bias and logs see."""
@@ -103,7 +113,10 @@ class PolicyObjective(Protocol):
 
 
 class Order(Protocol):
-    """``algo.order``: which updates an environment step makes, and in which order. By default the code base's."""
+    """``algo.order``: which updates an environment step makes, and in which order. By default the code base's.
+
+    One that goes with some code bases alone names them in ``codebases``.
+    """
 
     def programs(self, utd_ratio: int) -> tuple[Program, ...]:
         """What consecutive environment steps of ``utd_ratio`` critic updates each do, over and over again."""

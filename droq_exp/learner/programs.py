@@ -19,7 +19,13 @@ class PolicyUpdate(NamedTuple):
     before_last: bool  # at the critics as they were before the last critic update, not as they are
 
 
-class Program(tuple[CriticUpdates | PolicyUpdate, ...]):
+class ActorPass(NamedTuple):
+    """A pass of the actor over one of the step's minibatches that moves its running statistics, and nothing else."""
+
+    minibatch: int
+
+
+class Program(tuple[CriticUpdates | PolicyUpdate | ActorPass, ...]):
     """The updates of one environment step, in order."""
 
     __slots__ = ()
@@ -32,7 +38,7 @@ class Program(tuple[CriticUpdates | PolicyUpdate, ...]):
     @property
     def policy_updates(self) -> int:
         """How often the policy learns."""
-        return len(self) - len(self.runs)
+        return sum(isinstance(each, PolicyUpdate) for each in self)
 
     @property
     def minibatches(self) -> int:
@@ -60,10 +66,10 @@ def _problem(program: Any, utd_ratio: int) -> str | None:
             if each.start != done or each.stop <= each.start:
                 return f"has critic updates {each.start} to {each.stop} where {done} is next"
             done = each.stop
-        elif not isinstance(each, PolicyUpdate):
-            return f"holds {each!r}, which is neither CriticUpdates nor PolicyUpdate"
+        elif not isinstance(each, PolicyUpdate | ActorPass):
+            return f"holds {each!r}, which is neither CriticUpdates nor PolicyUpdate nor ActorPass"
         elif not 0 <= each.minibatch < utd_ratio + program.policy_updates:
             return f"has a policy update on minibatch {each.minibatch}, which no update draws"
-        elif each.before_last and not done:
+        elif isinstance(each, PolicyUpdate) and each.before_last and not done:
             return "has a policy update before its first critic update at the critics before their last one"
     return f"makes {done} critic updates of {utd_ratio}" if done != utd_ratio else None

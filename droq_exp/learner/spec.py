@@ -73,6 +73,7 @@ class LearnerSpec(Hyperparameters):
         """
         numbers = fields(Hyperparameters)
         parts = {"order": codebase.order, **(parts or {})}
+        units = getattr(parts.get("objective"), "units", 1)
         first_alpha = codebase.first_alpha if parts["order"] == codebase.order else None
         given = {each.name: getattr(algo, each.name) for each in numbers if hasattr(algo, each.name)}
         own: dict[str, Any] = {name: tuple(it) if isinstance(it, list) else it for name, it in given.items()}
@@ -81,6 +82,7 @@ class LearnerSpec(Hyperparameters):
             seeds=seeds,
             obs_dim=obs_dim,
             act_dim=act_dim,
+            units=units,
             first_alpha=first_alpha if _learned_from_the_default(algo) else None,
             policy_value=codebase.policy_objective(algo.num_critics, algo.num_min, algo.dropout_rate),
             actor_heads=codebase.actor_heads,

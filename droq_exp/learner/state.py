@@ -9,12 +9,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from droq_exp.learner.networks import initial_buffers
+from droq_exp.learner.networks import initial_buffers, project_
 from droq_exp.learner.spec import LearnerSpec
 from droq_exp.random_streams import Stream, generator
 
 CRITIC_METRICS = ("critic_loss", "q_mean")
 POLICY_METRICS = ("policy_loss", "temperature_loss", "entropy")
+
+
+def critic_metrics(spec: LearnerSpec) -> tuple[str, ...]:
+    """What is logged of critic updates, the objective's own last."""
+    return (*CRITIC_METRICS, *getattr(spec.objective, "metrics", ()))
 
 
 @dataclass
@@ -59,6 +64,8 @@ class LearnerState:
 
         critic = stack([spec.critic.initial(spec, rng) for rng in rngs])
         actor = stack([spec.actor.initial(spec, rng) for rng in rngs])
+        project_(spec.critic, critic, spec)
+        project_(spec.actor, actor, spec)
         n_critic, n_actor = critic.shape[1], actor.shape[1]
         return LearnerState(
             critic=critic,
@@ -74,7 +81,7 @@ class LearnerState:
             log_alpha_moment1=zeros(1),
             log_alpha_moment2=zeros(1),
             alpha=torch.full_like(zeros(1), spec.initial_temperature if spec.first_alpha is None else spec.first_alpha),
-            critic_sums=zeros(len(CRITIC_METRICS) + 1),
+            critic_sums=zeros(len(critic_metrics(spec)) + 1),
             policy_sums=zeros(len(POLICY_METRICS) + 1),
         )
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from droq_exp.learner.losses import soft_reward, temperature_gradient
-from droq_exp.learner.networks import flat_buffers, tensors_of, unflatten
+from droq_exp.learner.networks import flat_buffers, project_, tensors_of, unflatten
 from droq_exp.learner.optimiser import adam_, polyak_
 from droq_exp.learner.parts import Params
 from droq_exp.learner.spec import LearnerSpec
@@ -100,10 +100,12 @@ def critic_updates(
             critic, buffers, here, next_outputs, reward[:, u], discount[:, u], *drawn, online_masks, spec
         )
         adam_(critic, gradient, moment1, moment2, coefficients[u], spec.adam_beta1)
+        project_(spec.critic, critic, spec)
         buffers.copy_(moved)
         if spec.target_network:
             polyak_(target, critic, spec.tau)
-        sums.add_(torch.stack([losses, q_mean, torch.ones_like(losses)], -1))
+        logged = [losses, q_mean, *_measured(reward[:, u], discount[:, u], spec)]
+        sums.add_(torch.stack([*logged, torch.ones_like(losses)], -1))
 
 
 def policy_update(
@@ -135,13 +137,25 @@ def policy_update(
         actor, buffers, critic, critic_buffers, alpha, obs, noise, action_map, masks, spec
     )
     temperature_grad = temperature_gradient(log_prob, spec)
-    temperature_loss = (log_alpha * temperature_grad)[:, 0]
+    if spec.temperature_loss == "alpha_form":
+        temperature_grad = log_alpha.exp() * temperature_grad  # which is the loss too
+        temperature_loss = temperature_grad[:, 0]
+    else:
+        temperature_loss = (log_alpha * temperature_grad)[:, 0]
     adam_(actor, gradient, moment1, moment2, coefficients[0], spec.adam_beta1)
+    project_(spec.actor, actor, spec)
     buffers.copy_(moved)
     if spec.learn_temperature:
         adam_(log_alpha, temperature_grad, log_alpha_moment1, log_alpha_moment2, coefficients[1])
         alpha.copy_(log_alpha.exp())
     sums.add_(torch.stack([losses, temperature_loss, -log_prob, torch.ones_like(losses)], -1))
+
+
+def actor_pass(spec: LearnerSpec, actor: Tensor, buffers: Tensor, obs: Tensor) -> None:
+    """Move the actor's buffers ``[S, n]``, in place, by a pass over ``obs`` ``[S, B, obs]`` as in its own updates."""
+    noise = obs.new_zeros(*obs.shape[:2], spec.act_dim)
+    _, _, moved = spec.actor.sample(*tensors_of(spec.actor, actor, buffers, spec), obs, noise, spec, training=True)
+    buffers.copy_(flat_buffers(moved, spec.actor.buffers(spec), buffers))
 
 
 def target_outputs(
@@ -238,7 +252,7 @@ def policy_loss(
         critic: ``[S, n]``.
         critic_buffers: ``[S, n]``.
         alpha: ``[S, 1]``, the temperature.
-        obs: ``[S, B, obs]``.
+        obs: ``[S, B, obs]``; in a joint pass ``[S, 2 B, obs]``, of which the first half counts.
         noise: standard normal, ``[S, B, act]``.
         action_map: ``[2, act]``, scale and offset from [-1, 1] to what critics and environment see.
         dropout_masks: dropout masks ``[S, N, B, width]`` of the critics' pass.
@@ -249,7 +263,11 @@ def policy_loss(
 
     """
     params = tensors_of(spec.actor, actor, buffers, spec)
+    if spec.joint_policy_pass:
+        noise = torch.cat([noise, torch.zeros_like(noise)], 1)
     action, log_prob, moved = spec.actor.sample(*params, obs, noise, spec, training=True)
+    if spec.joint_policy_pass:
+        obs, action, log_prob = (each.chunk(2, 1)[0] for each in (obs, action, log_prob))
     inputs = torch.cat([obs, action * action_map[0] + action_map[1]], -1)
     critics = tensors_of(spec.critic, critic, critic_buffers, spec)
     outputs, _ = spec.critic.outputs(*critics, inputs, dropout_masks, spec, training=False)
@@ -261,6 +279,12 @@ def _each(params: tuple[Params, Params], change: Callable[[Tensor], Tensor]) -> 
     """Parameters and buffers, each changed."""
     first, second = ({name: change(value) for name, value in each.items()} for each in params)
     return first, second
+
+
+def _measured(reward: Tensor, discount: Tensor, spec: LearnerSpec) -> tuple[Tensor, ...]:
+    """What else the objective logs of an update, ``[S]`` each, by its own ``metrics``; nothing for most."""
+    measure = getattr(spec.objective, "measure", None)
+    return () if measure is None else measure(reward, discount, spec).unbind(-1)
 
 
 def _at(tensor: Tensor | None, update: int) -> Tensor | None:

@@ -17,7 +17,8 @@ PACKAGE = Path(droq_exp.__file__).parent
 FILES = (
     *(f"learner/{name}.py" for name in ("spec", "hyperparameters", "transitions", "state", "networks", "losses")),
     *(f"learner/{name}.py" for name in ("updates", "optimiser", "draws", "dropout", "learner", "orders", "programs")),
-    *(f"agent/{name}.py" for name in ("agent", "policy", "replay", "host", "observations")),
+    *(f"agent/{name}.py" for name in ("agent", "policy", "replay", "host", "observations", "rewards")),
+    *(f"{name}.py" for name in ("agent/exploration", "learner/normalisation", "learner/squashing")),
     "random_streams.py",
 )
 

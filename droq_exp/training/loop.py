@@ -165,6 +165,7 @@ class TrainingLoop:
                     seed_run.fail(self.step, error)
         if self._replay.added - self._stored == self._replay.capacity:
             self._store_transitions()  # before the oldest of them is overwritten
+        self._agent.receive(rows)
         self._replay.add(torch.from_numpy(rows))
 
     def _update(self) -> None:

@@ -165,27 +165,31 @@ def test_observations_are_scaled_in_the_captured_step_as_in_the_ordinary_one() -
         assert_same(agents[0].state, agents[1].state)
 
 
-def crossq(backend: Backend, device: str = "cpu") -> Agent:
-    """An agent of ``algo=crossq``, small: its networks have buffers, and its steps differ."""
-    config, _ = compose(["algo=crossq", "env=hopper"])
+def small(name: str, backend: Backend, device: str = "cpu") -> Agent:
+    """An agent of an algorithm whose networks have buffers and whose steps differ."""
+    config, _ = compose([f"algo={name}", "env=hopper"])
     sizes: dict[str, Any] = {"seeds": len(SEEDS), "obs_dim": OBS_DIM, "act_dim": ACT_DIM, "batch_size": 8}
-    spec = replace(learner_spec(config), **sizes, hidden_sizes=(16, 12), actor_hidden_sizes=(8,))
+    spec = replace(learner_spec(config), **sizes, hidden_sizes=(16, 16), actor_hidden_sizes=(8,))
     low, high = np.array([-0.5, -3.0], dtype=np.float32), np.array([1.5, 1.0], dtype=np.float32)
     box: dict[str, Any] = {"action_low": low, "action_high": high}
-    return Agent(spec, name="crossq", codebase=CODEBASES["redq"], seeds=SEEDS, **box, backend=backend, device=device)
+    return Agent(spec, name=name, codebase=CODEBASES["redq"], seeds=SEEDS, **box, backend=backend, device=device)
 
 
-def test_a_step_of_each_program_is_captured() -> None:
-    agent, ordinary, replay = crossq(GRAPHS), crossq(EAGER), replay_of(SEEDS)
+@pytest.mark.parametrize(("name", "policy_updates"), [("crossq", 2), ("xqc", 5), ("flashsac", 4)])
+def test_a_step_of_each_program_is_captured(name: str, policy_updates: int) -> None:
+    agent, ordinary, replay = small(name, GRAPHS), small(name, EAGER), replay_of(SEEDS)
     for step in range(7):
-        obs = transition(SEEDS, 1000 + step)[:, :OBS_DIM].numpy()
+        rows = transition(SEEDS, 1000 + step).numpy()
+        obs = rows[:, :OBS_DIM]
+        for each in (agent, ordinary):
+            each.receive(rows)
         np.testing.assert_array_equal(agent.explore(obs), ordinary.explore(obs))
         batch = agent.sample(replay)
         ordinary.update(batch)
         agent.update(batch)
         assert_same(agent.state, ordinary.state)
-    assert agent.state.policy_updates == 2
-    on_gpu = crossq(GRAPHS, "meta").execution
+    assert agent.state.policy_updates == policy_updates
+    on_gpu = small(name, GRAPHS, "meta").execution
     assert isinstance(on_gpu, CudaGraphs)
     with torch.no_grad(), CaptureRules():
         rows, draws = on_gpu.draw(Replay(len(SEEDS), 60, LAYOUT.size, GPU))

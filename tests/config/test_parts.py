@@ -252,12 +252,54 @@ def test_another_part_of_this_project_needs_no_trust_and_takes_the_place_of_the_
         (["algo=sac", "algo.joint_pass=true"], "algo.joint_pass"),
         (["algo=sac", "algo.target_network=false"], "algo.target_network"),
         (["algo=crossq", "algo.num_critics=5"], "algo.target_network"),
+        (["algo=xqc", "algo.target_mode=rem"], "algo.target_mode"),
+        (["algo=xqc", "algo.num_critics=5"], "algo.num_min"),
+        (["algo=xqc", "algo.target_passes=2"], "algo.target_passes"),
+        (["algo=xqc", "algo.joint_pass=false", "algo.dropout_rate=0.1"], "algo.dropout_rate"),
     ],
 )
 def test_a_shared_key_that_no_part_looks_at_is_refused(given: list[str], key: str) -> None:
     with pytest.raises(ConfigError) as told:
         compose(given)
     assert told.value.key == key
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("algo=xqc codebase=ku", "algo.order: PolicyBehindFirstCritics does not go with codebase=ku, but with .*=redq"),
+        ("algo=flashsac codebase=ku", "algo.order: PolicyBeforeCritics does not go with codebase=ku"),
+        ("algo=flashsac algo.hidden_sizes=[8,9]", r"algo.critic: algo.hidden_sizes=\[8, 9\] must be one number"),
+        ("algo=flashsac algo.actor_hidden_sizes=[8,9]", "algo.actor: algo.actor_hidden_sizes"),
+        (
+            "algo=sac algo.objective._target_={0}.CategoricalTd",
+            "algo.objective: it needs 101 outputs .*, and EnsembleC",
+        ),
+        ("algo=xqc algo.objective.low=5", "algo.objective: low=5 must be less than high=5"),
+        ("algo=sac algo.joint_policy_pass=true", "algo.joint_policy_pass: .* an actor that normalises over the batch"),
+        ("algo=sac algo.learning_rate_horizon=9", "algo.learning_rate_horizon: .* algo.learning_rate_end=null"),
+        ("algo=xqc algo.learn_temperature=false", "algo.temperature_loss: .* algo.learn_temperature=false"),
+    ],
+)
+def test_what_makes_no_sense_together_is_refused_in_one_line(given: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        compose(given.format("droq_exp.learner.categorical").split())
+
+
+def test_a_head_of_one_output_goes_with_batch_norm_too() -> None:
+    usual = "droq_exp.learner.losses.SquaredTdError"
+    spec = learner_spec(compose(["algo=xqc", f"algo.objective={{_target_: {usual}}}"])[0])
+    assert spec.critic.shapes(spec)["bias"] == (2, 1, 1)
+
+
+def test_where_rates_decay_the_length_is_part_of_what_a_run_is() -> None:
+    config, recipe = compose(["algo=xqc", "env=hopper"])
+    assert config.algo.learning_rate_horizon == 2 * config.training.total_steps
+    longer, its_recipe = compose(["algo=xqc", "env=hopper", "training.total_steps=200000"])
+    assert differences(longer, its_recipe) == {"algo.learning_rate_horizon": (250_000, 400_000)}
+    extended = compose(["algo=xqc", "env=hopper", "training.total_steps=200000", "algo.learning_rate_horizon=250000"])
+    assert run_directory(*extended, 0) == run_directory(config, recipe, 0)
+    assert compose(["algo=droq", "env=hopper"])[0].algo.learning_rate_horizon is None
 
 
 def test_a_part_that_names_no_keys_may_look_at_any() -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from droq_exp.config import compose
+from droq_exp.training.hardware import build_codebase
 
 # env: (ku target entropy, ku dropout, redq target entropy, redq dropout, ku steps, redq steps)
 BY_ENVIRONMENT = {
@@ -109,6 +112,44 @@ def test_crossq_has_the_numbers_of_its_implementation_in_sbx() -> None:
     assert (algo.target_network, algo.joint_pass, algo.order.delay) == (False, True, 3)
     for network in (algo.critic, algo.actor):
         assert (network.momentum, network.eps, network.warmup) == (0.01, 1e-3, 100_000)
+
+
+def test_xqc_has_the_numbers_of_its_implementation() -> None:
+    algo = compose(["algo=xqc", "env=walker2d"])[0].algo
+    assert (algo.num_critics, algo.num_min, algo.utd_ratio, algo.batch_size) == (2, 2, 2, 256)
+    assert (algo.hidden_sizes, algo.actor_hidden_sizes) == ([512] * 4, [256] * 4)
+    rates = algo.critic_learning_rate, algo.actor_learning_rate, algo.temperature_learning_rate, algo.adam_beta1
+    assert (*rates, algo.learning_rate_end, algo.learning_rate_shape) == (3e-4, 3e-4, 3e-4, 0.9, 3e-5, "linear")
+    assert (algo.gamma, algo.tau, algo.initial_temperature, algo.target_entropy) == (0.995, 0.005, 0.01, -3.0)
+    assert (algo.temperature_loss, algo.reward_scale, algo.noise_repeat) == ("alpha_form", "return_std", 1)
+    assert (algo.target_network, algo.joint_pass, algo.joint_policy_pass, algo.order.delay) == (True, True, False, 3)
+    objective = algo.objective
+    assert (objective.atoms, objective.low, objective.high, objective.over_critics) == (101, -5, 5, "sum")
+    for network in (algo.critic, algo.actor):
+        norm = network.momentum, network.eps, network.unbiased
+        assert (*norm, network.projection) == (0.01, 1e-3, False, "kernels")
+    assert (algo.actor.log_std, algo.actor.log_std_min) == ("clip", -10)
+
+
+def test_flashsac_has_the_numbers_of_its_implementation() -> None:
+    config, _ = compose(["algo=flashsac", "env=walker2d"])
+    algo = config.algo
+    assert (algo.num_critics, algo.num_min, algo.utd_ratio, algo.batch_size) == (2, 2, 1, 512)
+    assert (algo.hidden_sizes, algo.actor_hidden_sizes) == ([256] * 2, [128] * 2)
+    rates = algo.critic_learning_rate, algo.actor_learning_rate, algo.temperature_learning_rate, algo.adam_beta1
+    assert (*rates, algo.learning_rate_end, algo.learning_rate_shape) == (3e-4, 3e-4, 3e-4, 0.9, 1.5e-4, "cosine")
+    assert (algo.gamma, algo.tau, algo.initial_temperature) == (0.99, 0.01, 0.01)
+    assert algo.target_entropy == pytest.approx(6 * 0.5 * math.log(2 * math.pi * math.e * 0.15**2), rel=1e-6)
+    assert (algo.temperature_loss, algo.reward_scale, algo.noise_repeat) == ("alpha_form", "return_std_max", 16)
+    assert (algo.target_network, algo.joint_pass, algo.joint_policy_pass, algo.order.delay) == (True, True, True, 2)
+    objective = algo.objective
+    assert (objective.atoms, objective.low, objective.high, objective.over_critics) == (101, -5, 5, "mean")
+    for network in (algo.critic, algo.actor):
+        norm = network.momentum, network.eps, network.unbiased
+        assert (*norm, network.projection, network.expansion) == (0.01, 1e-5, True, "kernels_and_norms", 4)
+    assert (algo.actor.log_std, algo.actor.log_std_min) == ("tanh", -10)
+    codebase, start = build_codebase(config.codebase), config.training.start_steps
+    assert (codebase.random_steps(start), codebase.first_update_step(start, 512)) == (10_000, 10_000)
 
 
 def test_robopianist_has_the_numbers_of_its_authors() -> None:

@@ -41,11 +41,17 @@ def test_the_policy_is_the_one_that_was_evaluated_last(run: Path) -> None:
     _assert_evaluated_last(run)
 
 
-def test_running_statistics_are_part_of_a_policy(tmp_path: Path) -> None:
+@pytest.mark.parametrize("algo", ["crossq", "flashsac"])
+def test_running_statistics_are_part_of_a_policy(algo: str, tmp_path: Path) -> None:
     directory = tmp_path / "here"
-    (run,) = train_in(directory, "algo=crossq", "env=walker2d", "seed=3", LITTLE_BIAS, "algo.actor_hidden_sizes=[16]")
+    small = ("algo.hidden_sizes=[16]", "algo.actor_hidden_sizes=[16]", "training.start_steps=5")
+    (run,) = train_in(directory, f"algo={algo}", "env=walker2d", "seed=3", LITTLE_BIAS, *small)
     _assert_evaluated_last(run)
-    assert load(run).agent.state.actor_buffers[0, 0] == 33  # "passes": every third of 100 updates
+    agent = load(run).agent
+    if algo == "crossq":
+        assert agent.state.actor_buffers[0, 0] == 63  # "passes": every third of 190 updates
+    else:
+        assert agent.weights_of(0)["reward_scale"] == float(rows(run, "train")[-1]["reward_scale"])
 
 
 def _assert_evaluated_last(run: Path) -> None:

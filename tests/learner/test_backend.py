@@ -15,9 +15,11 @@ from checkouts import Checkout
 from droq_exp.agent.policy import NumpyPolicy, TorchPolicy, acting_policy
 from droq_exp.config import ConfigError
 from droq_exp.learner import backend, definitions, losses, networks, optimiser, updates
-from droq_exp.learner.backend import backend_for, why_not_native
+from droq_exp.learner.backend import EAGER, NATIVE, backend_for, why_not_native
+from droq_exp.learner.draws import DrawSampler
 from droq_exp.learner.dropout import DropoutMask
 from droq_exp.learner.hyperparameters import Hyperparameters
+from droq_exp.learner.learner import Learner
 from droq_exp.learner.native import handshake
 from droq_exp.learner.spec import LearnerSpec
 from droq_exp.learner.state import LearnerState
@@ -130,6 +132,24 @@ class WiderSpec(LearnerSpec):
     extra: float = 0.0
 
 
+def test_what_is_decided_outside_the_updates_stands_not_against_it() -> None:
+    """Rates are the learner's, rewards and exploration the agent's."""
+    spec = replace(SPEC, batch_size=8, utd_ratio=2, dropout_rate=0.0, learning_rate_end=1e-5, learning_rate_horizon=3)
+    assert why_not_native(replace(spec, reward_scale="return_std", noise_repeat=16)) is None
+    states = []
+    for made in (EAGER, NATIVE):
+        state = LearnerState.initial(spec, [0, 1], torch.device("cpu"))
+        learner = Learner(spec, state, torch.tensor([[1.0, 1.0], [0.0, 0.0]]), made)
+        sampler = DrawSampler(spec, [0, 1], torch.device("cpu"), keyed=learner.draws_masks)
+        rows = torch.linspace(-1, 1, 2 * 2 * 8 * spec.row_size).reshape(2, 2, 8, spec.row_size)
+        with torch.no_grad():
+            for _ in range(3):
+                learner.run(learner.program(), rows, sampler.draw(8))
+        states.append(state)
+    for name, value in states[0].tensors().items():
+        torch.testing.assert_close(getattr(states[1], name), value, rtol=1e-4, atol=1e-5)
+
+
 def test_a_spec_that_it_was_not_taught_stands_against_it(monkeypatch: pytest.MonkeyPatch) -> None:
     values = {name: getattr(SPEC, name) for name in definitions.known()["spec"]}
     assert why_not_native(WiderSpec(**values)) == "the spec is a WiderSpec, not a LearnerSpec"
@@ -140,7 +160,14 @@ def test_a_spec_that_it_was_not_taught_stands_against_it(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(
-    ("name", "mode"), [("target_mode", "median"), ("policy_value", "max"), ("dtype", torch.float16)]
+    ("name", "mode"),
+    [
+        ("target_mode", "median"),
+        ("policy_value", "max"),
+        ("dtype", torch.float16),
+        ("temperature_loss", "alpha_form"),
+        ("joint_policy_pass", True),
+    ],
 )
 def test_a_mode_that_it_does_not_know_stands_against_it(name: str, mode: Any) -> None:
     assert why_not_native(replace(SPEC, **{name: mode})) == f"it does not know {name}={mode}"

@@ -10,9 +10,15 @@ from torch import Tensor
 
 from droq_exp.learner.draws import DrawSampler
 from droq_exp.learner.learner import Learner
-from droq_exp.learner.orders import PolicyAfterCritics, PolicyBehindCritics, PolicyBesideCritics
+from droq_exp.learner.orders import (
+    PolicyAfterCritics,
+    PolicyBeforeCritics,
+    PolicyBehindCritics,
+    PolicyBehindFirstCritics,
+    PolicyBesideCritics,
+)
 from droq_exp.learner.parts import Order
-from droq_exp.learner.programs import CriticUpdates, PolicyUpdate, Program, problem_with
+from droq_exp.learner.programs import ActorPass, CriticUpdates, PolicyUpdate, Program, problem_with
 from droq_exp.learner.spec import LearnerSpec
 from droq_exp.learner.state import LearnerState
 
@@ -43,6 +49,24 @@ def behind(minibatch: int) -> PolicyUpdate:
             2,
             [[critics(0, 2)], [critics(0, 1), behind(0), critics(1, 2)], [critics(0, 2), behind(1)]],
         ),
+        (
+            PolicyBehindFirstCritics(3),
+            2,
+            [
+                [critics(0, 1), behind(0), critics(1, 2), ActorPass(1)],
+                [critics(0, 1), ActorPass(0), critics(1, 2), behind(1)],
+                [critics(0, 1), ActorPass(0), critics(1, 2), ActorPass(1)],
+            ],
+        ),
+        (PolicyBeforeCritics(2), 1, [[behind(0), critics(0, 1)], [critics(0, 1)]]),
+        (
+            PolicyBeforeCritics(2),
+            3,
+            [
+                [behind(0), critics(0, 2), behind(2), critics(2, 3)],
+                [critics(0, 1), behind(1), critics(1, 3)],
+            ],
+        ),
         (PolicyBehindCritics(3), 6, [[critics(0, 3), behind(2), critics(3, 6), behind(5)]]),
     ],
 )
@@ -65,6 +89,7 @@ def test_programs(order: Order, utd_ratio: int, programs: list[Any]) -> None:
         ((Program([critics(0, 2), critics(2, 2)]),), "has critic updates 2 to 2 where 2 is next"),
         ((Program([critics(0, 2), (1, True)]),), "holds (1, True), which is neither"),
         ((Program([critics(0, 2), behind(3)]),), "a policy update on minibatch 3, which no update draws"),
+        ((Program([critics(0, 2), ActorPass(2)]),), "minibatch 2, which no update draws"),
         ((Program([critics(0, 2), behind(-1)]),), "a policy update on minibatch -1"),
         ((Program([beside(0), critics(0, 2)]),), "before its first critic update"),
     ],

@@ -80,6 +80,8 @@ def cut(path: Path) -> None:
         ("droq", "ant", "ku", "eager"),
         ("sac", "humanoid", "redq", "eager"),
         ("crossq", "hopper", "redq", "eager"),
+        ("xqc", "hopper", "redq", "eager"),
+        ("flashsac", "inverted_pendulum", "redq", "eager"),
     ],
 )
 def test_interrupted_twice_it_ends_like_a_run_in_one_go(

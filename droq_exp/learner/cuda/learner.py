@@ -44,7 +44,8 @@ class DeviceLearner(Learner):
 
     def compute_coefficients(self) -> None:
         """Compute Adam's for the environment step that ``begin`` began; first of all that is captured."""
-        self._coefficients.copy_(adam_coefficients_at(self._counts + self._numbers, self._rates, self._beta1s))
+        counts = self._counts + self._numbers
+        self._coefficients.copy_(adam_coefficients_at(counts, self._rates, self._beta1s, self.spec.decay))
 
     def finish(self, program: Program) -> None:
         """Count the updates of an environment step."""
