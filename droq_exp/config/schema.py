@@ -321,6 +321,12 @@ class EnvConfig:
         absent=None,
     )
     kwargs: dict[str, Any] = key({}, "arguments of the task, for gymnasium.make: env.kwargs.<name>=<value>")
+    sparse_threshold: float = key(
+        0.0,
+        "lambda, in metres: the reward is that of the distance covered in whole lambdas; 0: the task's own (ku)",
+        NOT_NEGATIVE,
+        absent=0.0,
+    )
     wrappers: list[dict[str, Any]] = key(
         [], "what is put around the task, the innermost first, each with its _target_ and its arguments", absent=[]
     )

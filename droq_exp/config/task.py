@@ -161,6 +161,7 @@ def _newest(task_id: str) -> str | None:
 
 def _make(asked: EnvConfig) -> gymnasium.Env:
     from droq_exp.envs.build import build_env
+    from droq_exp.envs.sparse import NoPositionsError
 
     if "render_mode" in asked.kwargs:  # a window opens for each environment, or the process is aborted
         raise ConfigError("env.kwargs.render_mode", "training draws nothing; droq-exp play draws a trained run")
@@ -169,6 +170,9 @@ def _make(asked: EnvConfig) -> gymnasium.Env:
         with no_exit():
             env = build_env(asked)
             env.reset(seed=0)  # where a wrong value of an argument often shows first
+    except NoPositionsError as error:
+        problem = f"{asked.id} cannot be paid by its position: {error}; 0 leaves it its own reward"
+        raise ConfigError("env.sparse_threshold", problem) from error
     except Exception as error:
         raise _broken("made", asked, error) from error
     return env

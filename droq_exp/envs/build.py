@@ -13,6 +13,7 @@ from hydra.utils import get_object, instantiate
 
 from droq_exp.envs.flatten import FlatObservation
 from droq_exp.envs.limits import layers
+from droq_exp.envs.sparse import DENSE_RETURN, SparseReward
 from droq_exp.exits import no_exit
 
 
@@ -23,6 +24,7 @@ class TaskKeys(Protocol):
     name: str
     id: str
     kwargs: dict[str, Any]
+    sparse_threshold: float
     wrappers: list[dict[str, Any]]
     action_repeat: int
     frame_stack: int
@@ -32,12 +34,13 @@ class TaskKeys(Protocol):
 
 @no_exit()
 def build_env(env: TaskKeys) -> gymnasium.Env:
-    """Make one environment: the task, its wrappers from the innermost, and then what has keys of its own.
+    """Make one environment: the task, its reward, its wrappers from the innermost, and what else has keys.
 
     An action is held before observations are stacked, so that stacked ones are those at which the agent acts. The
     limit of ``env.max_episode_steps`` counts the agent's steps; a task's own counts its own.
 
     Raises:
+        NoPositionsError: a sparse reward of a task that does not say where its body is.
         ValueError: observations that no vector can hold.
         Exception: whatever the task or a wrapper raises.
     """
@@ -46,6 +49,8 @@ def build_env(env: TaskKeys) -> gymnasium.Env:
         _convert_="all",
         _recursive_=False,
     )
+    if env.sparse_threshold:
+        made = SparseReward(made, env.sparse_threshold)
     for wrapper in env.wrappers:
         arguments = {name: value for name, value in wrapper.items() if name != "_target_"}
         made = get_object(wrapper["_target_"])(made, **arguments)
@@ -57,7 +62,8 @@ def build_env(env: TaskKeys) -> gymnasium.Env:
         made = FlatObservation(made)
     if env.max_episode_steps is not None:
         made = TimeLimit(made, env.max_episode_steps)
-    return InfoMetrics(made, env.info_metrics) if env.info_metrics else made
+    metrics = [*env.info_metrics, *([DENSE_RETURN] if env.sparse_threshold else [])]
+    return InfoMetrics(made, metrics) if metrics else made
 
 
 class InfoMetrics(gymnasium.Wrapper):

@@ -18,6 +18,7 @@ from droq_exp.config.errors import OtherRunError
 from droq_exp.config.targets import trusting
 from droq_exp.config.task import tried
 from droq_exp.envs.build import build_env
+from droq_exp.runs.identity import differences
 
 COUNTING = ("env=gym", "env.id=Counting-v0", LITTLE_BIAS)  # observation [episode, step]; rewards 1, 2, 3, ...
 RESCALE = "{_target_: gymnasium.wrappers.RescaleAction, min_action: -3, max_action: 3}"
@@ -233,3 +234,39 @@ def test_a_broken_run_of_a_suite_goes_on_exactly_in_its_third_episode(
     assert float(rows(only_run(), "train")[-1]["episodes"]) >= 1
     assert "cannot be resumed exactly" not in (only_run() / "train.log").read_text()
     assert_same(only_run(), whole)
+
+
+def test_a_sparse_reward_counts_whole_thresholds_forward_from_where_the_episode_began() -> None:
+    """By hand: the body is put where it is to be, and only the wrapper looks."""
+    config, _ = compose(["env=hopper", "env.sparse_threshold=0.5"])
+    dense, sparse = build_env(compose(["env=hopper"])[0].env), build_env(config.env)
+    assert sparse.get_wrapper_attr("info_metrics") == ("dense_return",)
+    still = np.zeros(3, np.float32)
+    for episode in range(2):
+        total = 0.0
+        for env in (dense, sparse):
+            env.reset(seed=episode)
+        start = float(sparse.unwrapped.data.qpos[0])  # type: ignore[attr-defined]
+        assert start != 0  # the reset's noise
+        for place, expected in ((0.1, 0), (0.4, 0), (0.6, 1), (1.3, 2), (-2.1, 0), (3.2, 6)):
+            for env in (dense, sparse):
+                env.unwrapped.data.qpos[0] = start + place  # type: ignore[attr-defined]
+            obs, paid, *ends, info = sparse.step(still)
+            same, own, *same_ends, _ = dense.step(still)
+            total += float(own)
+            assert paid == expected  # a step takes the body on by less than 0.1 m
+            np.testing.assert_array_equal(obs, same)
+            assert ends == same_ends
+            assert info["dense_return"] == total
+
+
+def test_a_sparse_run_is_another_run_and_logs_the_dense_return_too(elsewhere: Path) -> None:
+    command = ("env=hopper", LITTLE_BIAS, "env.sparse_threshold=1000")
+    assert differences(*compose(command))["env.sparse_threshold"] == (0.0, 1000.0)
+    assert train(*command) == 0
+    (row,) = rows(only_run(), "eval")[-1:]
+    assert float(row["return_mean"]) == 0
+    assert float(row["info_dense_return"]) > 0
+    for task in ("env.id=Counting-v0", "env.id=Pendulum-v1"):
+        with pytest.raises(ConfigError, match=r"^env.sparse_threshold: .* has no qpos.*; 0 leaves it its own reward$"):
+            compose(["env=gym", task, "env.sparse_threshold=1"])
