@@ -10,6 +10,7 @@ import torch
 
 from benchmarks.floor import Probe, learner_flops
 from droq_exp.agent.agent import Agent
+from droq_exp.agent.n_step import replay_of
 from droq_exp.agent.replay import Replay
 from droq_exp.config import Config
 from droq_exp.envs.build import build_env
@@ -65,13 +66,15 @@ def build_learner(config: Config, machine: Hardware, held: int | None = None) ->
     """
     seeds = config.seeds
     agent = build_agent(config, seeds, build_env(config.env), machine)
-    replay = Replay(len(seeds), config.training.replay_size, agent.spec.row_size, agent.device)
-    rng, columns = np.random.default_rng(0), agent.spec.layout.columns
+    replay = replay_of(agent.spec, config.training.replay_size, agent.device)
+    rng, layout = np.random.default_rng(0), agent.spec.layout.single
+    columns = layout.columns
     count = min(config.training.start_steps + 1, replay.capacity) if held is None else held
     for seed_index in range(len(seeds)):
-        rows = rng.standard_normal((count, agent.spec.row_size), dtype=np.float32)
+        rows = rng.standard_normal((count, layout.size), dtype=np.float32)
         rows[:, columns.terminated] = rows[:, columns.truncated] = 0
-        replay.restore(seed_index, count, rows)
+        rows[1:, columns.obs] = rows[:-1, columns.next_obs]  # one episode
+        replay.restore(seed_index, 0, rows)
     return Learning(agent, replay)
 
 

@@ -43,7 +43,9 @@ class CudaGraphs:
         self._scales = scales
         self.learner = DeviceLearner(spec, state, action_map, backend)
         self._draws = DeviceDraws(spec, seeds, device, compile_draws=backend.compiled)
-        self._replay_size, self._number = (torch.zeros((), dtype=torch.int64, device=device) for _ in range(2))
+        self._number = torch.zeros((), dtype=torch.int64, device=device)
+        # Of all seeds the same, but where rows are made of several transitions.
+        self._sizes = torch.zeros((1 if spec.n_step == 1 else spec.seeds, 1), dtype=torch.int64, device=device)
         self._act_inputs = torch.zeros(spec.seeds, 1, spec.obs_dim + spec.act_dim, dtype=spec.dtype, device=device)
         self._captured_draw = Captured(self.draw, device, list)
         self._captured_learn = {
@@ -57,7 +59,8 @@ class CudaGraphs:
 
         The next call overwrites both.
         """
-        self._replay_size.fill_(replay.size)  # a kernel's argument, as is every number that is filled in
+        for held, size in zip(self._sizes, replay.sizes, strict=False):
+            held.fill_(size)  # a kernel's argument, as is every number that is filled in
         self._number.fill_(self.learner.state.critic_updates // self.learner.spec.utd_ratio)
         return self._captured_draw(replay)
 
@@ -86,7 +89,7 @@ class CudaGraphs:
 
     def draw(self, replay: Replay) -> tuple[Tensor, Draws]:
         """Do the work of :meth:`sample` on the device."""
-        draws = self._draws.draw(self._replay_size, self._number)
+        draws = self._draws.draw(self._sizes, self._number)
         return replay.minibatches(draws.indices, self.learner.spec.batch_size, self._scales), draws
 
     def learn(self, program: Program, rows: Tensor, draws: Draws) -> None:

@@ -37,7 +37,7 @@ class HostExecution:
 
     def sample(self, replay: Replay) -> tuple[Tensor, Draws]:
         """Draw for the updates of one environment step, and gather their minibatches ``[S, minibatches, B, row]``."""
-        draws = self._sampler.draw(replay.size)
+        draws = self._sampler.draw(replay.sizes)
         return replay.minibatches(draws.indices, self.learner.spec.batch_size, self._scales), draws
 
     def update(self, rows: Tensor, draws: Draws) -> None:

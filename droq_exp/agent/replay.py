@@ -1,4 +1,4 @@
-"""Replay: one row per transition, S seeds side by side."""
+"""Replay: one row per transition, S seeds side by side; ``n_step.py`` has the rows of several transitions."""
 
 from __future__ import annotations
 
@@ -32,13 +32,23 @@ class Replay:
         self.added = 0  # transitions of each seed since the start, those that were overwritten included
 
     @property
-    def size(self) -> int:
-        """Transitions of each seed that are held."""
-        return min(self.added, self.capacity)
+    def made(self) -> list[int]:
+        """Rows that each seed has stored since the start, those that were overwritten included."""
+        return [self.added] * len(self._rows)
+
+    @property
+    def sizes(self) -> list[int]:
+        """Rows of each seed to draw from: those that are held, or 1 of a seed that has none (it has failed)."""
+        return [max(1, min(made, self.capacity)) for made in self.made]
+
+    @property
+    def kept(self) -> int:
+        """How many of the newest transitions :meth:`since` can return."""
+        return self.capacity
 
     @property
     def capacity(self) -> int:
-        """Transitions that one seed can hold."""
+        """Rows that one seed can hold."""
         return self._rows.shape[1]
 
     def add(self, rows: Tensor) -> None:
@@ -68,8 +78,15 @@ class Replay:
         slots = torch.arange(start, self.added, device=self._rows.device) % self.capacity
         return self._rows[seed_index, slots].cpu().numpy()
 
-    def restore(self, seed_index: int, added: int, rows: np.ndarray) -> None:
-        """Hold ``rows`` ``[n, row_size]`` as the newest of the ``added`` transitions of seed ``seed_index``."""
-        slots = torch.arange(added - len(rows), added, device=self._rows.device) % self.capacity
+    def first_needed(self, added: int) -> int:
+        """The first transition, by number from 0, that it takes to restore what was held after ``added`` of them."""
+        return max(0, added - self.capacity)
+
+    def restore(self, seed_index: int, start: int, rows: np.ndarray) -> None:
+        """Take in transitions of seed ``seed_index`` from number ``start`` on, ``[n, row_size]``, n up to the capacity.
+
+        Those of before, from :meth:`first_needed` on, have been restored.
+        """
+        self.added = start + len(rows)
+        slots = torch.arange(start, self.added, device=self._rows.device) % self.capacity
         self._rows[seed_index, slots] = torch.from_numpy(rows).to(self._rows.device)
-        self.added = added

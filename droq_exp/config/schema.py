@@ -233,6 +233,14 @@ class AlgoConfig:
     )
     batch_size: int = key(256, "transitions of a minibatch (SAC, table 1)", at_least(1))
     gamma: float = key(0.99, "discount (SAC, table 1)", FRACTION)
+    n_step: int = key(1, "environment steps whose rewards are in a target before it bootstraps", at_least(1), absent=1)
+    n_step_form: str = key(
+        "standard",
+        "standard: the rewards' discounted sum, ends of episodes with fewer; ku: that sum divided by n_step, and no "
+        "fewer, as in that code base",
+        one_of("standard", "ku"),
+        absent="standard",
+    )
     tau: float = key(
         0.005, "step of the target critics towards the critics (SAC, table 1)", POSITIVE_FRACTION, relation=TAU
     )

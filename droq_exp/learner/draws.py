@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,14 +56,18 @@ class DrawSampler:
         self._keep = np.ones((len(seeds), elements), dtype=np.uint8)
         self._masks = [DropoutMask(row, spec.dropout_rate) for row in self._keep] if elements else []
 
-    def draw(self, replay_size: int) -> Draws:
-        """Draw for one environment step, minibatches uniform with replacement over ``replay_size`` transitions."""
+    def draw(self, held: int | Sequence[int]) -> Draws:
+        """Draw for one environment step, minibatches uniform with replacement over the rows that each seed holds."""
         spec, updates = self._spec, self._spec.utd_ratio
         action = (spec.batch_size, spec.act_dim)
         critic_dropout_masks, policy_dropout_masks = self._draw_masks() if spec.dropout_rate else (None, None)
         subset, in_subset, rem_weights = self._target_draws()
+        sizes = [held] * len(self._rngs) if isinstance(held, int) else held
+        indices = [
+            rngs[Stream.MINIBATCH].integers(0, size, self._rows) for rngs, size in zip(self._rngs, sizes, strict=True)
+        ]
         return Draws(
-            indices=self._stack([rngs[Stream.MINIBATCH].integers(0, replay_size, self._rows) for rngs in self._rngs]),
+            indices=self._stack(indices),
             next_noise=self._normal(Stream.NEXT_ACTION, (updates, *action)),
             policy_noise=self._normal(Stream.POLICY_ACTION, (self._policy_updates, *action)),
             critic_dropout_masks=critic_dropout_masks,

@@ -39,6 +39,8 @@ class Hyperparameters:
     utd_ratio: int = 20
     batch_size: int = 256
     gamma: float = 0.99
+    n_step: int = 1  # transitions of a row, where its episode does not end before; they are made before they are stored
+    n_step_form: str = "standard"  # or ku: divided by n_step, and whole ones only
     tau: float = 0.005
     critic_learning_rate: float = 3e-4
     actor_learning_rate: float = 3e-4
@@ -93,13 +95,21 @@ class Hyperparameters:
 
     @property
     def layout(self) -> TransitionLayout:
-        """Which numbers of a transition are what."""
-        return TransitionLayout(self.obs_dim, self.act_dim)
+        """Which numbers of a row are what."""
+        return TransitionLayout(self.obs_dim, self.act_dim, self.n_step > 1)
 
     @property
     def row_size(self) -> int:
-        """Numbers in one transition."""
+        """Numbers in a row."""
         return self.layout.size
+
+    @property
+    def return_discount(self) -> float:
+        """Discount, for each step of the task, of the returns that the critics predict.
+
+        In the form ``ku`` a row's rewards count as one reward, their mean, in front of ``gamma ** n_step``.
+        """
+        return self.gamma**self.n_step if self.n_step_form == "ku" else self.gamma
 
     def dropout_shapes(self, forwards: int) -> list[tuple[int, int, int]]:
         """Shapes of the dropout masks of ``forwards`` critic passes over one minibatch, a mask a hidden layer."""

@@ -35,7 +35,7 @@ def target_inputs(
         actor: ``[S, n]``.
         actor_buffers: ``[S, n]``.
         alpha: ``[S, 1]``, the temperature.
-        rows: transitions ``[S, U, B, row_size]``, laid out as ``spec.layout`` says.
+        rows: ``[S, U, B, row_size]``, laid out as ``spec.layout`` says.
         noise: standard normal, ``[S, U, B, act]``.
         action_map: ``[2, act]``, scale and offset from [-1, 1] to what critics and environment see.
 
@@ -50,7 +50,7 @@ def target_inputs(
         *params, batch.next_obs.flatten(1, 2), noise.flatten(1, 2), spec, training=False
     )
     next_action = (next_action * action_map[0] + action_map[1]).unflatten(1, noise.shape[1:3])
-    discount = spec.gamma * (1 - batch.terminated)
+    discount = spec.gamma * (1 - batch.terminated) if batch.bootstrap is None else batch.bootstrap
     log_prob = log_prob.unflatten(1, noise.shape[1:3])
     return (
         torch.cat([batch.obs, batch.action], -1),

@@ -21,6 +21,8 @@ from droq_exp.training.seed_run import SeedRun
 from droq_exp.training.stopping import StopSignal
 from droq_exp.training.stopwatch import Stopwatch
 
+PIECE = 65_536  # transitions that are read back at once
+
 
 class TrainingLoop:
     """Trains several seeds in lockstep: one environment step of each, then one update of all."""
@@ -47,7 +49,9 @@ class TrainingLoop:
         self._config = config
         self._progress = progress
         self._conditions = conditions
-        self._replay_files = [seed_run.run.checkpoints.replay_file(agent.spec.row_size) for seed_run in seed_runs]
+        self._replay_files = [
+            seed_run.run.checkpoints.replay_file(agent.spec.layout.single.size) for seed_run in seed_runs
+        ]
         self._started = time.monotonic()
         self._evaluating = 0.0  # seconds spent in measurements, which updates per second leave out
         self._stopwatch = Stopwatch("env", "sample", "update")  # since the last measurement
@@ -73,10 +77,10 @@ class TrainingLoop:
         self._stopwatch.resume(loop["stopwatch"])
         self._last_measure = (loop["last_measure"][0], loop["last_measure"][1])
         for index, (seed_run, state) in enumerate(zip(self._seed_runs, states, strict=True)):
-            replay_file = restored_replay_file(seed_run.run, state, self._agent.spec.layout)
+            replay_file = restored_replay_file(seed_run.run, state, self._agent.spec.layout.single)
             self._replay_files[index] = replay_file
-            held = min(self.step, self._replay.capacity)
-            self._replay.restore(index, self.step, replay_file.read(self.step - held, self.step))
+            for first in range(self._replay.first_needed(self.step), self.step, PIECE):
+                self._replay.restore(index, first, replay_file.read(first, min(first + PIECE, self.step)))
             self._agent.load_seed_state(index, state["agent"])
             # Those of the last evaluation, whatever has become of their file.
             if self._measured[index] == self.step:
@@ -114,7 +118,7 @@ class TrainingLoop:
         return {
             "step": self.step,
             "seed": self._seed_runs[index].run.seed,
-            "row_size": self._agent.spec.row_size,
+            "row_size": self._agent.spec.layout.single.size,
             "replay_file": self._replay_files[index].name,
             "journal": self._replay_files[index].blocks,
             "agent": self._agent.seed_state(index),
@@ -133,13 +137,16 @@ class TrainingLoop:
         """Train until the last step, until every seed has stopped or failed, or until a signal arrives."""
         total, start = self._config.training.total_steps, self._config.training.start_steps
         random_steps = self._agent.codebase.random_steps(start)
-        first_update = self._agent.codebase.first_update_step(start, self._agent.spec.batch_size)
+        spec = self._agent.spec
+        first_update = self._agent.codebase.first_update_step(start, spec.batch_size + spec.n_step - 1)
         if self._unmeasured:  # a signal broke that measurement off
             self._progress.update(self.step, self._agent.state.critic_updates, self._measure(stop))
         while self.step < total and stop.received is None and any(seed_run.active for seed_run in self._seed_runs):
             self.step += 1
             with self._stopwatch("env"):
                 self._act(self.step <= random_steps)
+            if self.step == first_update:
+                self._fail_without_rows()
             if self.step >= first_update:
                 self._update()
             if self._config.hardware.detect_anomaly:
@@ -156,14 +163,14 @@ class TrainingLoop:
         obs = np.stack([seed_run.obs for seed_run in self._seed_runs])
         self._agent.observe(obs)
         actions = self._agent.random_action() if random else self._agent.explore(obs)
-        rows = np.zeros((len(self._seed_runs), self._agent.spec.row_size), dtype=np.float32)
+        rows = np.zeros((len(self._seed_runs), self._agent.spec.layout.single.size), dtype=np.float32)
         for row, seed_run, action in zip(rows, self._seed_runs, actions, strict=True):
             if seed_run.active:
                 try:
                     row[:] = seed_run.step(action)
                 except Exception as error:  # one seed's environment broke: the others go on
                     seed_run.fail(self.step, error)
-        if self._replay.added - self._stored == self._replay.capacity:
+        if self._replay.added - self._stored == self._replay.kept:
             self._store_transitions()  # before the oldest of them is overwritten
         self._agent.receive(rows)
         self._replay.add(torch.from_numpy(rows))
@@ -251,7 +258,7 @@ class TrainingLoop:
             self.step,
             config.eval.episodes,
             config.bias,
-            self._agent.spec.gamma,
+            self._agent.spec.return_discount,
         )
         return measured | {"evaluate_seconds": time.monotonic() - started}
 
@@ -263,6 +270,13 @@ class TrainingLoop:
         metrics |= {f"eval/{name}": value for name, value in measured.items()}
         metrics["eval/wall_seconds"] = time.monotonic() - self._started
         return seed_run.log(self.step, metrics)
+
+    def _fail_without_rows(self) -> None:
+        spec = self._agent.spec
+        for seed_run, made in zip(self._seed_runs, self._replay.made, strict=True):
+            if seed_run.active and not made:
+                problem = f"no episode has had algo.n_step={spec.n_step} steps, and algo.n_step_form=ku takes no fewer"
+                seed_run.fail(self.step, f"nothing to learn from: {problem}; algo.n_step_form=standard does")
 
     def _fail_non_finite(self) -> None:
         for index, seed_run in enumerate(self._seed_runs):

@@ -13,6 +13,7 @@ import gymnasium
 from hydra.utils import get_class
 
 from droq_exp.agent.agent import Agent
+from droq_exp.agent.n_step import replay_of
 from droq_exp.agent.replay import Replay
 from droq_exp.callbacks import Callbacks
 from droq_exp.config.schema import Config
@@ -156,7 +157,7 @@ def open_training(
     """Build what trains ``runs``, from ``states`` on if there are any; environments and loggers are closed at last."""
     envs = [build_env(config.env) for _ in runs]
     agent = build_agent(config, [run.seed for run in runs], envs[0], machine)
-    replay = Replay(len(runs), config.training.replay_size, agent.spec.row_size, agent.device)
+    replay = replay_of(agent.spec, config.training.replay_size, agent.device)
     for run in runs:
         run.begin(states[0]["step"] if states else 0)
     with ExitStack() as closing:
@@ -164,7 +165,7 @@ def open_training(
         for index, (run, env) in enumerate(zip(runs, envs, strict=True)):
             callbacks = Callbacks(config.callbacks)
             loggers = Loggers(config.logger, run.info, states[index]["member"].get("loggers") if states else None)
-            seed_run = SeedRun(run, loggers, callbacks, env, partial(build_env, config.env), agent.spec.layout)
+            seed_run = SeedRun(run, loggers, callbacks, env, partial(build_env, config.env), agent.spec.layout.single)
             closing.callback(_close, seed_run, stop)  # whatever happens next, a second Ctrl-C too
             seed_runs.append(seed_run)
         yield SeedsTogether(agent, replay, envs, seed_runs)

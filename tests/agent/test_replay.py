@@ -23,7 +23,7 @@ def filled(seeds: int, capacity: int, count: int) -> Replay:
 
 def test_each_seed_gets_its_own_rows_in_the_order_asked_for() -> None:
     replay = filled(seeds=2, capacity=8, count=5)
-    assert replay.size == 5
+    assert replay.sizes == [5, 5]
     rows = replay.gather(torch.tensor([[0, 4, 4], [3, 0, 1]]))
     assert rows[..., 0].tolist() == [[0, 4, 4], [103, 100, 101]]
     assert rows.dtype == torch.float32
@@ -31,7 +31,7 @@ def test_each_seed_gets_its_own_rows_in_the_order_asked_for() -> None:
 
 def test_the_oldest_rows_are_replaced_when_full() -> None:
     replay = filled(seeds=1, capacity=4, count=6)
-    assert replay.size == replay.capacity == 4
+    assert replay.sizes == [replay.capacity] == [4]
     rows = replay.gather(torch.arange(4)[None])
     assert sorted(rows[0, :, 1].tolist()) == [2, 3, 4, 5]
 

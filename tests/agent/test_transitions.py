@@ -12,6 +12,7 @@ import torch
 from counting_env import Counting
 from real_runs import LITTLE_BIAS, only_run, rows, train
 
+from droq_exp.agent.n_step import replay_of
 from droq_exp.agent.replay import Replay
 from droq_exp.random_streams import Stream, generator
 from droq_exp.training import train as training
@@ -30,14 +31,14 @@ def stored(monkeypatch: pytest.MonkeyPatch) -> Stored:
     made: list[Replay] = []
 
     def remember(*args: object) -> Replay:
-        made.append(Replay(*args))  # type: ignore[arg-type]
+        made.append(replay_of(*args))  # type: ignore[arg-type]
         return made[-1]
 
-    monkeypatch.setattr(training, "Replay", remember)
+    monkeypatch.setattr(training, "replay_of", remember)
 
     def read() -> np.ndarray:
         seeds = made[-1]._rows.shape[0]
-        return made[-1].gather(torch.arange(made[-1].size).expand(seeds, -1)).numpy()
+        return made[-1].gather(torch.arange(made[-1].sizes[0]).expand(seeds, -1)).numpy()
 
     return read
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -28,13 +29,23 @@ COLUMNS = {
     "truncated": [10],
 }
 SPEC = LearnerSpec(seeds=1, obs_dim=3, act_dim=2, hidden_sizes=(8, 8), batch_size=4, utd_ratio=2)
+N_STEP = replace(SPEC, n_step=3)
 
 
 def test_the_columns_are_where_they_were_and_truncated_is_the_last() -> None:
     assert LAYOUT.size == SPEC.row_size == len(ROW)
-    assert {name: list(range(11))[part] for name, part in LAYOUT.columns._asdict().items()} == COLUMNS
-    assert LAYOUT.widths._asdict() == {name: len(columns) for name, columns in COLUMNS.items()}
+    assert {name: list(range(11))[part] for name, part in LAYOUT.columns._asdict().items() if part} == COLUMNS
+    assert LAYOUT.widths._asdict() == {name: len(columns) for name, columns in COLUMNS.items()} | {"bootstrap": None}
     assert SPEC.layout == LAYOUT
+
+
+def test_rows_of_several_transitions_have_one_number_more() -> None:
+    layout = N_STEP.layout
+    assert (layout.size, layout.columns.bootstrap, layout.single) == (12, slice(11, 12), LAYOUT)
+    assert layout.columns[:6] == LAYOUT.columns[:6]
+    parts = layout.split(torch.tensor([[*ROW, 0.5]]))
+    assert parts.bootstrap is not None
+    assert parts.bootstrap.tolist() == [0.5]
 
 
 def test_a_row_is_packed_in_float32() -> None:
@@ -65,14 +76,14 @@ def test_old_rows_get_a_zero() -> None:
             LAYOUT.widened(np.zeros((2, size), dtype=np.float32))
 
 
-def target_inputs(way: str) -> Callable[..., tuple[torch.Tensor, ...]]:
+def target_inputs(way: str, spec: LearnerSpec = SPEC) -> Callable[..., tuple[torch.Tensor, ...]]:
     if way == "native":
-        if (reason := why_not_native(SPEC)) is not None:
+        if (reason := why_not_native(spec)) is not None:
             pytest.skip(reason)
-        return TargetInputs(SPEC)
+        return TargetInputs(spec)
 
     def defined(*given: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return updates.target_inputs(SPEC, *given)
+        return updates.target_inputs(spec, *given)
 
     return defined
 
@@ -98,6 +109,23 @@ def test_bootstrapping_looks_at_terminated_alone(way: str) -> None:
     assert torch.equal(given[0][1][..., :3], rows[..., 6:9])
     terminal = rows[..., 9] == 1
     assert torch.equal(given[0][2][terminal], rows[..., 5][terminal])
+
+
+@pytest.mark.parametrize("way", ["torch", "native"])
+def test_a_row_of_several_transitions_says_itself_how_much_bootstrapping_counts(way: str) -> None:
+    state = LearnerState.initial(SPEC, [0], torch.device("cpu"))
+    draws = DrawSampler(SPEC, [0], torch.device("cpu")).draw(10)
+    rows = torch.randn(1, 2, 4, N_STEP.row_size, generator=torch.Generator().manual_seed(0))
+    rows[..., 11] = torch.tensor([0.5, 0.0, 0.99, 0.25])
+    action_map = torch.tensor([[1.0, 1.0], [0.0, 0.0]])
+    given = state.actor, state.actor_buffers, state.alpha
+    *_, reward, discount = target_inputs(way, N_STEP)(*given, rows, draws.next_noise, action_map)
+    assert torch.equal(discount, rows[..., 11])
+    single = rows[..., :11].clone()
+    single[..., 9] = 0
+    *_, plain, _ = target_inputs(way)(*given, single, draws.next_noise, action_map)
+    bonus = (plain - rows[..., 5]) / 0.99  # -alpha log pi
+    torch.testing.assert_close(reward, rows[..., 5] + discount * bonus, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -114,7 +114,7 @@ class Comparison:
 
     def step(self) -> None:
         """One environment step on all sides; raises AssertionError with the first quantity that differs."""
-        draws, keyed = (sampler.draw(self.replay.size) for sampler in self.samplers)
+        draws, keyed = (sampler.draw(self.replay.sizes) for sampler in self.samplers)
         rows = self.replay.gather(draws.indices).unflatten(1, (-1, BATCH_SIZE)).to(self.tolerance.dtype)
         for learner in self.learners:
             if isinstance(learner, ObservedLearner):

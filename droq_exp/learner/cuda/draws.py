@@ -60,14 +60,15 @@ class DeviceDraws:
         if compile_draws:
             self._draw = torch.compile(self.draw_flat, fullgraph=True, dynamic=False)
 
-    def draw(self, replay_size: Tensor, step: Tensor) -> Draws:
-        """Draw for environment step ``step``, minibatches uniform with replacement over ``replay_size`` transitions.
+    def draw(self, held: Tensor, step: Tensor) -> Draws:
+        """Draw for environment step ``step``, minibatches uniform with replacement over the ``held`` rows.
 
-        Both are int64 tensors without dimensions, on the device.
+        Both are int64 tensors on the device: ``held`` of the shape ``[S, 1]``, or what broadcasts to it; ``step``
+        without dimensions.
         """
         spec, updates = self._spec, self._spec.utd_ratio
         action = (spec.batch_size, spec.act_dim)
-        indices, next_noise, policy_noise, dropout_masks, subset, in_subset, rem_weights = self._draw(replay_size, step)
+        indices, next_noise, policy_noise, dropout_masks, subset, in_subset, rem_weights = self._draw(held, step)
         assert indices is not None
         assert next_noise is not None
         assert policy_noise is not None
@@ -86,10 +87,10 @@ class DeviceDraws:
             rem_weights=rem_weights,
         )
 
-    def draw_flat(self, replay_size: Tensor, step: Tensor) -> tuple[Tensor | None, ...]:
+    def draw_flat(self, held: Tensor, step: Tensor) -> tuple[Tensor | None, ...]:
         """Do the arithmetic of :meth:`draw`, one graph where it is compiled; noise and masks still lie flat."""
         spec = self._spec
-        indices = shifted(self._words[Stream.MINIBATCH](step), 1) % replay_size
+        indices = shifted(self._words[Stream.MINIBATCH](step), 1) % held
         next_noise = normal(self._words[Stream.NEXT_ACTION](step)).to(spec.dtype)
         policy_noise = normal(self._words[Stream.POLICY_ACTION](step)).to(spec.dtype)
         dropout_masks = None

@@ -23,7 +23,7 @@ extern "C" {
 
 // Mirror the classes of actor.py, field by field.
 struct RowColumns {
-  int64_t size, obs, action, reward, next_obs, terminated;  // where each begins in a row of `size` numbers
+  int64_t size, obs, action, reward, next_obs, terminated, bootstrap;  // where each begins in a row of `size` numbers
 };
 
 struct TargetInputsCall {
@@ -152,7 +152,7 @@ class TargetInputs {
       std::copy_n(row + c.row.action, act, input + obs);
       std::copy_n(row + c.row.next_obs, obs, next);
       for (int j = 0; j < act; j++) next[obs + j] = action[b * act + j] * scale[j] + offset[j];
-      const T discount = T(c.gamma) * (1 - row[c.row.terminated]);
+      const T discount = c.row.bootstrap ? row[c.row.bootstrap] : T(c.gamma) * (1 - row[c.row.terminated]);
       at<T>(c.discount, out)[b] = discount;
       at<T>(c.reward, out)[b] = row[c.row.reward] - discount * (alpha * log_prob[b]);
     }

@@ -14,13 +14,13 @@ from droq_exp.learner.transitions import TransitionLayout
 
 OBJECTIVES = {"mean": 0, "min": 1}
 
-_PARTS_READ = ["obs", "action", "reward", "next_obs", "terminated"]  # of a transition
+_PARTS_READ = ["obs", "action", "reward", "next_obs", "terminated", "bootstrap"]  # of a row
 _POLICY_COUNTS = ["seeds", "batch", "obs_dim", "act_dim", "objective", "learn_temperature"]
 _POLICY_STATE = ["params", "moment1", "moment2", "log_alpha", "log_alpha_moment1", "log_alpha_moment2", "alpha", "sums"]
 
 
 class RowColumns(ctypes.Structure):
-    """How long a transition is and where its parts begin; mirrors the structure in the source, as do the next two."""
+    """How long a row is, and where its parts begin or 0; mirrors the structure in the source, as do the next two."""
 
     _fields_ = [(name, ctypes.c_int64) for name in ["size", *_PARTS_READ]]
 
@@ -101,7 +101,7 @@ class TargetInputs:
 
 def _row_columns(layout: TransitionLayout) -> RowColumns:
     columns = layout.columns._asdict()
-    return RowColumns(size=layout.size, **{name: columns[name].start for name in _PARTS_READ})
+    return RowColumns(size=layout.size, **{name: columns[name].start for name in _PARTS_READ if columns[name]})
 
 
 class PolicyUpdate:
