@@ -75,6 +75,7 @@ def build_learner(config: Config, machine: Hardware, held: int | None = None) ->
         rows[:, columns.terminated] = rows[:, columns.truncated] = 0
         rows[1:, columns.obs] = rows[:-1, columns.next_obs]  # one episode
         replay.restore(seed_index, 0, rows)
+    agent.stored(replay)
     return Learning(agent, replay)
 
 

@@ -27,6 +27,9 @@ class Stream(IntEnum):
     BIAS_ACTION = 10
     PLAY_ENV = 11
     PLAY_ACTION = 12
+    NEW_ROW_ACTION = 13
+    NEW_ROW_DROPOUT = 14
+    NEW_ROW_CRITICS = 15
 
 
 def generator(seed: int, stream: Stream, *path: int) -> np.random.Generator:

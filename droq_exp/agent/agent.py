@@ -30,7 +30,7 @@ from droq_exp.random_streams import Stream, generator, generator_state, set_gene
 class Batch(NamedTuple):
     """All that the updates of one environment step read."""
 
-    rows: Tensor  # [S, minibatches, B, row], transitions
+    rows: Any  # [S, minibatches, B, row]; with prioritised replay what draws them
     draws: Draws
 
 
@@ -102,6 +102,13 @@ class Agent:
         else:
             noise = np.stack([rng.standard_normal(self.spec.act_dim, dtype=np.float32) for rng in self._exploration])
         return self.box.fit(self.execution.explore(self._seen(obs), noise))
+
+    @torch.no_grad()
+    def stored(self, replay: Replay) -> None:
+        """Take notice of what ``replay`` has stored since the last call; only prioritised replay does."""
+        if replay.priorities is not None:
+            assert isinstance(self.execution, HostExecution)
+            self.execution.stored(replay)
 
     @torch.no_grad()
     def sample(self, replay: Replay) -> Batch:

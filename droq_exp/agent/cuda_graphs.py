@@ -90,6 +90,7 @@ class CudaGraphs:
     def draw(self, replay: Replay) -> tuple[Tensor, Draws]:
         """Do the work of :meth:`sample` on the device."""
         draws = self._draws.draw(self._sizes, self._number)
+        assert draws.indices is not None
         return replay.minibatches(draws.indices, self.learner.spec.batch_size, self._scales), draws
 
     def learn(self, program: Program, rows: Tensor, draws: Draws) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from droq_exp.agent.priorities import Priorities
 from droq_exp.agent.replay import Replay
 from droq_exp.learner.hyperparameters import Hyperparameters
 from droq_exp.learner.transfer import to_device
@@ -117,6 +118,9 @@ class NStepReplay(Replay):
 
 def replay_of(spec: Hyperparameters, capacity: int, device: torch.device) -> Replay:
     """An empty replay buffer for a learner of ``spec``."""
-    if spec.n_step > 1:
-        return NStepReplay(spec, capacity, device)
-    return Replay(spec.seeds, capacity, spec.row_size, device)
+    replay = (
+        NStepReplay(spec, capacity, device) if spec.n_step > 1 else Replay(spec.seeds, capacity, spec.row_size, device)
+    )
+    if spec.per is not None:
+        replay.priorities = Priorities(spec.per, spec.seeds, capacity, device)
+    return replay

@@ -46,9 +46,9 @@ class ObservationScale:
         scaled = (obs.astype(np.float32) - self._shift[between]) * self._factor[between]
         return np.clip(scaled, -LARGEST, LARGEST, out=scaled)
 
-    def scale_rows(self, rows: Tensor) -> None:
-        """Scale both observations of the transitions ``rows`` ``[S, n, row]``, in place; to the bit as ``scaled``."""
-        shift, factor = self._on_device[:, :, None]
+    def scale_rows(self, rows: Tensor, seeds: slice = ALL) -> None:
+        """Scale both observations of ``rows`` of ``seeds``, ``[S, n, row]``, in place; to the bit as ``scaled``."""
+        shift, factor = self._on_device[:, seeds, None]
         for columns in (self._columns.obs, self._columns.next_obs):
             rows[..., columns].sub_(shift).mul_(factor).clamp_(-LARGEST, LARGEST)
 

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from droq_exp.agent.priorities import Priorities
 from droq_exp.learner.transfer import to_device
 
 
 class RowScale(Protocol):
     """Scales what updates see of transitions, which are held as the task gave them."""
 
-    def scale_rows(self, rows: Tensor) -> None:
-        """Scale the transitions ``rows`` ``[S, n, row]``, in place."""
+    def scale_rows(self, rows: Tensor, seeds: slice = ...) -> None:
+        """Scale the transitions ``rows`` ``[S, n, row]`` of ``seeds``, by default of all, in place."""
 
 
 class Replay:
@@ -30,6 +31,7 @@ class Replay:
         self._rows = torch.empty(seeds, capacity, row_size, device=device)
         self._offsets = torch.arange(seeds, device=device)[:, None] * capacity
         self.added = 0  # transitions of each seed since the start, those that were overwritten included
+        self.priorities: Priorities | None = None  # of the rows, with prioritised replay
 
     @property
     def made(self) -> list[int]:
@@ -77,6 +79,14 @@ class Replay:
             raise ValueError(f"transition {start} is no longer held")
         slots = torch.arange(start, self.added, device=self._rows.device) % self.capacity
         return self._rows[seed_index, slots].cpu().numpy()
+
+    def without_priority(self) -> Iterator[tuple[int, Tensor]]:
+        """Of each seed with rows that have no priority yet, its index and copies of them, ``[1, n, row]``."""
+        assert self.priorities is not None
+        for seed_index, (entered, made) in enumerate(zip(self.priorities.entered, self.made, strict=True)):
+            if entered < made:
+                slots = torch.arange(entered, made, device=self._rows.device) % self.capacity
+                yield seed_index, self._rows[seed_index, slots][None]
 
     def first_needed(self, added: int) -> int:
         """The first transition, by number from 0, that it takes to restore what was held after ``added`` of them."""

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from droq_exp.agent.observations import ALL
 from droq_exp.learner.spec import LearnerSpec
 
 EPSILON = 1e-8  # beside the deviation (return_std), or the variance (return_std_max)
@@ -50,9 +51,9 @@ class RewardScale:
             of["scale"] = np.sqrt(of["variance"]) + EPSILON
         self._send()
 
-    def scale_rows(self, rows: Tensor) -> None:
-        """Scale the rewards of the transitions ``rows`` ``[S, n, row]``, in place."""
-        rows[..., self._columns.reward].div_(self._on_device)
+    def scale_rows(self, rows: Tensor, seeds: slice = ALL) -> None:
+        """Scale the rewards of the transitions ``rows`` ``[S, n, row]`` of ``seeds``, in place."""
+        rows[..., self._columns.reward].div_(self._on_device[seeds])
 
     def scale(self, index: int) -> float:
         """By what one seed's rewards are divided: the unit of its critics, in that of the task."""

@@ -329,6 +329,8 @@ def _checked(parsed: Sequence[Override], like: EnvConfig | None = None) -> Confi
         config.algo.target_entropy = -float(act_dim)
     if config.algo.learning_rate_end is not None and config.algo.learning_rate_horizon is None:
         config.algo.learning_rate_horizon = config.training.total_steps * config.algo.utd_ratio
+    if config.algo.per.enabled and config.algo.per.error is None:
+        config.algo.per.error = "first" if config.codebase.name == "ku" else "mean"
     return config
 
 

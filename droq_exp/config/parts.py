@@ -106,6 +106,10 @@ def check_parts(config: schema.Config) -> None:
     _check_read(config.algo, unusual)
     _check_units(config.algo, unusual)
     _check_own(config, unusual)
+    objective = unusual.get("objective")
+    if config.algo.per.enabled and objective is not None and not callable(getattr(objective, "error", None)):
+        problem = f"{type(objective).__name__} has no method error, which makes priorities; false works"
+        raise ConfigError("algo.per.enabled", problem)
     _check_order(config, unusual.get("order"))
 
 

@@ -179,6 +179,50 @@ class OrderConfig:
     _target_: str | None = key(None, "class of the order of critic and policy updates; null: the code base's")
 
 
+PER = Relation(
+    "true or false; false with hardware.updates=graphs",
+    lambda config: "false with hardware.updates=graphs, which draws all minibatches of a step at once; auto works",
+    lambda config: not config.algo.per.enabled or config.hardware.updates != "graphs",
+)
+
+
+def _of_per(name: str, words: str) -> Relation:
+    return Relation(
+        f"{words}; as it is by default, where algo.per.enabled=false",
+        lambda config: "left alone with algo.per.enabled=false: nothing is drawn by priority",
+        lambda config: config.algo.per.enabled or getattr(config.algo.per, name) == getattr(PerConfig, name),
+    )
+
+
+@dataclass
+class PerConfig:
+    """``algo.per``: prioritised replay (Schaul et al. 2016, arXiv:1511.05952), as the code base ku has it."""
+
+    enabled: bool = key(
+        False, "draw transitions by how large their last error was; PyTorch's alone", relation=PER, absent=False
+    )
+    alpha: float = key(
+        0.6, "exponent of errors: 0 draws uniformly", FRACTION, relation=_of_per("alpha", FRACTION.allowed), absent=0.6
+    )
+    beta: float = key(
+        0.4,
+        "exponent of the weights that make up for it, at first; it grows by 0.6 in the course of the run, below 1",
+        FRACTION,
+        relation=_of_per("beta", FRACTION.allowed),
+        absent=0.4,
+    )
+    epsilon: float = key(
+        1e-4, "is added to errors", POSITIVE, relation=_of_per("epsilon", POSITIVE.allowed), absent=1e-4
+    )
+    error: str | None = key(
+        None,
+        "the first critic's or the mean over all; null: first with codebase=ku, mean with redq",
+        or_null(one_of("first", "mean")),
+        relation=_of_per("error", "first, mean or null"),
+        absent=None,
+    )
+
+
 PARTS: dict[str, Any] = {
     "critic": CriticConfig,
     "actor": ActorConfig,
@@ -305,6 +349,7 @@ class AlgoConfig:
         at_least(1),
         absent=1,
     )
+    per: PerConfig = key(PerConfig(), "prioritised replay")
     critic: Any = key(CriticConfig(), "the critics' network")
     actor: Any = key(ActorConfig(), "the policy's network")
     objective: Any = key(ObjectiveConfig(), "target and loss of the critics")

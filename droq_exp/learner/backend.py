@@ -85,10 +85,12 @@ def backend_for(spec: LearnerSpec, device: str, requested: str = "auto", critic_
     if spec.bf16:
         reason = against or f"hardware.updates={requested} does without it"
         raise ConfigError("hardware.precision", f"only this project's C++ computes in bf16: {reason}")
-    return _by_torch(device, requested, critic_updates, against)
+    return _by_torch(spec, device, requested, critic_updates, against)
 
 
-def _by_torch(device: str, requested: str, critic_updates: int | None, against_native: str | None) -> Backend:
+def _by_torch(
+    spec: LearnerSpec, device: str, requested: str, critic_updates: int | None, against_native: str | None
+) -> Backend:
     """Choose how PyTorch makes the updates."""
     cpu = torch.device(device).type == "cpu"
     pays = critic_updates is None or critic_updates >= WORTH_COMPILING
@@ -99,7 +101,8 @@ def _by_torch(device: str, requested: str, critic_updates: int | None, against_n
             raise ConfigError("hardware.updates", f"compile cannot be had: {missing}; auto works here")
         return COMPILED
     compiled = wanted and missing is None
-    name = "graphs" if not cpu and requested in ("auto", "graphs") else "compile" if compiled else "eager"
+    graphs = not cpu and requested in ("auto", "graphs") and spec.per is None
+    name = "graphs" if graphs else "compile" if compiled else "eager"
     if against_native:
         say_once(f"updates: {name}, not this project's C++: {against_native}")
     elif missing:
@@ -120,6 +123,8 @@ def _unknown_to_native(spec: LearnerSpec) -> str | None:
     edited = definitions.changed(definitions.of_updates(), definitions.known()["updates"])
     if edited:
         return f"{edited[0]} is not what the C++ was written for"
+    if spec.per is not None:
+        return "it has the minibatches of several updates at once, and algo.per draws each after the update before it"
     if type(spec) is not LearnerSpec:
         return f"the spec is a {type(spec).__qualname__}, not a LearnerSpec"
     for field in fields(Hyperparameters):
@@ -172,8 +177,8 @@ def _steps(spec: LearnerSpec) -> list[Callable[..., Any]]:
     def target_inputs(*tensors: Any) -> Any:
         return updates.target_inputs(spec, *tensors)
 
-    def critic_updates(*tensors: Any) -> None:
-        updates.critic_updates(spec, *tensors)
+    def critic_updates(*tensors: Any) -> Any:
+        return updates.critic_updates(spec, *tensors)
 
     def policy_update(*tensors: Any) -> None:
         updates.policy_update(spec, *tensors)

@@ -44,6 +44,7 @@ UNTAUGHT = (
     "joint_policy_pass",
     "units",
     "temperature_loss",
+    "per",
 )  # fields that the C++ does not know
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ class Draws:
     On CPU they are views of the sampler's memory, valid until its next draw, or keys where the updates draw them.
     """
 
-    indices: Tensor  # [S, rows] positions in the replay buffer, one minibatch after the other
+    indices: Tensor | None  # [S, rows] positions in the replay buffer, one minibatch after the other
     next_noise: Tensor  # [S, G, B, act] standard normal
     policy_noise: Tensor  # [S, P, B, act] standard normal
     critic_dropout_masks: Tensor | KeyedMasks | None  # [S, G, target masks, then online masks] uint8
@@ -31,6 +31,19 @@ class Draws:
     subset: Tensor | None  # [S, G, num_min rounded up] critics that the target looks at
     in_subset: Tensor | None  # [S, G, T] booleans: which of them count, for a fractional num_min
     rem_weights: Tensor | None  # [S, G, N, B] weights that sum to 1 over N, for target mode rem
+    uniforms: Tensor | None = None  # [S, minibatches, B] float64 in [0, 1): with algo.per, in the place of indices
+
+
+@dataclass
+class NewRowDraws:
+    """What one seed's error on one new row draws, with ``algo.per``: as :class:`Draws` for S = G = B = 1."""
+
+    noise: Tensor  # [1, 1, act] standard normal
+    dropout_masks: Tensor | None  # [1, target masks, then online masks] uint8
+    subset: Tensor | None  # [1, num_min rounded up]
+    in_subset: Tensor | None  # [1, T]
+    rem_weights: Tensor | None  # [1, N, 1]
+    pair: Tensor | None  # [2] the critics whose errors count, where there are more
 
 
 class DrawSampler:
@@ -47,6 +60,7 @@ class DrawSampler:
         """``keyed`` leaves it to the updates to draw the masks, the same ones."""
         self._spec = spec
         self._rngs = [{stream: generator(seed, stream) for stream in Stream} for seed in seeds]
+        self._single = replace(spec, seeds=1, batch_size=1)
         self._rows = spec.minibatches * spec.batch_size
         self._policy_updates = spec.policy_updates
         self._device = device
@@ -61,13 +75,11 @@ class DrawSampler:
         spec, updates = self._spec, self._spec.utd_ratio
         action = (spec.batch_size, spec.act_dim)
         critic_dropout_masks, policy_dropout_masks = self._draw_masks() if spec.dropout_rate else (None, None)
-        subset, in_subset, rem_weights = self._target_draws()
-        sizes = [held] * len(self._rngs) if isinstance(held, int) else held
-        indices = [
-            rngs[Stream.MINIBATCH].integers(0, size, self._rows) for rngs, size in zip(self._rngs, sizes, strict=True)
-        ]
+        subsets = [rngs[Stream.TARGET_SUBSET] for rngs in self._rngs]
+        subset, in_subset, rem_weights = self._target_draws(subsets, updates, spec.batch_size)
+        indices, uniforms = self._minibatch_draws(held)
         return Draws(
-            indices=self._stack(indices),
+            indices=indices,
             next_noise=self._normal(Stream.NEXT_ACTION, (updates, *action)),
             policy_noise=self._normal(Stream.POLICY_ACTION, (self._policy_updates, *action)),
             critic_dropout_masks=critic_dropout_masks,
@@ -75,7 +87,25 @@ class DrawSampler:
             subset=subset,
             in_subset=in_subset,
             rem_weights=rem_weights,
+            uniforms=uniforms,
         )
+
+    def draw_new_row(self, index: int) -> NewRowDraws:
+        """Draw for the error of one new row of seed number ``index``."""
+        spec, rngs = self._single, self._rngs[index]
+        noise = rngs[Stream.NEW_ROW_ACTION].standard_normal((1, spec.act_dim), dtype=np.float32)
+        masks = None
+        if spec.dropout_rate:
+            keep = np.empty(spec.critic_mask_size, dtype=np.uint8)
+            DropoutMask(keep, spec.dropout_rate).redraw(rngs[Stream.NEW_ROW_DROPOUT])
+            masks = self._stack([keep])
+        critics = rngs[Stream.NEW_ROW_CRITICS]
+        subset, in_subset, rem_weights = (_first(drawn) for drawn in self._target_draws([critics], 1, 1))
+        pair = None
+        if spec.num_critics > 2:
+            pair = self._stack([critics.permutation(spec.num_critics)[:2]])[0]
+        noise_here = self._stack([noise]).to(spec.dtype)
+        return NewRowDraws(noise_here, masks, subset, in_subset, rem_weights, pair)
 
     def seed_state(self, index: int) -> dict[str, Any]:
         """Return where the generators of one seed are, by stream."""
@@ -102,9 +132,19 @@ class DrawSampler:
             dropout_masks[:, first:].unflatten(1, (self._policy_updates, policy)),
         )
 
-    def _target_draws(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        spec, updates = self._spec, self._spec.utd_ratio
-        rngs = [rngs[Stream.TARGET_SUBSET] for rngs in self._rngs]
+    def _minibatch_draws(self, held: int | Sequence[int]) -> tuple[Tensor | None, Tensor | None]:
+        """``indices`` or ``uniforms``."""
+        rngs = [rngs[Stream.MINIBATCH] for rngs in self._rngs]
+        if self._spec.per is not None:
+            shape = self._spec.minibatches, self._spec.batch_size
+            return None, self._stack([rng.random(shape) for rng in rngs])
+        sizes = [held] * len(rngs) if isinstance(held, int) else held
+        return self._stack([rng.integers(0, size, self._rows) for rng, size in zip(rngs, sizes, strict=True)]), None
+
+    def _target_draws(
+        self, rngs: list[np.random.Generator], updates: int, batch_size: int
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        spec = self._spec
         subset = in_subset = rem_weights = None
         if spec.draws_subset:
             orders = [np.argsort(rng.random((updates, spec.num_critics)), -1) for rng in rngs]
@@ -115,7 +155,7 @@ class DrawSampler:
             ranks = np.arange(spec.subset_size).repeat(spec.target_passes)
             in_subset = self._stack([ranks < count[:, None] for count in counts])
         if spec.target_mode == "rem":
-            weights = [rng.random((updates, spec.num_critics, spec.batch_size)) for rng in rngs]
+            weights = [rng.random((updates, spec.num_critics, batch_size)) for rng in rngs]
             rem_weights = self._stack([w / w.sum(1, keepdims=True) for w in weights]).to(spec.dtype)
         return subset, in_subset, rem_weights
 
@@ -125,3 +165,7 @@ class DrawSampler:
 
     def _stack(self, rows: list[np.ndarray]) -> Tensor:
         return torch.from_numpy(rows[0][None] if len(rows) == 1 else np.stack(rows)).to(self._device)
+
+
+def _first(drawn: Tensor | None) -> Tensor | None:
+    return None if drawn is None else drawn[:, 0]

@@ -12,6 +12,17 @@ from droq_exp.learner.transitions import TransitionLayout
 
 
 @dataclass(frozen=True)
+class Prioritisation:
+    """``algo.per``, and by how much beta grows with each minibatch."""
+
+    alpha: float
+    beta: float
+    epsilon: float
+    error: str  # first or mean
+    growth: float
+
+
+@dataclass(frozen=True)
 class Hyperparameters:
     """What parts are told beside their own keys; S seeds train side by side with the same numbers.
 
@@ -41,6 +52,7 @@ class Hyperparameters:
     gamma: float = 0.99
     n_step: int = 1  # transitions of a row, where its episode does not end before; they are made before they are stored
     n_step_form: str = "standard"  # or ku: divided by n_step, and whole ones only
+    per: Prioritisation | None = None  # None: minibatches are drawn uniformly
     tau: float = 0.005
     critic_learning_rate: float = 3e-4
     actor_learning_rate: float = 3e-4

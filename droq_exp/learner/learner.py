@@ -72,33 +72,32 @@ class Learner:
         ``rows`` are all minibatches of the step, ``[S, minibatches, B, row]``. Afterwards ``critic_before_last`` holds
         the critics as they were before the last of these updates.
         """
-        state, count = self.state, stop - start
-        bulk = self._target_inputs(
-            state.actor,
-            state.actor_buffers,
-            state.alpha,
-            rows[:, start:stop],
-            draws.next_noise[:, start:stop],
-            self.action_map,
-        )
+        count = stop - start
+        bulk = self._bulk(rows[:, start:stop], draws, slice(start, stop))
         coefficients = self._critic_coefficients(start, count)
         chunk = max(size for size in range(1, self._updates_at_once + 1) if count % size == 0)
         for first in range(0, count, chunk):
             part = slice(first, first + chunk)
-            drawn = slice(start + first, start + first + chunk)
-            self._critic_chunk(
-                *(tensor[:, part] for tensor in bulk),
-                coefficients[part],
-                *(
-                    _part(tensor, drawn)
-                    for tensor in (draws.critic_dropout_masks, draws.subset, draws.in_subset, draws.rem_weights)
-                ),
-            )
+            drawn = self._drawn(draws, slice(start + first, start + first + chunk))
+            self._critic_chunk(*(tensor[:, part] for tensor in bulk), coefficients[part], *drawn)
 
-    def _critic_chunk(self, *tensors: Tensor | KeyedMasks | None) -> None:
+    def _bulk(self, rows: Tensor, draws: Draws, updates: slice) -> tuple[Tensor, ...]:
+        """Compute the inputs of some updates of an environment step on their minibatches, ``[S, U, B, row]``."""
+        state = self.state
+        policy = state.actor, state.actor_buffers, state.alpha
+        bulk: tuple[Tensor, ...] = self._target_inputs(*policy, rows, draws.next_noise[:, updates], self.action_map)
+        return bulk
+
+    @staticmethod
+    def _drawn(draws: Draws, updates: slice) -> list[Tensor | KeyedMasks | None]:
+        """What some updates of an environment step have drawn beside their noise."""
+        drawn = draws.critic_dropout_masks, draws.subset, draws.in_subset, draws.rem_weights
+        return [_part(tensor, updates) for tensor in drawn]
+
+    def _critic_chunk(self, *tensors: Tensor | KeyedMasks | None) -> Tensor | None:
         """Run consecutive critic updates as one graph; ``tensors`` from ``inputs`` on."""
         state = self.state
-        self._critic_updates(
+        errors: Tensor | None = self._critic_updates(
             state.critic,
             state.critic_buffers,
             self.critic_before_last,
@@ -108,9 +107,13 @@ class Learner:
             state.critic_sums,
             *tensors,
         )
+        return errors
 
-    def policy_update(self, critic: Tensor, rows: Tensor, draws: Draws, update: int) -> None:
-        """Run the step's policy update number ``update`` at the given critics on one minibatch, ``[S, B, row]``."""
+    def policy_update(self, critic: Tensor, rows: Tensor, draws: Draws, update: int, *weights: Tensor) -> None:
+        """Run the step's policy update number ``update`` at the given critics on one minibatch, ``[S, B, row]``.
+
+        ``weights``, one or none, are those of its rows, ``[S, B]``.
+        """
         state = self.state
         self._policy_update(
             state.actor,
@@ -129,6 +132,7 @@ class Learner:
             self.action_map,
             self._policy_coefficients(update),
             _at(draws.policy_dropout_masks, update),
+            *weights,
         )
 
     def _seen(self, rows: Tensor) -> Tensor:

@@ -82,9 +82,13 @@ class SquaredTdError:
             values = values.masked_fill(~in_subset[..., None], torch.inf)
         return values.amin(1)
 
+    def error(self, outputs: Tensor, target: Tensor, spec: Hyperparameters) -> Tensor:
+        """``Q_i - y`` at each transition, ``[S, N, B]``."""
+        return self.value(outputs) - target[:, None]
+
     def loss(self, outputs: Tensor, target: Tensor, spec: Hyperparameters) -> Tensor:
         """``(Q_i - y)^2`` at each transition, ``[S, N, B]``."""
-        return (self.value(outputs) - target[:, None]) ** 2
+        return self.error(outputs, target, spec) ** 2
 
 
 @dataclass(frozen=True)

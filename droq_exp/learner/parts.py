@@ -105,6 +105,13 @@ class Objective(Protocol):
         """Loss of each critic at each transition, ``[S, N, B]``: averaged over B and added up over N."""
 
 
+class ErrorObjective(Objective, Protocol):
+    """What prioritised replay (``algo.per``) needs of an objective beside the rest."""
+
+    def error(self, outputs: Tensor, target: Tensor, spec: Hyperparameters) -> Tensor:
+        """How far each critic is from the target at each transition, ``[S, N, B]``, of either sign."""
+
+
 class PolicyObjective(Protocol):
     """``algo.policy_objective``: what the policy minimises."""
 

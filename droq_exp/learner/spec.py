@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
-from droq_exp.learner.hyperparameters import Hyperparameters
+from droq_exp.learner.hyperparameters import Hyperparameters, Prioritisation
 from droq_exp.learner.losses import SoftPolicyObjective, SquaredTdError
 from droq_exp.learner.networks import EnsembleCritic, SquashedGaussianActor
 from droq_exp.learner.orders import PolicyBesideCritics
@@ -16,6 +16,8 @@ from droq_exp.learner.programs import Program
 
 if TYPE_CHECKING:
     from droq_exp.config.schema import AlgoConfig
+
+BETA_GROWTH = 0.6  # of algo.per.beta in the course of a run that draws utd_ratio minibatches a step (ku)
 
 
 class Rules(Protocol):
@@ -66,10 +68,12 @@ class LearnerSpec(Hyperparameters):
         act_dim: int,
         bf16: bool,
         parts: Mapping[str, Any] | None = None,
+        total_steps: int | None = None,
     ) -> LearnerSpec:
         """Describe the learner of an algorithm as a code base runs it, for a task of these sizes.
 
         ``parts`` are the algorithm's own, by field. What is left out is the default, and the order the code base's.
+        ``total_steps``, environment steps, is needed with prioritised replay alone.
         """
         numbers = fields(Hyperparameters)
         parts = {"order": codebase.order, **(parts or {})}
@@ -77,6 +81,7 @@ class LearnerSpec(Hyperparameters):
         first_alpha = codebase.first_alpha if parts["order"] == codebase.order else None
         given = {each.name: getattr(algo, each.name) for each in numbers if hasattr(algo, each.name)}
         own: dict[str, Any] = {name: tuple(it) if isinstance(it, list) else it for name, it in given.items()}
+        own["per"] = _prioritisation(algo, total_steps) if algo.per.enabled else None
         return cls(
             **own,
             seeds=seeds,
@@ -89,6 +94,14 @@ class LearnerSpec(Hyperparameters):
             bf16=bf16,
             **parts,
         )
+
+
+def _prioritisation(algo: AlgoConfig, total_steps: int | None) -> Prioritisation:
+    per = algo.per
+    assert per.error is not None
+    assert total_steps is not None
+    growth = BETA_GROWTH / (total_steps * algo.utd_ratio)
+    return Prioritisation(per.alpha, per.beta, per.epsilon, per.error, growth)
 
 
 def _learned_from_the_default(algo: AlgoConfig) -> bool:

@@ -8,6 +8,7 @@ their own order.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from torch import Tensor
 from droq_exp.learner.losses import soft_reward, temperature_gradient
 from droq_exp.learner.networks import flat_buffers, project_, tensors_of, unflatten
 from droq_exp.learner.optimiser import adam_, polyak_
-from droq_exp.learner.parts import Params
+from droq_exp.learner.parts import ErrorObjective, Params
 from droq_exp.learner.spec import LearnerSpec
 
 
@@ -78,13 +79,16 @@ def critic_updates(
     subset: Tensor | None,
     in_subset: Tensor | None,
     rem_weights: Tensor | None,
-) -> None:
+    weights: Tensor | None = None,
+) -> Tensor | None:
     """Run U critic updates one after the other, in place on the first seven tensors.
 
     ``critic_before_last`` receives the critics as they are before the last update. The others are those of
     :func:`target_inputs` and :class:`~droq_exp.learner.draws.Draws`, ``[S, U, ...]``; ``coefficients`` is ``[U, 2]``.
+    With ``weights`` of the transitions, ``[S, U, B]``, what is returned are the errors that ``spec.per`` makes
+    priorities of, ``[S, U, B]``, each from before its update.
     """
-    count = inputs.shape[1]
+    count, errors = inputs.shape[1], []
     for u in range(count):
         if u == count - 1:
             critic_before_last.copy_(critic)
@@ -96,9 +100,11 @@ def critic_updates(
         if spec.target_network:
             next_outputs = target_outputs(target, buffers, there, target_masks, _at(subset, u), spec)
         drawn = _at(in_subset, u), _at(rem_weights, u)
-        gradient, (_, (losses, q_mean, moved)) = torch.func.grad_and_value(critic_loss, has_aux=True)(
-            critic, buffers, here, next_outputs, reward[:, u], discount[:, u], *drawn, online_masks, spec
+        weight = () if weights is None else (weights[:, u],)
+        gradient, (_, (losses, q_mean, moved, *error)) = torch.func.grad_and_value(critic_loss, has_aux=True)(
+            critic, buffers, here, next_outputs, reward[:, u], discount[:, u], *drawn, online_masks, spec, *weight
         )
+        errors += error
         adam_(critic, gradient, moment1, moment2, coefficients[u], spec.adam_beta1)
         project_(spec.critic, critic, spec)
         buffers.copy_(moved)
@@ -106,6 +112,7 @@ def critic_updates(
             polyak_(target, critic, spec.tau)
         logged = [losses, q_mean, *_measured(reward[:, u], discount[:, u], spec)]
         sums.add_(torch.stack([*logged, torch.ones_like(losses)], -1))
+    return torch.stack(errors, 1) if errors else None
 
 
 def policy_update(
@@ -126,17 +133,19 @@ def policy_update(
     action_map: Tensor,
     coefficients: Tensor,
     dropout_masks: Tensor | None,
+    weights: Tensor | None = None,
 ) -> None:
     """One policy and temperature step at the given critics, in place on the first nine tensors.
 
     The temperature's gradient uses this sample's log-density, and both use the temperature as it was before.
-    ``coefficients`` is ``[2, 2]``: those of the actor, those of the temperature.
+    ``coefficients`` is ``[2, 2]``: those of the actor, those of the temperature. ``weights`` of the states, ``[S, B]``,
+    count in both losses.
     """
-    masks = policy_masks(dropout_masks, spec)
-    gradient, (_, (losses, log_prob, moved)) = torch.func.grad_and_value(policy_loss, has_aux=True)(
-        actor, buffers, critic, critic_buffers, alpha, obs, noise, action_map, masks, spec
+    masks, weight = policy_masks(dropout_masks, spec), () if weights is None else (weights,)
+    gradient, (_, (losses, log_prob, moved, *excess)) = torch.func.grad_and_value(policy_loss, has_aux=True)(
+        actor, buffers, critic, critic_buffers, alpha, obs, noise, action_map, masks, spec, *weight
     )
-    temperature_grad = temperature_gradient(log_prob, spec)
+    temperature_grad = -excess[0][:, None] if excess else temperature_gradient(log_prob, spec)
     if spec.temperature_loss == "alpha_form":
         temperature_grad = log_alpha.exp() * temperature_grad  # which is the loss too
         temperature_loss = temperature_grad[:, 0]
@@ -180,14 +189,20 @@ def target_outputs(
         ``[S, T, B, M]``.
 
     """
+    params = looked_at(target, buffers, subset, spec)
+    outputs, _ = spec.critic.outputs(*params, next_inputs, dropout_masks, spec, training=True)
+    return outputs.chunk(2, 2)[1] if spec.joint_pass else outputs
+
+
+def looked_at(target: Tensor, buffers: Tensor, subset: Tensor | None, spec: LearnerSpec) -> tuple[Params, Params]:
+    """Parameters and buffers of the critics behind a target, ``[S, T, ...]``; arguments as of ``target_outputs``."""
     params = tensors_of(spec.critic, target, buffers, spec)
     if subset is not None:
         rows = torch.arange(subset.shape[0], device=subset.device)[:, None]
         params = _each(params, lambda value: value[rows, subset])
     if spec.target_passes > 1:
         params = _each(params, lambda value: value.repeat_interleave(spec.target_passes, 1))
-    outputs, _ = spec.critic.outputs(*params, next_inputs, dropout_masks, spec, training=True)
-    return outputs.chunk(2, 2)[1] if spec.joint_pass else outputs
+    return params
 
 
 def critic_loss(
@@ -201,7 +216,8 @@ def critic_loss(
     rem_weights: Tensor | None,
     dropout_masks: list[Tensor] | None,
     spec: LearnerSpec,
-) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
+    weights: Tensor | None = None,
+) -> tuple[Tensor, tuple[Tensor, ...]]:
     """``sum_i mean_B`` of the objective's loss; sums over seeds are separable, so one gradient serves all of them.
 
     Args:
@@ -215,9 +231,11 @@ def critic_loss(
         rem_weights: ``[S, N, B]``.
         dropout_masks: ``[S, N, B, width]`` a hidden layer.
         spec: the learner's description.
+        weights: of the transitions, ``[S, B]``, or None: all count alike.
 
     Returns:
-        The loss summed over seeds; ``[S]`` each: the loss, the mean Q; and the moved buffers, ``[S, n]``.
+        The loss summed over seeds; ``[S]`` each: the loss, the mean Q; the moved buffers, ``[S, n]``; with weights, the
+        errors that make priorities, ``[S, B]``.
 
     """
     params = tensors_of(spec.critic, critic, buffers, spec)
@@ -227,9 +245,18 @@ def critic_loss(
         next_outputs = own.detach() if next_outputs is None else next_outputs
     assert next_outputs is not None
     target = spec.objective.target(next_outputs, reward, discount, in_subset, rem_weights, spec)
-    losses = spec.objective.loss(outputs, target, spec).mean(-1).sum(-1)
+    each = spec.objective.loss(outputs, target, spec)
+    losses = (each if weights is None else weights[:, None] * each).mean(-1).sum(-1)
     moved_flat = flat_buffers(moved, spec.critic.buffers(spec), buffers)
-    return losses.sum(), (losses, spec.objective.value(outputs).mean((1, 2)), moved_flat)
+    errors = () if weights is None else (priority_errors(outputs, target, spec),)
+    return losses.sum(), (losses, spec.objective.value(outputs).mean((1, 2)), moved_flat, *errors)
+
+
+def priority_errors(outputs: Tensor, target: Tensor, spec: LearnerSpec) -> Tensor:
+    """``|Q_1 - y|``, or the mean over critics of ``|Q_i - y|``, ``[S, B]``: what ``algo.per.error`` asks for."""
+    assert spec.per is not None
+    errors = cast(ErrorObjective, spec.objective).error(outputs, target, spec).abs()
+    return errors[:, 0] if spec.per.error == "first" else errors.mean(1)
 
 
 def policy_loss(
@@ -243,7 +270,8 @@ def policy_loss(
     action_map: Tensor,
     dropout_masks: list[Tensor] | None,
     spec: LearnerSpec,
-) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
+    weights: Tensor | None = None,
+) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Mean over the minibatch of the policy objective's loss.
 
     Args:
@@ -257,9 +285,11 @@ def policy_loss(
         action_map: ``[2, act]``, scale and offset from [-1, 1] to what critics and environment see.
         dropout_masks: dropout masks ``[S, N, B, width]`` of the critics' pass.
         spec: the learner's description.
+        weights: of the states, ``[S, B]``, or None: all count alike.
 
     Returns:
-        The loss summed over seeds; ``[S]`` each: the loss, the mean log-density; and the actor's moved buffers.
+        The loss summed over seeds; ``[S]`` each: the loss, the mean log-density; the actor's moved buffers; with
+        weights, the weighted mean of the log-density above minus the target entropy, ``[S]``.
 
     """
     params = tensors_of(spec.actor, actor, buffers, spec)
@@ -271,8 +301,10 @@ def policy_loss(
     inputs = torch.cat([obs, action * action_map[0] + action_map[1]], -1)
     critics = tensors_of(spec.critic, critic, critic_buffers, spec)
     outputs, _ = spec.critic.outputs(*critics, inputs, dropout_masks, spec, training=False)
-    losses = spec.policy_objective.loss(spec.objective.value(outputs), log_prob, alpha, spec).mean(-1)
-    return losses.sum(), (losses, log_prob.mean(-1), flat_buffers(moved, spec.actor.buffers(spec), buffers))
+    each = spec.policy_objective.loss(spec.objective.value(outputs), log_prob, alpha, spec)
+    losses = (each if weights is None else weights * each).mean(-1)
+    excess = () if weights is None else ((weights * (log_prob + spec.target_entropy)).mean(-1),)
+    return losses.sum(), (losses, log_prob.mean(-1), flat_buffers(moved, spec.actor.buffers(spec), buffers), *excess)
 
 
 def _each(params: tuple[Params, Params], change: Callable[[Tensor], Tensor]) -> tuple[Params, Params]:

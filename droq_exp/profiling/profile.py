@@ -10,16 +10,17 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from droq_exp.agent.agent import Agent
 from droq_exp.agent.cuda_graphs import CudaGraphs
 from droq_exp.config import Config, compose
 from droq_exp.learner.cuda.graph import Captured
 from droq_exp.learner.draws import Draws
+from droq_exp.learner.programs import Program
 from droq_exp.profiling.process_memory import peak_bytes
 from droq_exp.profiling.scratch import NEVER, AfterStep, train_timed
 from droq_exp.profiling.timing import timed
@@ -101,19 +102,21 @@ def measure(config: Config, recipe: Config, steps: int) -> Cost:
     )
 
 
-def _critic_updates(agent: Agent) -> Callable[[Tensor, Draws], None]:
+def _critic_updates(agent: Agent) -> Callable[[Any, Draws], None]:
     """Return what makes an environment step's critic updates alone, as the agent makes all: as a graph or directly.
 
     They come in the runs between policy updates that the order of updates makes.
     """
 
-    @torch.no_grad()
-    def update(rows: Tensor, draws: Draws) -> None:
-        for run in agent.spec.programs[0].runs:
-            agent.execution.learner.critic_updates(rows, draws, *run)
+    execution, critics = agent.execution, Program(agent.spec.programs[0].runs)
+    run = execution.learner.run if isinstance(execution, CudaGraphs) else execution.run
 
-    if isinstance(agent.execution, CudaGraphs):
-        return Captured(update, agent.device, agent.execution.learner.changed_tensors)
+    @torch.no_grad()
+    def update(rows: Any, draws: Draws) -> None:
+        run(critics, rows, draws)
+
+    if isinstance(execution, CudaGraphs):
+        return Captured(update, agent.device, execution.learner.changed_tensors)
     return update
 
 

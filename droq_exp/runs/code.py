@@ -25,7 +25,12 @@ FILES = (
 
 def code_of(config: Config) -> dict[str, str]:
     """Digests of the files that define the learner of ``config``, by file; a target's own file is one of them."""
-    files = {name: PACKAGE / name for name in (*FILES, f"codebases/{config.codebase.name}.py")}
+    own = [f"codebases/{config.codebase.name}.py"]
+    if config.algo.n_step > 1:
+        own.append("agent/n_step.py")
+    if config.algo.per.enabled:
+        own += ["learner/prioritised.py", "agent/priorities.py", "agent/minibatches.py"]
+    files = {name: PACKAGE / name for name in (*FILES, *own)}
     parts = [getattr(config.algo, part)._target_ for part in PARTS]
     for target in filter(None, (config.algo._target_, config.codebase._target_, *parts)):
         if target in BUILT_IN:

@@ -90,12 +90,16 @@ def younger_keys(stored: dict[str, Any], config: Config) -> dict[str, Any]:
 
 def absent_values(config: Config) -> dict[str, Any]:
     """The values for which keys younger than a stored identity stand, as the schema declares them (``absent``)."""
-    return {
-        f"{group}.{field.name}": field.metadata["absent"]
-        for group in GROUPS
-        for field in fields(getattr(config, group))
-        if "absent" in field.metadata
-    }
+    return {key: value for group in GROUPS for key, value in _absent(group, getattr(config, group))}
+
+
+def _absent(prefix: str, block: Any) -> Iterator[tuple[str, Any]]:
+    for field in fields(block):
+        key, value = f"{prefix}.{field.name}", getattr(block, field.name)
+        if "absent" in field.metadata:
+            yield key, field.metadata["absent"]
+        if is_dataclass(value):
+            yield from _absent(key, value)
 
 
 def group_parts(config: Config, recipe: Config) -> list[str]:

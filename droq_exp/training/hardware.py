@@ -97,6 +97,7 @@ def learner_spec(config: Config) -> LearnerSpec:
         act_dim=act_dim,
         bf16=config.hardware.precision == "bf16",
         parts=build_parts(config.algo),
+        total_steps=config.training.total_steps,
     )
     updates = [update for program in spec.programs for update in program if isinstance(update, PolicyUpdate)]
     if spec.critic.buffers(spec) and any(update.before_last for update in updates):

@@ -81,6 +81,8 @@ class TrainingLoop:
             self._replay_files[index] = replay_file
             for first in range(self._replay.first_needed(self.step), self.step, PIECE):
                 self._replay.restore(index, first, replay_file.read(first, min(first + PIECE, self.step)))
+            if self._replay.priorities is not None:
+                self._replay.priorities.load_state_of(index, state["priorities"])
             self._agent.load_seed_state(index, state["agent"])
             # Those of the last evaluation, whatever has become of their file.
             if self._measured[index] == self.step:
@@ -115,12 +117,14 @@ class TrainingLoop:
         self._stored = self._replay.added
 
     def _state(self, index: int) -> dict[str, Any]:
+        priorities = self._replay.priorities
         return {
             "step": self.step,
             "seed": self._seed_runs[index].run.seed,
             "row_size": self._agent.spec.layout.single.size,
             "replay_file": self._replay_files[index].name,
             "journal": self._replay_files[index].blocks,
+            "priorities": None if priorities is None else priorities.state_of(index),
             "agent": self._agent.seed_state(index),
             "member": self._seed_runs[index].state(),
             "loop": {
@@ -174,6 +178,7 @@ class TrainingLoop:
             self._store_transitions()  # before the oldest of them is overwritten
         self._agent.receive(rows)
         self._replay.add(torch.from_numpy(rows))
+        self._agent.stored(self._replay)
 
     def _update(self) -> None:
         with self._stopwatch("sample"):

@@ -1,0 +1,98 @@
+"""The learner with prioritised replay: minibatches are drawn between the updates, and their rows weigh differently."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple, Protocol, cast
+
+from torch import Tensor
+
+from droq_exp.learner import updates
+from droq_exp.learner.draws import Draws, NewRowDraws
+from droq_exp.learner.learner import Learner
+from droq_exp.learner.networks import tensors_of
+from droq_exp.learner.parts import ErrorObjective
+from droq_exp.learner.programs import ActorPass, CriticUpdates, Program
+from droq_exp.learner.spec import LearnerSpec
+from droq_exp.learner.state import LearnerState
+
+
+class Minibatch(NamedTuple):
+    """Rows, and by how much each counts."""
+
+    rows: Tensor  # [S, B, row]
+    weights: Tensor  # [S, B]
+
+
+class Minibatches(Protocol):
+    """Those of one environment step, by number."""
+
+    def drawn(self, number: int) -> Minibatch:
+        """Draw one, or return it where that has been done."""
+
+    def learned(self, number: int, errors: Tensor) -> None:
+        """Take in the errors ``[S, B]`` that the critics made on one before they learned from it."""
+
+
+class PrioritisedLearner(Learner):
+    """Draws each minibatch once the update before it is done; nothing is prepared for several updates."""
+
+    def run_drawing(self, program: Program, minibatches: Minibatches, draws: Draws) -> None:
+        """Run the updates of one environment step, as :meth:`run` does on minibatches that are there."""
+        policy_updates = 0
+        for step in program:
+            if isinstance(step, CriticUpdates):
+                for number in range(step.start, step.stop):
+                    minibatch = minibatches.drawn(number)
+                    minibatches.learned(number, self._critic_update(minibatch, draws, number))
+            elif isinstance(step, ActorPass):
+                seen = self._seen(minibatches.drawn(step.minibatch).rows)
+                self._actor_pass(self.state.actor, self.state.actor_buffers, seen)
+            else:
+                critic = self.critic_before_last if step.before_last else self.state.critic
+                rows, weights = minibatches.drawn(step.minibatch)
+                self.policy_update(critic, rows, draws, policy_updates, weights.to(self.spec.dtype))
+                policy_updates += 1
+
+    def error_of(self, seed_index: int, row: Tensor, draws: NewRowDraws) -> Tensor:
+        """The error ``[1]`` of the critics of seed ``seed_index`` on a row ``[1, 1, row]`` that none has learned from.
+
+        The mean of two critics, of two at random where there are more: what makes a new row's priority.
+        """
+        errors = td_errors(self.spec, self.state, seed_index, row, draws, self.action_map)
+        if draws.pair is not None:
+            errors = errors[draws.pair]
+        return errors.mean(0)
+
+    def _critic_update(self, minibatch: Minibatch, draws: Draws, number: int) -> Tensor:
+        """Run critic update ``number`` of the step; return the errors ``[S, B]`` of before."""
+        one, weights = slice(number, number + 1), minibatch.weights.to(self.spec.dtype)
+        bulk = self._bulk(minibatch.rows[:, None], draws, one)
+        errors = self._critic_chunk(
+            *bulk, self._critic_coefficients(number, 1), *self._drawn(draws, one), weights[:, None]
+        )
+        assert errors is not None
+        return errors[:, 0]
+
+
+def td_errors(
+    spec: LearnerSpec, state: LearnerState, seed_index: int, row: Tensor, draws: NewRowDraws, action_map: Tensor
+) -> Tensor:
+    """``|Q_i - y|`` of one seed at one row ``[1, 1, row]``, ``[N, 1]``: with masks as in training, and nothing moves.
+
+    Networks that normalise over a minibatch do so by their running statistics: one row has none of its own.
+    """
+    one = slice(seed_index, seed_index + 1)
+    single = replace(spec, seeds=1, batch_size=1)
+    policy = state.actor[one], state.actor_buffers[one], state.alpha[one]
+    bulk = updates.target_inputs(spec, *policy, row[:, None].to(spec.dtype), draws.noise[:, None], action_map)
+    inputs, next_inputs, reward, discount = (tensor[:, 0] for tensor in bulk)
+    target_masks, online_masks = updates.critic_masks(draws.dropout_masks, single)
+    critic, buffers = state.critic[one], state.critic_buffers[one]
+    following = state.critic_target[one] if spec.target_network else critic
+    looked_at = updates.looked_at(following, buffers, draws.subset, spec)
+    next_outputs, _ = spec.critic.outputs(*looked_at, next_inputs, target_masks, single, training=False)
+    target = spec.objective.target(next_outputs, reward, discount, draws.in_subset, draws.rem_weights, single)
+    critics = tensors_of(spec.critic, critic, buffers, spec)
+    outputs, _ = spec.critic.outputs(*critics, inputs, online_masks, single, training=False)
+    return cast(ErrorObjective, spec.objective).error(outputs, target, single)[0].abs()
