@@ -117,14 +117,14 @@ def why_not_native(spec: LearnerSpec) -> str | None:
 
 def _unknown_to_native(spec: LearnerSpec) -> str | None:
     """The first thing about the updates that the C++ was not written for."""
+    if spec.per is not None:
+        return "it has the minibatches of several updates at once, and algo.per draws each after the update before it"
     foreign = definitions.foreign_part(spec, definitions.KNOWN_PARTS)
     if foreign:
         return foreign
     edited = definitions.changed(definitions.of_updates(), definitions.known()["updates"])
     if edited:
         return f"{edited[0]} is not what the C++ was written for"
-    if spec.per is not None:
-        return "it has the minibatches of several updates at once, and algo.per draws each after the update before it"
     if type(spec) is not LearnerSpec:
         return f"the spec is a {type(spec).__qualname__}, not a LearnerSpec"
     for field in fields(Hyperparameters):

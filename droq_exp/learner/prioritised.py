@@ -43,15 +43,15 @@ class PrioritisedLearner(Learner):
         for step in program:
             if isinstance(step, CriticUpdates):
                 for number in range(step.start, step.stop):
-                    minibatch = minibatches.drawn(number)
-                    minibatches.learned(number, self._critic_update(minibatch, draws, number))
+                    minibatch = self._drawn_from(minibatches, number)
+                    minibatches.learned(number, self._critic_update(*minibatch, draws, number))
             elif isinstance(step, ActorPass):
-                seen = self._seen(minibatches.drawn(step.minibatch).rows)
-                self._actor_pass(self.state.actor, self.state.actor_buffers, seen)
+                rows, _ = self._drawn_from(minibatches, step.minibatch)
+                self._actor_pass(self.state.actor, self.state.actor_buffers, self._seen(rows))
             else:
                 critic = self.critic_before_last if step.before_last else self.state.critic
-                rows, weights = minibatches.drawn(step.minibatch)
-                self.policy_update(critic, rows, draws, policy_updates, weights.to(self.spec.dtype))
+                rows, weights = self._drawn_from(minibatches, step.minibatch)
+                self.policy_update(critic, rows, draws, policy_updates, weights)
                 policy_updates += 1
 
     def error_of(self, seed_index: int, row: Tensor, draws: NewRowDraws) -> Tensor:
@@ -64,10 +64,14 @@ class PrioritisedLearner(Learner):
             errors = errors[draws.pair]
         return errors.mean(0)
 
-    def _critic_update(self, minibatch: Minibatch, draws: Draws, number: int) -> Tensor:
+    def _drawn_from(self, minibatches: Minibatches, number: int) -> Minibatch:
+        rows, weights = minibatches.drawn(number)
+        return Minibatch(rows.to(self.spec.dtype), weights.to(self.spec.dtype))
+
+    def _critic_update(self, rows: Tensor, weights: Tensor, draws: Draws, number: int) -> Tensor:
         """Run critic update ``number`` of the step; return the errors ``[S, B]`` of before."""
-        one, weights = slice(number, number + 1), minibatch.weights.to(self.spec.dtype)
-        bulk = self._bulk(minibatch.rows[:, None], draws, one)
+        one = slice(number, number + 1)
+        bulk = self._bulk(rows[:, None], draws, one)
         errors = self._critic_chunk(
             *bulk, self._critic_coefficients(number, 1), *self._drawn(draws, one), weights[:, None]
         )

@@ -37,13 +37,14 @@ class Settings:
 
 @dataclass(frozen=True)
 class Batch:
-    """``obs, next_obs [B, obs_dim], action [B, A], reward, terminated [B]``."""
+    """``obs, next_obs [B, obs_dim], action [B, A], reward, terminated [B]``; ``bootstrap [B]`` of n-step rows."""
 
     obs: Tensor
     action: Tensor
     reward: Tensor
     next_obs: Tensor
     terminated: Tensor
+    bootstrap: Tensor | None = None  # how much the next value counts, in the place of gamma (1 - terminated)
 
 
 @dataclass(frozen=True)

@@ -109,6 +109,8 @@ class SlowLearner:
             else:
                 raise ValueError(self.settings.target_mode)
             value = value - self.alpha() * log_prob
+            if batch.bootstrap is not None:
+                return batch.reward + batch.bootstrap * value
             return batch.reward + self.settings.gamma * (1.0 - batch.terminated) * value
 
     def critic_loss(self, q: Tensor, target: Tensor) -> Tensor:
