@@ -344,7 +344,7 @@ def test_others_stand_aside_and_runs_of_before_are_those_without() -> None:
     stored = {key: value for key, value in identity(recipe).items() if ".per." not in key and "n_step" not in key}
     assert conflict(stored, recipe) is None
     assert conflict(stored, config) == (
-        "algo.per.enabled is false there and true here; algo.per.error is null there and mean here"
+        'algo.per.enabled is false there and true here; algo.per.error is null there and "mean" here'
     )
 
 

@@ -198,7 +198,7 @@ def slow_draws(
     passes = algorithm.target_critics * algorithm.target_passes
     online = settings.num_critics
     batches = [
-        Batch(*(getattr(transitions, name)[index] for name in Batch.__dataclass_fields__))
+        Batch(*(getattr(transitions, name)[index] for name in ("obs", "action", "reward", "next_obs", "terminated")))
         for index in draws.indices[member].reshape(-1, BATCH_SIZE)
     ]
     critic_draws = []
