@@ -42,9 +42,9 @@ def derived_seed(seed: int, stream: Stream, *path: int) -> int:
     return int(np.random.SeedSequence(seed, spawn_key=(int(stream), *path)).generate_state(1)[0] >> 1)
 
 
-def derived_key(seed: int, stream: Stream) -> np.uint64:
+def derived_key(seed: int, stream: Stream, *path: int) -> np.uint64:
     """Return the 64-bit key of one stream for a generator that counts, as the one on the device does."""
-    return np.random.SeedSequence(seed, spawn_key=(int(stream),)).generate_state(1, np.uint64)[0]
+    return np.random.SeedSequence(seed, spawn_key=(int(stream), *path)).generate_state(1, np.uint64)[0]
 
 
 def generator_state(rng: np.random.Generator) -> dict[str, Any]:

@@ -68,12 +68,15 @@ class Agent:
         self._observations = ObservationScale(self.spec, self.device) if normalize_observation else None
         self._rewards = None if spec.reward_scale == "none" else RewardScale(spec, self.device)
         self._scales = [each for each in (self._observations, self._rewards) if each is not None]
-        parts = self.spec, self.state, action_map.to(self.device), seeds, self._scales
-        self.execution: HostExecution | CudaGraphs
-        if backend.name == "graphs":
-            self.execution = CudaGraphs(*parts, backend)
-        else:
-            self.execution = HostExecution(*parts, self._policy, backend)
+        parts = self.state, action_map.to(self.device), seeds, self._scales
+
+        def execution(of: LearnerSpec) -> HostExecution | CudaGraphs:
+            if backend.name == "graphs":
+                return CudaGraphs(of, *parts, backend)
+            return HostExecution(of, *parts, self._policy, backend)
+
+        self.execution = execution(spec)
+        self._offline = execution(spec.offline) if spec.offline_chunk else None
         self._exploration = [generator(seed, Stream.EXPLORATION) for seed in seeds]
         self._kept_noise = KeptNoise(len(seeds), spec.act_dim, spec.noise_repeat) if spec.noise_repeat > 1 else None
         self._action_low, self._action_high = action_low, action_high
@@ -119,6 +122,13 @@ class Agent:
     def update(self, batch: Batch) -> None:
         """Run the updates of one environment step."""
         self.execution.update(batch.rows, batch.draws)
+
+    @torch.no_grad()
+    def update_offline(self, replay: Replay) -> None:
+        """Make ``spec.offline_chunk`` critic updates on fresh minibatches; policy and temperature stand still."""
+        assert self._offline is not None
+        batch = Batch(*self._offline.sample(replay))
+        self._offline.update(batch.rows, batch.draws)
 
     def act(self, obs: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Act for every seed at n observations at once, without a stream of the agent's own.
@@ -170,6 +180,12 @@ class Agent:
             for i in range(len(self.seeds))
         ]
 
+    def take_offline_metrics(self) -> list[dict[str, float]]:
+        """Return each seed's means over the offline updates since the last call; they are in no other mean."""
+        sums = self.state.offline_sums.tolist()
+        self.state.offline_sums.zero_()
+        return [_means(critic_metrics(self.spec), each) for each in sums]
+
     def weights_of(self, seed_index: int) -> dict[str, Tensor]:
         """Return copies on the CPU of all of seed ``seed_index`` that evaluation and playing need."""
         weights = self.state.tensors_of(seed_index)
@@ -189,7 +205,9 @@ class Agent:
             "tensors": self.state.all_tensors_of(seed_index),
             "critic_updates": self.state.critic_updates,
             "policy_updates": self.state.policy_updates,
+            "offline_updates": self.state.offline_updates,
             "draws": self.execution.draws_state(seed_index),
+            "offline_draws": None if self._offline is None else self._offline.draws_state(seed_index),
             "exploration": generator_state(self._exploration[seed_index]),
             "observations": None if self._observations is None else self._observations.state_of(seed_index),
             "rewards": None if self._rewards is None else self._rewards.state_of(seed_index),
@@ -201,7 +219,10 @@ class Agent:
         self.state.load_tensors_of(seed_index, state["tensors"])
         self.state.critic_updates = state["critic_updates"]
         self.state.policy_updates = state["policy_updates"]
+        self.state.offline_updates = state.get("offline_updates", 0)  # older states know of none
         self.execution.load_draws_state(seed_index, state["draws"])
+        if self._offline is not None:
+            self._offline.load_draws_state(seed_index, state["offline_draws"])
         set_generator_state(self._exploration[seed_index], state["exploration"])
         if self._observations is not None:
             self._observations.load_state_of(seed_index, state["observations"])
@@ -215,6 +236,7 @@ class Agent:
         state = self.state
         logged = [*zip(critic_metrics(self.spec), state.critic_sums[seed_index], strict=False)]
         logged += zip(POLICY_METRICS, state.policy_sums[seed_index], strict=False)
+        logged += zip(critic_metrics(self.spec), state.offline_sums[seed_index], strict=False)
         parameters = [
             (name, getattr(state, name)[seed_index]) for name in ("critic", "critic_target", "actor", "log_alpha")
         ]

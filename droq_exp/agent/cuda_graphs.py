@@ -61,7 +61,7 @@ class CudaGraphs:
         """
         for held, size in zip(self._sizes, replay.sizes, strict=False):
             held.fill_(size)  # a kernel's argument, as is every number that is filled in
-        self._number.fill_(self.learner.state.critic_updates // self.learner.spec.utd_ratio)
+        self._number.fill_(self.learner.steps)
         return self._captured_draw(replay)
 
     def update(self, rows: Tensor, draws: Draws) -> None:

@@ -140,7 +140,7 @@ def _view(place: Path, below: Path, queue: Queue | None) -> ListedRun:
             state = judged(place, total or 0, queue)
         except DamagedError as error:
             state, damage = "failed", str(error)
-    evaluations = _last_rows(place / "eval.csv")
+    evaluations, phases = _last_rows(place / "eval.csv"), status.get("phases") or {}
     overrides = record.overrides if record is not None else status.get("overrides")
     trouble = state in ("failed", "interrupted", "vanished")
     return ListedRun(
@@ -150,7 +150,7 @@ def _view(place: Path, below: Path, queue: Queue | None) -> ListedRun:
         step=status.get("step", 0),
         total_steps=total,
         last_return=_finite(evaluations[-1].get("return_mean")) if evaluations else None,
-        seconds_left=_seconds_left(_last_rows(place / "train.csv"), total) if state == "running" else None,
+        seconds_left=_seconds_left(_last_rows(place / "train.csv"), total, phases) if state == "running" else None,
         error=damage or summary(state, status, record),
         damage=damage,
         reason=status.get("reason") if state == "stopped" else None,
@@ -208,15 +208,28 @@ def _numbers(line: str) -> list[float]:
         return []
 
 
-def _seconds_left(rows: list[dict[str, float]], total: int | None) -> float | None:
-    """The random steps at the start take next to no time, so what counts begins with the last row before updates."""
+def _seconds_left(rows: list[dict[str, float]], total: int | None, phases: dict[str, Any]) -> float | None:
+    """The random steps at the start take next to no time, so what counts begins with the last row before updates.
+
+    What phases without environment steps take is told apart, by ``phases`` of the status; until there was one, by the
+    time of ordinary updates.
+    """
     before = [index for index, row in enumerate(rows) if row.get("updates") == 0]
     learning = rows[before[-1] :] if before else rows
     if len(learning) < 2 or total is None or not {"step", "wall_seconds"} <= learning[0].keys():
         return None
     first, last = learning[0], learning[-1]
     steps, seconds = (last[key] - first[key] for key in ("step", "wall_seconds"))
-    return (total - last["step"]) * seconds / steps if steps > 0 and seconds > 0 else None
+    seconds -= sum(row.get("phase_seconds", 0.0) for row in learning[1:])
+    if steps <= 0 or seconds <= 0:
+        return None
+    updates = last.get("updates", 0.0) - first.get("updates", 0.0)
+    updating = sum(row.get("sample_seconds", 0.0) + row.get("update_seconds", 0.0) for row in learning[1:])
+    left = (total - last["step"]) * seconds / steps
+    for each in phases.values():
+        made, its = (each["updates"], each["seconds"]) if each["updates"] else (updates, updating)
+        left += (each["of"] - each["updates"]) * its / made if made else 0.0
+    return left
 
 
 def _finite(value: float | None) -> float | None:

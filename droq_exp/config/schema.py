@@ -118,6 +118,13 @@ TAU = Relation(
     lambda config: "left alone with algo.target_network=false: nothing follows the critics",
     lambda config: config.algo.target_network or config.algo.tau == AlgoConfig.tau,
 )
+OFFLINE_UPDATES = Relation(
+    "an integer, at least 1; as it is by default, where training.offline_every=0",
+    lambda config: "left alone with training.offline_every=0: there are no such phases",
+    lambda config: (
+        config.training.offline_every > 0 or config.training.offline_updates == TrainingConfig.offline_updates
+    ),
+)
 REPLAY_SIZE = Relation(
     "an integer greater than training.start_steps",
     lambda config: f"an integer greater than training.start_steps={config.training.start_steps}",
@@ -440,6 +447,16 @@ class TrainingConfig:
         5000, "environment steps with random actions before the first updates (both code bases)", at_least(0)
     )
     replay_size: int = key(1_000_000, "transitions held for replay (SAC, table 1)", at_least(1), relation=REPLAY_SIZE)
+    offline_every: int = key(
+        0,
+        "environment steps between two phases in which critics learn alone, without environment steps (SPEQ: 10,000); "
+        "0: there are none",
+        at_least(0),
+        absent=0,
+    )
+    offline_updates: int = key(
+        75_000, "critic updates of such a phase (SPEQ)", at_least(1), relation=OFFLINE_UPDATES, absent=75_000
+    )
     restart: bool = key(False, "start over from step 0; the old results are kept as seed_0.before-1")
     accept_code: bool = key(False, "continue a run that other code of the learner has made, or count it as finished")
 
@@ -479,7 +496,9 @@ class KuBiasConfig(BiasConfig):
 class CheckpointConfig:
     """What is stored to continue from after a crash; no part of what a run is."""
 
-    interval: int = key(5000, "environment steps between checkpoints", at_least(1))
+    interval: int = key(
+        5000, "environment steps between checkpoints, and updates where none are made in between", at_least(1)
+    )
     keep_replay: bool = key(False, "keep what it takes to continue after the run has finished, too")
 
 
@@ -621,4 +640,6 @@ class Config:
     @property
     def critic_updates(self) -> int:
         """Critic updates of a seed from the first step to the last."""
-        return max(0, self.training.total_steps - self.training.start_steps) * self.algo.utd_ratio
+        steps, every = max(0, self.training.total_steps - self.training.start_steps), self.training.offline_every
+        phases = self.training.total_steps // every - self.training.start_steps // every if every else 0
+        return steps * self.algo.utd_ratio + max(0, phases) * self.training.offline_updates

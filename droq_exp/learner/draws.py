@@ -59,7 +59,7 @@ class DrawSampler:
     ) -> None:
         """``keyed`` leaves it to the updates to draw the masks, the same ones."""
         self._spec = spec
-        self._rngs = [{stream: generator(seed, stream) for stream in Stream} for seed in seeds]
+        self._rngs = [{stream: generator(seed, stream, *spec.draw_path) for stream in Stream} for seed in seeds]
         self._single = replace(spec, seeds=1, batch_size=1)
         self._rows = spec.minibatches * spec.batch_size
         self._policy_updates = spec.policy_updates

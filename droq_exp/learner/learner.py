@@ -48,10 +48,17 @@ class Learner:
         self._target_inputs, self._critic_updates, self._policy_update, self._actor_pass, at_once = made
         self._updates_at_once = updates_at_once or at_once
 
+    @property
+    def steps(self) -> int:
+        """Environment steps that have learned; of a learner of offline updates, the chunks of them."""
+        state = self.state
+        updates = state.offline_updates if self.spec.is_offline else state.critic_updates - state.offline_updates
+        return updates // self.spec.utd_ratio
+
     def program(self) -> Program:
-        """The updates of the environment step that comes next."""
+        """The updates of the environment step, or of the offline chunk, that comes next."""
         programs = self.spec.programs
-        return programs[self.state.critic_updates // self.spec.utd_ratio % len(programs)]
+        return programs[self.steps % len(programs)]
 
     def run(self, program: Program, rows: Tensor, draws: Draws) -> None:
         """Run the updates of one environment step on its minibatches, ``rows`` ``[S, minibatches, B, row]``."""
@@ -104,7 +111,7 @@ class Learner:
             state.critic_target,
             state.critic_moment1,
             state.critic_moment2,
-            state.critic_sums,
+            state.offline_sums if self.spec.is_offline else state.critic_sums,
             *tensors,
         )
         return errors
@@ -141,10 +148,15 @@ class Learner:
         obs = rows[..., columns.obs]
         return torch.cat([obs, rows[..., columns.next_obs]], 1) if self.spec.joint_policy_pass else obs.contiguous()
 
+    def count_critic_updates(self, count: int) -> None:
+        """Note that so many have been made."""
+        self.state.critic_updates += count
+        self.state.offline_updates += count * self.spec.is_offline
+
     def _critic_coefficients(self, start: int, count: int) -> Tensor:
         """Count the critic updates from the environment step's number ``start`` on; return Adam's coefficients."""
         first = self.state.critic_updates + 1
-        self.state.critic_updates += count
+        self.count_critic_updates(count)
         return self._critic_schedule.coefficients(first, count)[:, 0]
 
     def _policy_coefficients(self, update: int) -> Tensor:

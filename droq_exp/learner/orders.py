@@ -39,6 +39,15 @@ class PolicyBesideCritics:
 
 
 @dataclass(frozen=True)
+class CriticsAlone:
+    """The policy stands still: the updates of a phase without environment steps (SPEQ)."""
+
+    def programs(self, utd_ratio: int) -> tuple[Program, ...]:
+        """One."""
+        return (Program([CriticUpdates(0, utd_ratio)]),)
+
+
+@dataclass(frozen=True)
 class PolicyBehindCritics:
     """On every ``delay``-th critic update of the run, right after it, the policy learns on the same minibatch.
 

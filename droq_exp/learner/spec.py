@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 from droq_exp.learner.hyperparameters import Hyperparameters, Prioritisation
 from droq_exp.learner.losses import SoftPolicyObjective, SquaredTdError
 from droq_exp.learner.networks import EnsembleCritic, SquashedGaussianActor
-from droq_exp.learner.orders import PolicyBesideCritics
+from droq_exp.learner.orders import CriticsAlone, PolicyBesideCritics
 from droq_exp.learner.parts import Actor, Critic, Objective, Order, PolicyObjective
 from droq_exp.learner.programs import Program
 
@@ -34,13 +34,29 @@ class Rules(Protocol):
 
 @dataclass(frozen=True)
 class LearnerSpec(Hyperparameters):
-    """Static description of a learner: equal specs make equal updates of equal states."""
+    """Static description of a learner: equal specs make equal updates of equal states.
+
+    ``offline_chunk`` critic updates are made at a time where critics learn without environment steps; 0: they never
+    do. ``is_offline`` says that this is the learner of these updates, which :attr:`offline` gives.
+    """
 
     critic: Critic = field(default_factory=EnsembleCritic)
     actor: Actor = field(default_factory=SquashedGaussianActor)
     objective: Objective = field(default_factory=SquaredTdError)
     policy_objective: PolicyObjective = field(default_factory=SoftPolicyObjective)
     order: Order = field(default_factory=PolicyBesideCritics)
+    offline_chunk: int = 0
+    is_offline: bool = False
+
+    @property
+    def offline(self) -> LearnerSpec:
+        """The same learner where critics learn alone: a chunk of their updates is what an environment step's are."""
+        return replace(self, utd_ratio=self.offline_chunk, order=CriticsAlone(), offline_chunk=0, is_offline=True)
+
+    @property
+    def draw_path(self) -> tuple[int, ...]:
+        """What separates the draws of these updates from those of an environment step, in every stream."""
+        return (1,) if self.is_offline else ()
 
     @cached_property
     def programs(self) -> tuple[Program, ...]:

@@ -30,7 +30,7 @@ class LearnerState:
     those of the temperature ``[S, 1]``; buffers are as long as their networks say, ``[S, 0]`` for most. ``alpha``
     ``[S, 1]`` is the temperature that all read: exp(log_alpha), or ``spec.first_alpha`` until the first policy update
     has ended. The sums collect what is logged since they were last read, ``[S, metrics + 1]``; the last column counts
-    updates.
+    updates. Critic updates without an environment step have sums of their own, and are counted among the others.
     """
 
     critic: Tensor
@@ -48,8 +48,10 @@ class LearnerState:
     alpha: Tensor
     critic_sums: Tensor
     policy_sums: Tensor
+    offline_sums: Tensor
     critic_updates: int = 0
     policy_updates: int = 0
+    offline_updates: int = 0  # of the critic updates, those without an environment step
 
     @staticmethod
     def initial(spec: LearnerSpec, seeds: list[int], device: torch.device) -> LearnerState:
@@ -83,6 +85,7 @@ class LearnerState:
             alpha=torch.full_like(zeros(1), spec.initial_temperature if spec.first_alpha is None else spec.first_alpha),
             critic_sums=zeros(len(critic_metrics(spec)) + 1),
             policy_sums=zeros(len(POLICY_METRICS) + 1),
+            offline_sums=zeros(len(critic_metrics(spec)) + 1),
         )
 
     def tensors_of(self, index: int) -> dict[str, Tensor]:

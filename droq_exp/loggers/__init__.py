@@ -42,6 +42,13 @@ class Loggers:
             logger.log(step, metrics)
 
     @no_exit()
+    def log_phase(self, name: str, step: int, metrics: Mapping[str, float]) -> None:
+        """Write what some updates without environment steps gave, where a logger has a ``log_phase``."""
+        for logger in self._loggers.values():
+            if hasattr(logger, "log_phase"):
+                logger.log_phase(name, step, metrics)
+
+    @no_exit()
     def state(self) -> dict[str, Any]:
         """Return by name what the loggers that have a ``state`` want checkpoints to keep."""
         return {name: logger.state() for name, logger in self._loggers.items() if hasattr(logger, "state")}

@@ -29,7 +29,8 @@ class Logger(Protocol):
 
     It owns the files that it writes below the run's directory: made for a run that starts from step 0, it removes what
     an earlier attempt has left there. A method ``state()`` may return plain values, which checkpoints keep: made for a
-    run that goes on from one, it finds them in ``info.logged``.
+    run that goes on from one, it finds them in ``info.logged``. A method ``log_phase(name, step, metrics)`` takes what
+    updates of a phase without environment steps gave, many times within one step: ``metrics["updates"]`` counts on.
     """
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:

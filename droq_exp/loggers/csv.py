@@ -1,4 +1,4 @@
-"""``eval.csv`` and ``train.csv``: what every run has."""
+"""``eval.csv`` and ``train.csv``, which every run has, and a file for each kind of phase without environment steps."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ COLUMNS = {
         *("updates", "updates_per_second", "env_seconds", "sample_seconds", "update_seconds", "wall_seconds"),
     ),
 }
+PHASES = {"offline": ("step", "updates", "critic_loss", "q_mean", "wall_seconds")}  # several rows a step
+FILES = COLUMNS | PHASES
 
 
 class CsvLogger:
@@ -33,8 +35,8 @@ class CsvLogger:
     def __init__(self, info: RunInfo) -> None:
         """Write nothing yet: a file appears with its first row. Of a resumed run, its rows are its checkpoint's."""
         self._directory = info.directory
-        self._rows: dict[str, list[dict[str, str]]] = {group: [] for group in COLUMNS}
-        for group in COLUMNS:
+        self._rows: dict[str, list[dict[str, str]]] = {group: [] for group in FILES}
+        for group in FILES:
             if info.resumed_at:
                 self._take_up(group, info)
             if self._rows[group]:
@@ -61,6 +63,11 @@ class CsvLogger:
             rows[-1].update(row)
             self._write(group)
 
+    def log_phase(self, name: str, step: int, metrics: Mapping[str, float]) -> None:
+        """Write a row of ``<name>.csv``."""
+        self._rows[name].append({"step": str(step)} | {column: _number(value) for column, value in metrics.items()})
+        self._write(name)
+
     def state(self) -> dict[str, str]:
         """Return the files as text: with them a checkpoint has every row, whatever happens to the files."""
         return {group: self._text(group) for group, rows in self._rows.items() if rows}
@@ -78,7 +85,7 @@ class CsvLogger:
             self._rows[group] = there or []
             return
         rows = _rows_until(step, info.logged.get(group, "").encode()) or []
-        if there != rows:
+        if (there or [])[: len(rows)] != rows:  # after a checkpoint in the middle of a step it may have got more
             info.log.warning("%s was missing or damaged: its %s rows are those of the checkpoint", path, len(rows))
         self._rows[group] = rows
 
@@ -87,8 +94,8 @@ class CsvLogger:
 
     def _text(self, group: str) -> str:
         rows = self._rows[group]
-        *first, last = COLUMNS[group]
-        extra = {column: None for row in rows for column in row if column not in COLUMNS[group]}  # in order, once each
+        *first, last = FILES[group]
+        extra = {column: None for row in rows for column in row if column not in FILES[group]}  # in order, once each
         text = io.StringIO()
         writer = csv.DictWriter(text, [*first, *extra, last], restval="", lineterminator="\n")
         writer.writeheader()
@@ -100,7 +107,7 @@ class CsvLogger:
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
-    """The rows of an ``eval.csv`` or ``train.csv`` as texts, each with a ``step``; none where there is no file.
+    """The rows of an ``eval.csv`` or another of these as texts, each with a ``step``; none where there is no file.
 
     Raises:
         DamagedError: it is damaged, or cannot be read.

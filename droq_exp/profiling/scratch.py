@@ -49,7 +49,8 @@ def train_timed(
         RuntimeError: a seed failed.
 
     """
-    config = replace(config, training=replace(config.training, total_steps=NEVER), callbacks={})  # none may stop it
+    training = replace(config.training, total_steps=NEVER, offline_every=0)  # of environment steps alone
+    config = replace(config, training=training, callbacks={})  # none may stop it
     stop = StopSignal()
     with (
         scratch_runs(config, recipe, machine) as (config, runs),

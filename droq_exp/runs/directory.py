@@ -83,6 +83,7 @@ class RunDirectory:
             "error": None,
             "reason": None,
             "results": None,
+            "phases": before.get("phases"),
             "overrides": list(overrides),
             "accepted_code": sorted({*before.get("accepted_code", []), *accepted}),
         }
@@ -144,6 +145,10 @@ class RunDirectory:
             raise RuntimeError(f"{self.directory} has ended as {self._status['state']}")
         self._status["step"] = step
         self._write_status()
+
+    def note_phases(self, told: dict[str, dict[str, Any]]) -> None:
+        """Note how far the phases without environment steps are; written with whatever is noted next."""
+        self._status["phases"] = told
 
     def finish(self, step: int) -> None:
         """End the run with everything done."""

@@ -38,6 +38,16 @@ def _are_texts(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(text, str) for text in value)
 
 
+def _are_phases(value: Any) -> bool:
+    """By name, what ``Phases.told`` says."""
+    return isinstance(value, dict) and all(
+        isinstance(each, dict)
+        and all(_is_count(each.get(name)) for name in ("updates", "of"))
+        and type(each.get("seconds")) in (int, float)
+        for each in value.values()
+    )
+
+
 def _or_null(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: value is None or check(value)
 
@@ -57,6 +67,7 @@ CHECKS: dict[str, Callable[[Any], bool]] = {
     "attempts": _is_count,
     "overrides": _are_texts,
     "accepted_code": _are_texts,
+    "phases": _or_null(_are_phases),
     "results": _or_null(lambda value: isinstance(value, dict)),
 }
 

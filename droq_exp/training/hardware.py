@@ -6,7 +6,7 @@ import ctypes
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import torch
 from hydra.utils import instantiate
@@ -20,6 +20,7 @@ from droq_exp.cpu import has_bf16, threads_of_user, usable_cores
 from droq_exp.learner.backend import Backend, backend_for
 from droq_exp.learner.programs import PolicyUpdate
 from droq_exp.learner.spec import LearnerSpec
+from droq_exp.training.phases import chunk_of
 
 # glibc's mallopt parameters (malloc.h)
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
@@ -99,6 +100,8 @@ def learner_spec(config: Config) -> LearnerSpec:
         parts=build_parts(config.algo),
         total_steps=config.training.total_steps,
     )
+    if config.training.offline_every:
+        spec = replace(spec, offline_chunk=chunk_of(config.training.offline_updates))
     updates = [update for program in spec.programs for update in program if isinstance(update, PolicyUpdate)]
     if spec.critic.buffers(spec) and any(update.before_last for update in updates):
         name, behind = type(spec.critic).__name__, OTHER_PARTS["order"][0]

@@ -15,6 +15,7 @@ from droq_exp.agent.replay import Replay
 from droq_exp.config.schema import Config
 from droq_exp.evaluation.episodes import BrokenOffError
 from droq_exp.evaluation.returns import Measurement, measure
+from droq_exp.training.phases import LOG_EVERY, Phase, Phases, phases_of
 from droq_exp.training.progress import Progress
 from droq_exp.training.resume import restored_replay_file
 from droq_exp.training.seed_run import SeedRun
@@ -54,13 +55,20 @@ class TrainingLoop:
         ]
         self._started = time.monotonic()
         self._evaluating = 0.0  # seconds spent in measurements, which updates per second leave out
-        self._stopwatch = Stopwatch("env", "sample", "update")  # since the last measurement
+        training = config.training
+        self._random_steps = agent.codebase.random_steps(training.start_steps)
+        rows = agent.spec.batch_size + agent.spec.n_step - 1
+        self._first_update = agent.codebase.first_update_step(training.start_steps, rows)
+        self._phases = Phases(phases_of(config, agent.spec, self._first_update), training.total_steps)
+        # Since the last measurement.
+        self._stopwatch = Stopwatch("env", "sample", "update", *(["phase"] if self._phases else []))
         self._last_measure = (0, 0.0)  # updates and training seconds at the last measurement
 
     @property
     def done(self) -> bool:
         """Whether the last step has been made and measured."""
-        return self.step == self._config.training.total_steps and not self._unmeasured
+        finished = self.step == self._config.training.total_steps and not self._phases.under_way
+        return finished and not self._unmeasured
 
     def begin(self) -> None:
         """Start from step 0."""
@@ -76,6 +84,8 @@ class TrainingLoop:
         self._evaluating = loop["evaluating_seconds"]
         self._stopwatch.resume(loop["stopwatch"])
         self._last_measure = (loop["last_measure"][0], loop["last_measure"][1])
+        if "phases" in loop:
+            self._phases.resume(loop["phases"])
         for index, (seed_run, state) in enumerate(zip(self._seed_runs, states, strict=True)):
             replay_file = restored_replay_file(seed_run.run, state, self._agent.spec.layout.single)
             self._replay_files[index] = replay_file
@@ -133,34 +143,82 @@ class TrainingLoop:
                 "evaluating_seconds": self._evaluating,
                 "stopwatch": dict(self._stopwatch.seconds),
                 "last_measure": list(self._last_measure),
+                "phases": self._phases.state(),
             },
             "conditions": self._conditions,
         }
 
     def run(self, stop: StopSignal) -> None:
         """Train until the last step, until every seed has stopped or failed, or until a signal arrives."""
-        total, start = self._config.training.total_steps, self._config.training.start_steps
-        random_steps = self._agent.codebase.random_steps(start)
-        spec = self._agent.spec
-        first_update = self._agent.codebase.first_update_step(start, spec.batch_size + spec.n_step - 1)
-        if self._unmeasured:  # a signal broke that measurement off
+        self._progress.phases = self._phases
+        self._note_phases()
+        if self._phases.under_way:  # a signal broke that phase off
+            self._learn(stop)
+        elif self._unmeasured:  # or that measurement
             self._progress.update(self.step, self._agent.state.critic_updates, self._measure(stop))
-        while self.step < total and stop.received is None and any(seed_run.active for seed_run in self._seed_runs):
+        total = self._config.training.total_steps
+        while self.step < total and stop.received is None and self._any_active:
             self.step += 1
             with self._stopwatch("env"):
-                self._act(self.step <= random_steps)
-            if self.step == first_update:
-                self._fail_without_rows()
-            if self.step >= first_update:
-                self._update()
-            if self._config.hardware.detect_anomaly:
-                self._fail_non_finite()
-            returns = None
-            if self._unmeasured:
-                returns = self._measure(stop)
-            if self.step % self._config.checkpoint.interval == 0 and self.step < total:
-                self.save()
-            self._progress.update(self.step, self._agent.state.critic_updates, returns)
+                self._act(self.step <= self._random_steps)
+            self._learn(stop)
+
+    def _learn(self, stop: StopSignal) -> None:
+        """Do what comes after an environment step: phases, updates, measurement, checkpoint.
+
+        A signal breaks a phase off; the run goes on from there.
+        """
+        if self.step == self._first_update:
+            self._fail_without_rows()
+        for phase in self._phases.to_do(self.step):
+            while self._phases.done < phase.updates:
+                if stop.received is not None or not self._any_active:
+                    return
+                self._run_chunk(phase)
+        if self.step >= self._first_update:
+            self._update()
+        if self._config.hardware.detect_anomaly:
+            self._fail_non_finite()
+        returns = None
+        if self._unmeasured:
+            returns = self._measure(stop)
+        if self.step % self._config.checkpoint.interval == 0 and self.step < self._config.training.total_steps:
+            self.save()
+        self._progress.update(self.step, self._agent.state.critic_updates, returns)
+
+    def _run_chunk(self, phase: Phase) -> None:
+        """Make some updates of a phase, and log and save at its intervals."""
+        started = time.monotonic()
+        with self._stopwatch("phase"):
+            self._agent.update_offline(self._replay)
+        self._phases.count(phase, time.monotonic() - started)
+        self._note_phases()
+        if self._config.hardware.detect_anomaly:
+            self._fail_non_finite()
+        if self._phases.passes(LOG_EVERY) or self._phases.done == phase.updates:
+            self._log_phase(phase)
+        if self._phases.passes(self._config.checkpoint.interval):
+            self.save()
+        self._progress.in_phase(self.step, self._agent.state.critic_updates)
+
+    def _log_phase(self, phase: Phase) -> None:
+        self._fail_non_finite()
+        common = {"updates": self._agent.state.critic_updates, "wall_seconds": time.monotonic() - self._started}
+        for seed_run, metrics in zip(self._seed_runs, self._agent.take_offline_metrics(), strict=True):
+            if seed_run.active:
+                try:
+                    seed_run.log_phase(phase.name, self.step, metrics | common)
+                except Exception as error:
+                    seed_run.fail(self.step, error)
+
+    def _note_phases(self) -> None:
+        if self._phases:
+            for seed_run in self._seed_runs:
+                seed_run.run.note_phases(self._phases.told())
+
+    @property
+    def _any_active(self) -> bool:
+        return any(seed_run.active for seed_run in self._seed_runs)
 
     def _act(self, random: bool) -> None:
         """Step every active seed's environment once and store the transitions."""

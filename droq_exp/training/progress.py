@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from droq_exp.training.phases import Phases
+
 REFRESH_SECONDS = 0.25
 WINDOW_SECONDS = 60.0  # rates are averages over this: long enough to contain evaluations
 
@@ -42,7 +44,10 @@ class Progress:
         self._return: float | None = None
         self._due = -math.inf
         self._step = self._updates = 0
-        self._past: deque[tuple[float, int, int]] = deque()  # (seconds, step, updates), the oldest first
+        self.phases = Phases([], total_steps)  # those of the run, where it has any
+        self._per_step = self._per_update = 0.0  # seconds, those of phases left out; 0: not known yet
+        # (seconds, step, updates, seconds of phases, updates of phases), the oldest first
+        self._past: deque[tuple[float, int, int, float, int]] = deque()
 
     def __enter__(self) -> Self:
         """Start the live line, where there is a terminal."""
@@ -68,6 +73,13 @@ class Progress:
         ``updates`` are the critic updates so far, of one seed. ``last_return`` is given once per evaluation (the mean
         return of each seed, NaN for one that failed) and None in between.
         """
+        self._tell(step, updates, last_return)
+
+    def in_phase(self, step: int, updates: int) -> None:
+        """Tell where training is within a phase of updates without environment steps, as :meth:`update` does."""
+        self._tell(step, updates, None)
+
+    def _tell(self, step: int, updates: int, last_return: Sequence[float] | None) -> None:
         self._step, self._updates = step, updates
         now = self._clock()
         if last_return is None and now < self._due:
@@ -89,22 +101,30 @@ class Progress:
         # Random first steps are much faster than learning: they would promise an end that does not come.
         if self._updates and self._past and not self._past[-1][2]:
             self._past.clear()
-        self._past.append((now, self._step, self._updates))
+        self._past.append((now, self._step, self._updates, self.phases.seconds, self.phases.updates))
         while self._past[0][0] < now - WINDOW_SECONDS:
             self._past.popleft()
 
     def _text(self) -> Text:
-        seconds = steps = updates = 0.0
+        seconds = updates = 0.0
+        left = None
         if self._past:
-            seconds, steps, updates = (last - first for first, last in zip(self._past[0], self._past[-1], strict=True))
-        learning = self._updates > 0 and seconds > 0 and steps > 0
-        left = (self._total_steps - self._step) * seconds / steps if learning else None
+            differences = (last - first for first, last in zip(self._past[0], self._past[-1], strict=True))
+            seconds, steps, updates, in_phases, made_in_phases = differences
+            if steps > 0:
+                self._per_step = (seconds - in_phases) / steps
+            if updates > made_in_phases:
+                self._per_update = (seconds - in_phases) / (updates - made_in_phases)
+        learning = self._updates > 0 and seconds > 0
+        if learning and self._per_step:
+            left = (self._total_steps - self._step) * self._per_step + self.phases.seconds_left(self._per_update)
         parts = [
             f"{self._step / self._total_steps:.1%}",
             f"step {self._step:,}/{self._total_steps:,}",
             f"return {'-' if self._return is None else format(self._return, ',.1f')}",
             f"{format(updates / seconds, ',.0f') if learning else '-'} updates/s",
             f"{'-' if left is None else duration(left)} left",
+            *self.phases.text(),
             self._label,  # last, since a narrow terminal cuts the end off
         ]
         return Text("  ".join(parts), overflow="ellipsis", no_wrap=self._console.is_interactive)

@@ -16,6 +16,7 @@ from droq_exp.runs.checkpoint_files import FOLDER, WIDENED_FILE
 from droq_exp.runs.directory import RunDirectory
 from droq_exp.runs.replay_file import ReplayFile, ReplayFileError
 from droq_exp.training.hardware import Hardware
+from droq_exp.training.phases import START, Position, position
 
 State = dict[str, Any]
 
@@ -52,25 +53,26 @@ def find_checkpoints(directory: Path, seed: int, total_steps: int) -> Found:
 def start_points(runs: Sequence[RunDirectory], found: Sequence[Found]) -> list[tuple[list[RunDirectory], list[State]]]:
     """Divide ``runs`` into groups that can go on side by side, each with the states that it goes on from.
 
-    All go on from the newest step that each of them has a whole checkpoint of. Where there is no such step, those that
-    share their newest make a group; without states a group starts from step 0. ``found`` is in the order of ``runs``,
-    and what is wrong with their checkpoints is told.
+    All go on from the newest step that each of them has a whole checkpoint of, within a phase of the same update. Where
+    there is no such step, those that share their newest make a group; without states a group starts from step 0.
+    ``found`` is in the order of ``runs``, and what is wrong with their checkpoints is told.
     """
     for run, each in zip(runs, found, strict=True):
         for problem in each.problems:
             run.log.warning(problem)
-    common = set.intersection(*(set(each.states) for each in found))
+    by_position = [{position(state): state for state in each.states.values()} for each in found]
+    common = set.intersection(*map(set, by_position))
     if common:
-        step = max(common)
-        return [(list(runs), [each.states[step] for each in found])]
-    groups: dict[int, tuple[list[RunDirectory], list[State]]] = {}
-    for run, each in zip(runs, found, strict=True):
-        newest = max(each.states, default=0)
+        newest = max(common)
+        return [(list(runs), [states[newest] for states in by_position])]
+    groups: dict[Position, tuple[list[RunDirectory], list[State]]] = {}
+    for run, states in zip(runs, by_position, strict=True):
+        newest = max(states, default=START)
         seed_runs, chosen = groups.setdefault(newest, ([], []))
         seed_runs.append(run)
-        if newest:
-            chosen.append(each.states[newest])
-    return [groups[step] for step in sorted(groups)]
+        if states:
+            chosen.append(states[newest])
+    return [groups[place] for place in sorted(groups)]
 
 
 def conditions(seeds: Sequence[int], machine: Hardware) -> dict[str, Any]:

@@ -178,6 +178,12 @@ class SeedRun:
         self.run.update(step)
         return self._callbacks.evaluated(step, metrics)
 
+    def log_phase(self, name: str, step: int, metrics: dict[str, float]) -> None:
+        """Hand what some updates of a phase gave to the loggers that keep it, and note how far it is."""
+        self.run.check_lock()
+        self._loggers.log_phase(name, step, metrics)
+        self.run.update(step)
+
     def finish(self, step: int) -> None:
         """End with everything done."""
         error = self._close_loggers("finished")

@@ -23,6 +23,7 @@ from torch.utils._pytree import tree_leaves
 
 from droq_exp.agent.agent import Agent
 from droq_exp.agent.cuda_graphs import CudaGraphs
+from droq_exp.agent.host import HostExecution
 from droq_exp.agent.replay import Replay
 from droq_exp.codebases import Codebase, KuCodebase, RedqCodebase
 from droq_exp.config import compose
@@ -53,7 +54,9 @@ CODEBASES = {
 }
 
 
-def agent_of(algorithm: Algorithm, codebase: Codebase, seeds: list[int] = SEEDS, **changes: Any) -> Agent:
+def agent_of(
+    algorithm: Algorithm, codebase: Codebase, seeds: list[int] = SEEDS, *, offline_chunk: int = 0, **changes: Any
+) -> Agent:
     algo = AlgoConfig(
         num_critics=algorithm.num_critics,
         num_min=algorithm.num_min,
@@ -71,8 +74,9 @@ def agent_of(algorithm: Algorithm, codebase: Codebase, seeds: list[int] = SEEDS,
         target_entropy=-1.7,
         initial_temperature=0.7,
     )
+    spec = LearnerSpec.of(algo, codebase, seeds=len(seeds), obs_dim=OBS_DIM, act_dim=ACT_DIM, bf16=False)
     return Agent(
-        LearnerSpec.of(algo, codebase, seeds=len(seeds), obs_dim=OBS_DIM, act_dim=ACT_DIM, bf16=False),
+        replace(spec, offline_chunk=offline_chunk),
         name="any",
         codebase=codebase,
         seeds=seeds,
@@ -196,6 +200,35 @@ def test_a_step_of_each_program_is_captured(name: str, policy_updates: int) -> N
         for program in on_gpu.learner.spec.programs:
             on_gpu.learn(program, rows, draws)
         on_gpu.act()
+
+
+def test_offline_updates_are_captured() -> None:
+    """By graphs of their own, whose draws follow from how many there were."""
+    algorithm, codebase = ALGORITHMS["droq"], CODEBASES["redq"]
+    agents = [agent_of(algorithm, codebase, backend=backend, offline_chunk=5) for backend in (GRAPHS, EAGER)]
+    graphs, ordinary = (agent._offline for agent in agents)
+    assert isinstance(graphs, CudaGraphs)
+    assert isinstance(ordinary, HostExecution)
+    replay, drawn = replay_of(SEEDS), []
+    with torch.no_grad():
+        for step in range(5):
+            if step in (1, 2, 4):
+                rows, draws = graphs.sample(replay)
+                drawn.append(draws.indices.clone())
+                for execution in (graphs, ordinary):
+                    execution.update(rows, draws)
+            else:
+                batch = agents[0].sample(replay)
+                for agent in agents:
+                    agent.update(batch)
+            assert_same(agents[0].state, agents[1].state)
+    assert agents[0].state.offline_updates == agents[1].state.offline_updates == 15
+    assert not torch.equal(drawn[0], drawn[1])
+    assert agents[0].take_offline_metrics() == agents[1].take_offline_metrics()
+    on_gpu = agent_of(algorithm, codebase, offline_chunk=5, device="meta")._offline
+    assert isinstance(on_gpu, CudaGraphs)
+    with torch.no_grad(), CaptureRules():
+        on_gpu.learn(on_gpu.learner.program(), *on_gpu.draw(Replay(len(SEEDS), 60, LAYOUT.size, GPU)))
 
 
 # One seed, one pack, one run and two

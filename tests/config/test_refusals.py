@@ -73,6 +73,8 @@ WRONG_VALUES = [
     ("algo.gamma=1.01", "algo.gamma", "[0, 1]"),
     ("algo.gamma=${nothing}", "algo.gamma", "nothing"),
     ("algo=crossq algo.tau=0.1", "algo.tau", "left alone with algo.target_network=false"),
+    ("training.offline_updates=5", "training.offline_updates", "left alone with training.offline_every=0"),
+    ("training.offline_every=10 training.offline_updates=0", "training.offline_updates", "at least 1"),
     ("algo.tau=0", "algo.tau", "(0, 1]"),
     ("algo.critic_learning_rate=0", "algo.critic_learning_rate", "greater than 0"),
     ("algo.actor_learning_rate=inf", "algo.actor_learning_rate", "finite"),

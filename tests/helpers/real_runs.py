@@ -29,7 +29,10 @@ ROOT = Path(__file__).resolve().parents[2]
 # By the C++, as runs are by default: PyTorch's own updates take nearly all of the time of so small a run.
 SMALL = ("debug=default", "hardware.device=cpu", "hardware.threads=1", "hardware.updates=auto")
 LITTLE_BIAS = "bias.min_pairs=10"  # an estimate of code base redq takes 1,000 steps otherwise
-TIMING = {"updates_per_second", *(f"{name}_seconds" for name in ("env", "sample", "update", "evaluate", "wall"))}
+TIMING = {
+    "updates_per_second",
+    *(f"{name}_seconds" for name in ("env", "sample", "update", "phase", "evaluate", "wall")),
+}
 
 
 def launch(*overrides: str) -> int:

@@ -8,6 +8,7 @@ import math
 import pytest
 from rich.console import Console
 
+from droq_exp.training.phases import Phase, Phases
 from droq_exp.training.progress import REFRESH_SECONDS, Progress
 
 
@@ -96,3 +97,33 @@ def test_random_first_steps_promise_no_end() -> None:
     random, learning = output.getvalue().splitlines()
     assert "- updates/s  - left" in random
     assert "20 updates/s  4:08:20 left" in learning
+
+
+def test_the_time_left_counts_phases_without_environment_steps() -> None:
+    """Before the first of them, at the time of an ordinary update."""
+    progress, output, clock = make(terminal=True, total_steps=100)
+    phase = Phase("offline", 1000, first=50, every=50)
+    progress.phases = Phases([phase], 100)
+    lines = []
+
+    def told(step: int, updates: int, seconds: float) -> str:
+        clock.seconds += seconds
+        progress.update(step, updates)
+        lines.append(output.getvalue().rsplit("\r", 1)[-1])
+        return lines[-1]
+
+    with progress:
+        for step in range(1, 51):
+            told(step, step, 1.0)  # an update is a second, as far as is known
+        assert "34:10 left" in lines[-1]  # 50 steps and 2,000 updates
+        updates = 50
+        for _ in progress.phases.to_do(50):
+            for _ in range(25):  # of 20 updates in 4 seconds
+                clock.seconds += 4.0
+                updates += phase.chunk
+                progress.phases.count(phase, 4.0)
+                progress.in_phase(50, updates)
+        drawn = output.getvalue().rsplit("\r", 1)[-1]
+    assert "5 updates/s" in drawn
+    assert "offline 500/1,000" in drawn
+    assert "5:50 left" in drawn  # 50 steps of a second, 1,500 updates of a fifth of one

@@ -55,7 +55,8 @@ class DeviceDraws:
             Stream.DROPOUT: self._critic_bits + policy_updates * policy,
             Stream.TARGET_SUBSET: target,
         }
-        self._words = {stream: Words(stream, seeds, count, device) for stream, count in counts.items()}
+        path = spec.draw_path
+        self._words = {stream: Words(stream, seeds, count, device, path) for stream, count in counts.items()}
         self._draw: Callable[..., tuple[Tensor | None, ...]] = self.draw_flat
         if compile_draws:
             self._draw = torch.compile(self.draw_flat, fullgraph=True, dynamic=False)
@@ -75,7 +76,9 @@ class DeviceDraws:
         critic_dropout_masks = policy_dropout_masks = None
         if dropout_masks is not None:
             critic_dropout_masks = dropout_masks[:, : self._critic_bits].unflatten(1, (updates, -1))
-            policy_dropout_masks = dropout_masks[:, self._critic_bits :].unflatten(1, (self._policy_updates, -1))
+            policy_dropout_masks = dropout_masks[:, self._critic_bits :].unflatten(
+                1, (self._policy_updates, spec.policy_mask_size)
+            )
         return Draws(
             indices=indices,
             next_noise=next_noise.unflatten(1, (updates, *action)),
@@ -122,7 +125,9 @@ class Words:
     Word i of step t is number ``t * count + i`` of the generator that starts at the key of seed and stream.
     """
 
-    def __init__(self, stream: Stream, seeds: list[int], count: int, device: torch.device) -> None:
+    def __init__(
+        self, stream: Stream, seeds: list[int], count: int, device: torch.device, path: tuple[int, ...] = ()
+    ) -> None:
         """Derive the keys on the host, and the multiples of GOLDEN that a step adds.
 
         These are tables, not an arange: torch.compile would do its arithmetic in the 32 bits of a GPU's indices.
@@ -133,7 +138,8 @@ class Words:
         def table(words: np.ndarray) -> Tensor:
             return torch.from_numpy(words.view(np.int64)).to(device)
 
-        self._keys = table(np.array([derived_key(seed, stream) for seed in seeds], dtype=np.uint64)[:, None, None])
+        keys = np.array([derived_key(seed, stream, *path) for seed in seeds], dtype=np.uint64)
+        self._keys = table(keys[:, None, None])
         self._rows = table(rows * np.uint64(COLUMNS) * dropout.GOLDEN)
         self._columns = table((columns + np.uint64(1)) * dropout.GOLDEN)
         self._step = signed(count * GOLDEN)

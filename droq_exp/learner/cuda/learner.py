@@ -49,7 +49,7 @@ class DeviceLearner(Learner):
 
     def finish(self, program: Program) -> None:
         """Count the updates of an environment step."""
-        self.state.critic_updates += self.spec.utd_ratio
+        self.count_critic_updates(self.spec.utd_ratio)
         self.state.policy_updates += program.policy_updates
 
     def changed_tensors(self) -> list[Tensor]:
