@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from math import gcd
 from typing import TYPE_CHECKING, Any
 
-from droq_exp.config.schema import Config
-
-if TYPE_CHECKING:
-    from droq_exp.learner.spec import LearnerSpec  # imports torch, which a look at runs does without
+if TYPE_CHECKING:  # a look at runs does without Hydra and torch
+    from droq_exp.config.schema import Config
+    from droq_exp.learner.spec import LearnerSpec
 
 OFFLINE = "offline"  # critics learn alone (SPEQ)
 LOG_EVERY = 1000  # updates of a phase

@@ -134,6 +134,25 @@ def test_the_time_left_is_told_once_there_are_updates(
     assert left == [None, None, 80.0]
 
 
+def test_the_time_left_counts_phases_without_environment_steps(
+    tmp_path: Path, commands: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stand_in(commands, "squeue", "7_0 RUNNING\n7_1 RUNNING\n")
+    for number, made in enumerate((0, 500)):
+        run = write_run(tmp_path / f"seed_{number}", "running", evaluations=0)
+        (run / "train.csv").write_text(
+            "step,updates,sample_seconds,update_seconds,phase_seconds,wall_seconds\n"
+            "1000,0,0.0,0.0,0.0,1.0\n"
+            f"2000,{1000 + made},1.0,3.0,{made / 50},{11.0 + made / 50}\n"
+        )
+        phases = {"offline": {"updates": made, "of": 2000, "seconds": made / 50}}
+        (run / "status.json").write_text(json.dumps(json.loads((run / "status.json").read_text()) | {"phases": phases}))
+        write_job(run, f"7_{number}")
+    left = [run["seconds_left"] for run in _json(tmp_path, capsys)["runs"]]
+    # 8,000 steps of 10 ms; before the first phase 2,000 updates of 4 ms, as ordinary ones take, then 1,500 of 20.
+    assert left == pytest.approx([88.0, 110.0])
+
+
 def test_a_half_written_evaluation_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = write_run(tmp_path / "seed_0", "interrupted", evaluations=300)
     for end in ("301000,77", "301000,77\n"):

@@ -35,6 +35,7 @@ EXPECTED_CHOICES = {
         "crossq",
         "flashsac",
         "xqc",
+        "speq",
     },
     "env": {
         "hopper",

@@ -22,7 +22,7 @@ POINTS = {
     "ablations": 100,
     "dropout_sensitivity": 100,
     "layernorm_ensembles": 120,
-    "smoke": 36,
+    "smoke": 40,
     "smoke_run": 1,
     "walk_in_the_park": 1,
     "dmc_hard": 35,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -150,6 +151,14 @@ def test_flashsac_has_the_numbers_of_its_implementation() -> None:
     assert (algo.actor.log_std, algo.actor.log_std_min) == ("tanh", -10)
     codebase, start = build_codebase(config.codebase), config.training.start_steps
     assert (codebase.random_steps(start), codebase.first_update_step(start, 512)) == (10_000, 10_000)
+
+
+def test_speq_has_the_numbers_of_its_code_and_droqs_dropout_rates() -> None:
+    speq, droq = (compose([f"algo={algo}", "env=walker2d"])[0] for algo in ("speq", "droq"))
+    assert (speq.training.offline_every, speq.training.offline_updates, speq.algo.utd_ratio) == (10_000, 75_000, 1)
+    assert replace(speq.algo, name="droq", utd_ratio=20) == droq.algo
+    assert speq.training.total_steps == 300_000
+    assert speq.critic_updates == 295_000 + 30 * 75_000
 
 
 def test_robopianist_has_the_numbers_of_its_authors() -> None:
