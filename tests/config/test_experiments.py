@@ -22,6 +22,7 @@ POINTS = {
     "ablations": 100,
     "dropout_sensitivity": 100,
     "layernorm_ensembles": 120,
+    "low_utd": 160,
     "smoke": 40,
     "smoke_run": 1,
     "walk_in_the_park": 1,
@@ -80,6 +81,8 @@ def test_the_other_studies() -> None:
     assert _values(_points("experiment=dropout_sensitivity"), "algo", "env", "rate") == rates
     sizes = {("redq_layernorm", size) for size in (2, 3, 5, 10, 15, 20)}
     assert _values(_points("experiment=layernorm_ensembles"), "algo", "critics") == sizes
+    few = {(config.algo.utd_ratio, config.algo.critic_learning_rate) for config, _ in _points("experiment=low_utd")}
+    assert few == {(updates, rate) for updates in (1, 2, 5, 20) for rate in (3e-4, 1e-3)}
     kinds = {(algo, codebase) for algo in choices("algo") for codebase in ("redq", "ku")}
     assert _values(_points("experiment=smoke"), "algo", "codebase") == kinds
 
