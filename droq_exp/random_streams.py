@@ -30,6 +30,8 @@ class Stream(IntEnum):
     NEW_ROW_ACTION = 13
     NEW_ROW_DROPOUT = 14
     NEW_ROW_CRITICS = 15
+    FEATURE_PARAMETERS = 16
+    FEATURE_MINIBATCH = 17
 
 
 def generator(seed: int, stream: Stream, *path: int) -> np.random.Generator:

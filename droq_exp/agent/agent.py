@@ -22,9 +22,12 @@ from droq_exp.learner.backend import EAGER, Backend
 from droq_exp.learner.draws import Draws
 from droq_exp.learner.dropout import DropoutMask
 from droq_exp.learner.networks import tensors_of, unflatten
-from droq_exp.learner.spec import LearnerSpec
-from droq_exp.learner.state import POLICY_METRICS, LearnerState, critic_metrics
+from droq_exp.learner.spec import PRETRAINING, LearnerSpec
+from droq_exp.learner.state import FEATURE_METRICS, POLICY_METRICS, LearnerState, critic_metrics
+from droq_exp.learner.updates import feature_loss, seen_pair, seen_state
 from droq_exp.random_streams import Stream, generator, generator_state, set_generator_state
+
+NEWEST = 1000  # transitions on which the features' loss is compared
 
 
 class Batch(NamedTuple):
@@ -64,7 +67,8 @@ class Agent:
         self.spec = spec
         action_map = torch.as_tensor(codebase.action_map(action_low, action_high), dtype=torch.float32)
         self.state = LearnerState.initial(self.spec, seeds, self.device)
-        self._policy = acting_policy(self.state.actor, self.state.actor_buffers, self.spec, action_map.numpy())
+        actor = self.state.actor, self.state.actor_buffers
+        self._policy = acting_policy(*actor, self.spec, action_map.numpy(), self.state.features)
         self._observations = ObservationScale(self.spec, self.device) if normalize_observation else None
         self._rewards = None if spec.reward_scale == "none" else RewardScale(spec, self.device)
         self._scales = [each for each in (self._observations, self._rewards) if each is not None]
@@ -76,7 +80,7 @@ class Agent:
             return HostExecution(of, *parts, self._policy, backend)
 
         self.execution = execution(spec)
-        self._offline = execution(spec.offline) if spec.offline_chunk else None
+        self._phases = {name: execution(spec.of_phase(name)) for name in spec.phases}
         self._exploration = [generator(seed, Stream.EXPLORATION) for seed in seeds]
         self._kept_noise = KeptNoise(len(seeds), spec.act_dim, spec.noise_repeat) if spec.noise_repeat > 1 else None
         self._action_low, self._action_high = action_low, action_high
@@ -124,11 +128,11 @@ class Agent:
         self.execution.update(batch.rows, batch.draws)
 
     @torch.no_grad()
-    def update_offline(self, replay: Replay) -> None:
-        """Make ``spec.offline_chunk`` critic updates on fresh minibatches; policy and temperature stand still."""
-        assert self._offline is not None
-        batch = Batch(*self._offline.sample(replay))
-        self._offline.update(batch.rows, batch.draws)
+    def run_phase(self, name: str, replay: Replay) -> None:
+        """Make one chunk of a phase's updates, on fresh minibatches; what it does not concern stands still."""
+        phase = self._phases[name]
+        batch = Batch(*phase.sample(replay))
+        phase.update(batch.rows, batch.draws)
 
     def act(self, obs: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Act for every seed at n observations at once, without a stream of the agent's own.
@@ -154,7 +158,8 @@ class Agent:
         spec = self.spec
         one = slice(seed_index, seed_index + 1)
         params = tensors_of(spec.critic, self.state.critic[one], self.state.critic_buffers[one], spec)
-        inputs = self._tensor(np.concatenate([self._seen(obs[None], one), action[None]], -1))
+        state = seen_state(self.state.features[one], self._tensor(self._seen(obs[None], one)), spec)
+        inputs = seen_pair(self.state.features[one], state, self._tensor(action[None]), spec)
         dropout_masks = self._fresh_masks(len(obs), rng) if spec.dropout_rate else None
         outputs, _ = spec.critic.outputs(*params, inputs, dropout_masks, spec, training=False)
         return spec.objective.value(outputs)[0].cpu().numpy() * self._reward_scale(seed_index)
@@ -180,11 +185,34 @@ class Agent:
             for i in range(len(self.seeds))
         ]
 
-    def take_offline_metrics(self) -> list[dict[str, float]]:
-        """Return each seed's means over the offline updates since the last call; they are in no other mean."""
+    def take_phase_metrics(self, name: str, replay: Replay) -> list[dict[str, float]]:
+        """Return each seed's means over a phase's updates since the last call, and how many there are of their kind."""
+        if name == PRETRAINING:
+            return [each | {"updates": self.state.feature_updates} for each in self.take_feature_metrics(replay)]
         sums = self.state.offline_sums.tolist()
         self.state.offline_sums.zero_()
-        return [_means(critic_metrics(self.spec), each) for each in sums]
+        return [_means(critic_metrics(self.spec), each) | {"updates": self.state.critic_updates} for each in sums]
+
+    @torch.no_grad()
+    def take_feature_metrics(self, replay: Replay) -> list[dict[str, float]]:
+        """Return each seed's mean loss of the features since the last call, and what it is of a prediction s' = s.
+
+        The latter on the newest transitions, NEWEST at most. Without features, or updates of them, there is neither.
+        """
+        features, state = self.spec.features, self.state
+        if features is None or not state.feature_updates:
+            return [{} for _ in self.seeds]
+        sums = state.features_sums.tolist()
+        state.features_sums.zero_()
+        rows = replay.newest(NEWEST)
+        for scale in self._scales:
+            scale.scale_rows(rows)
+        batch = self.spec.layout.split(rows.to(self.spec.dtype))
+        loss = feature_loss(state.features, rows.to(self.spec.dtype), self.spec)[1]
+        ratios = (loss / features.baseline(batch.obs, batch.next_obs, self.spec)).tolist()
+        return [
+            _means(FEATURE_METRICS, each) | {"features_ratio": ratio} for each, ratio in zip(sums, ratios, strict=True)
+        ]
 
     def weights_of(self, seed_index: int) -> dict[str, Tensor]:
         """Return copies on the CPU of all of seed ``seed_index`` that evaluation and playing need."""
@@ -205,9 +233,10 @@ class Agent:
             "tensors": self.state.all_tensors_of(seed_index),
             "critic_updates": self.state.critic_updates,
             "policy_updates": self.state.policy_updates,
+            "feature_updates": self.state.feature_updates,
             "offline_updates": self.state.offline_updates,
             "draws": self.execution.draws_state(seed_index),
-            "offline_draws": None if self._offline is None else self._offline.draws_state(seed_index),
+            "phase_draws": {name: phase.draws_state(seed_index) for name, phase in self._phases.items()},
             "exploration": generator_state(self._exploration[seed_index]),
             "observations": None if self._observations is None else self._observations.state_of(seed_index),
             "rewards": None if self._rewards is None else self._rewards.state_of(seed_index),
@@ -219,10 +248,11 @@ class Agent:
         self.state.load_tensors_of(seed_index, state["tensors"])
         self.state.critic_updates = state["critic_updates"]
         self.state.policy_updates = state["policy_updates"]
-        self.state.offline_updates = state.get("offline_updates", 0)  # older states know of none
+        self.state.feature_updates = state.get("feature_updates", 0)  # older states know of none
+        self.state.offline_updates = state.get("offline_updates", 0)
         self.execution.load_draws_state(seed_index, state["draws"])
-        if self._offline is not None:
-            self._offline.load_draws_state(seed_index, state["offline_draws"])
+        for name, phase in self._phases.items():
+            phase.load_draws_state(seed_index, state["phase_draws"][name])
         set_generator_state(self._exploration[seed_index], state["exploration"])
         if self._observations is not None:
             self._observations.load_state_of(seed_index, state["observations"])
@@ -237,9 +267,9 @@ class Agent:
         logged = [*zip(critic_metrics(self.spec), state.critic_sums[seed_index], strict=False)]
         logged += zip(POLICY_METRICS, state.policy_sums[seed_index], strict=False)
         logged += zip(critic_metrics(self.spec), state.offline_sums[seed_index], strict=False)
-        parameters = [
-            (name, getattr(state, name)[seed_index]) for name in ("critic", "critic_target", "actor", "log_alpha")
-        ]
+        logged += zip(FEATURE_METRICS, state.features_sums[seed_index], strict=False)
+        names = ("critic", "critic_target", "actor", "log_alpha", "features")
+        parameters = [(name, getattr(state, name)[seed_index]) for name in names]
         return [name for name, value in logged + parameters if not bool(value.isfinite().all())]
 
     def _seen(self, obs: np.ndarray, seeds: slice = ALL) -> np.ndarray:

@@ -24,6 +24,7 @@ from droq_exp.learner.programs import Program
 from droq_exp.learner.spec import LearnerSpec
 from droq_exp.learner.state import LearnerState
 from droq_exp.learner.transfer import to_device
+from droq_exp.learner.updates import seen_state
 
 
 class CudaGraphs:
@@ -104,5 +105,6 @@ class CudaGraphs:
         obs, noise = self._act_inputs.split([spec.obs_dim, spec.act_dim], -1)
         state = self.learner.state
         params = tensors_of(spec.actor, state.actor, state.actor_buffers, spec)
+        obs = seen_state(state.features, obs, spec)
         action, _, _ = spec.actor.sample(*params, obs, noise, spec, training=False)
         return action[:, 0] * action_map[0] + action_map[1]

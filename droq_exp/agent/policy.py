@@ -18,6 +18,7 @@ from droq_exp.learner import definitions
 from droq_exp.learner.backend import say_once
 from droq_exp.learner.networks import HALF_LOG_TWO_PI, LOG_STD_MAX, LOG_STD_MIN, named, tensors_of
 from droq_exp.learner.spec import LearnerSpec
+from droq_exp.learner.updates import seen_state
 
 CHECKED_ROWS = 2
 TOLERANCE = 1e-4  # of actions and log-densities; float32 rounds to 1e-6 of them
@@ -36,22 +37,25 @@ class ActingPolicy(Protocol):
         """As :meth:`sample`; also the log-densities ``[S, n]``, as in ``parts.Actor.sample``."""
 
 
-def acting_policy(flat: Tensor, buffers: Tensor, spec: LearnerSpec, action_map: np.ndarray) -> ActingPolicy:
+def acting_policy(
+    flat: Tensor, buffers: Tensor, spec: LearnerSpec, action_map: np.ndarray, features: Tensor | None = None
+) -> ActingPolicy:
     """Return the fastest policy that acts as ``networks.py`` says; where that is not NumPy's, say why, once.
 
     ``flat`` are the actors' parameters and ``buffers`` what moves beside them, ``[S, n]``, on any device; both change
-    in place. ``action_map`` is ``[2, act]``: scale and offset from [-1, 1] to what the environment sees.
+    in place, as do the ``features``, if there are any. ``action_map`` is ``[2, act]``: scale and offset from [-1, 1] to
+    what the environment sees.
     """
     against = _why_not_numpy(spec, action_map)
     if against is None:
         return NumpyPolicy(flat, spec, action_map)
     say_once(f"acting: PyTorch, not NumPy: {against}")
-    return TorchPolicy(flat, buffers, spec, action_map)
+    return TorchPolicy(flat, buffers, spec, action_map, features)
 
 
 def _why_not_numpy(spec: LearnerSpec, action_map: np.ndarray) -> str | None:
     """What stands against NumPy, by the digests and by a few actions of made-up policies, on the CPU."""
-    foreign = definitions.foreign_part(spec, ["actor"])
+    foreign = definitions.foreign_part(spec, ["actor", "features"])
     if foreign:
         return foreign
     edited = definitions.changed(definitions.of_acting(), definitions.known()["acting"])
@@ -73,9 +77,11 @@ def _why_not_numpy(spec: LearnerSpec, action_map: np.ndarray) -> str | None:
 class TorchPolicy:
     """The policy by the functions that define it."""
 
-    def __init__(self, flat: Tensor, buffers: Tensor, spec: LearnerSpec, action_map: np.ndarray) -> None:
+    def __init__(
+        self, flat: Tensor, buffers: Tensor, spec: LearnerSpec, action_map: np.ndarray, features: Tensor | None = None
+    ) -> None:
         """As :func:`acting_policy`."""
-        self._flat, self._buffers, self._spec = flat.detach(), buffers, spec
+        self._flat, self._buffers, self._spec, self._features = flat.detach(), buffers, spec, features
         self._scale, self._offset = action_map
 
     def sample(self, obs: np.ndarray, noise: np.ndarray) -> np.ndarray:
@@ -87,6 +93,7 @@ class TorchPolicy:
         actor, spec = self._spec.actor, self._spec
         at, sampled = (torch.tensor(array, dtype=spec.dtype, device=self._flat.device) for array in (obs, noise))
         params = tensors_of(actor, self._flat, self._buffers, spec)
+        at = seen_state(self._features, at, spec)
         action, log_prob, _ = actor.sample(*params, at, sampled, spec, training=False)
         return action.cpu().numpy() * self._scale + self._offset, log_prob.cpu().numpy()
 

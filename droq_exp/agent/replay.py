@@ -70,6 +70,11 @@ class Replay:
             scale.scale_rows(rows)
         return rows.unflatten(1, (-1, batch_size))
 
+    def newest(self, count: int) -> Tensor:
+        """Return copies of each seed's newest transitions, ``count`` or as many as are held, ``[S, n, row_size]``."""
+        first = self.added - min(count, self.added, self.capacity)
+        return self._rows[:, torch.arange(first, self.added, device=self._rows.device) % self.capacity]
+
     def since(self, seed_index: int, start: int) -> np.ndarray:
         """Return seed ``seed_index``'s transitions from number ``start`` (from 0) to the newest, ``[n, row_size]``.
 

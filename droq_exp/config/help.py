@@ -145,7 +145,7 @@ def _shown_default(key: Key) -> str:
 
 def _shown(value: Any) -> str:
     if isinstance(value, str):
-        return "table" if value.startswith("${paper:") else f"`{value}`"
+        return "table" if value.startswith(("${paper:", "${oc.select:paper.")) else f"`{value}`"
     return f"`{json.dumps(value)}`"
 
 

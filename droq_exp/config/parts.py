@@ -106,6 +106,7 @@ def check_parts(config: schema.Config) -> None:
     _check_read(config.algo, unusual)
     _check_units(config.algo, unusual)
     _check_own(config, unusual)
+    _check_features(config.algo)
     objective = unusual.get("objective")
     if config.algo.per.enabled and objective is not None and not callable(getattr(objective, "error", None)):
         problem = f"{type(objective).__name__} has no method error, which makes priorities; false works"
@@ -153,6 +154,19 @@ def _check_own(config: schema.Config, unusual: Mapping[str, Any]) -> None:
             problem += " or ".join(f"codebase={each}" for each in codebases)
         if problem is not None:
             raise ConfigError(f"algo.{name}", problem)
+
+
+def _check_features(algo: schema.AlgoConfig) -> None:
+    """Refuse what features have not been taught to go together with."""
+    if algo.features._target_ is None:
+        return
+    for key, apart, why in (
+        ("algo.n_step", algo.n_step == 1, "they predict the next observation, which rows of several steps have not"),
+        ("algo.per.enabled", not algo.per.enabled, "a new row's error is of critics that see (s, a) itself"),
+        ("algo.joint_pass", not algo.joint_pass, "they would be in the statistics of the critics' minibatches"),
+    ):
+        if not apart:
+            raise ConfigError(key, f"does not go with algo.features._target_={algo.features._target_}: {why}")
 
 
 def _check_order(config: schema.Config, order: Any) -> None:

@@ -180,6 +180,13 @@ class PolicyObjectiveConfig:
 
 
 @dataclass
+class FeaturesConfig:
+    """``algo.features``, as ``algo.critic``."""
+
+    _target_: str | None = key(None, "class of the features that actor and critics see; null: s and (s, a) themselves")
+
+
+@dataclass
 class OrderConfig:
     """``algo.order``, as ``algo.critic``."""
 
@@ -235,6 +242,7 @@ PARTS: dict[str, Any] = {
     "actor": ActorConfig,
     "objective": ObjectiveConfig,
     "policy_objective": PolicyObjectiveConfig,
+    "features": FeaturesConfig,
     "order": OrderConfig,
 }
 OTHER_PARTS: dict[str, tuple[str, ...]] = {  # this project's own beside these defaults
@@ -250,6 +258,7 @@ OTHER_PARTS: dict[str, tuple[str, ...]] = {  # this project's own beside these d
     ),
     "objective": ("droq_exp.learner.losses.HalfSquaredTdError", "droq_exp.learner.categorical.CategoricalTd"),
     "policy_objective": ("droq_exp.learner.losses.PessimisticPolicyObjective",),
+    "features": ("droq_exp.learner.ofe.OFENet",),
     "order": (
         "droq_exp.learner.orders.PolicyBehindCritics",
         "droq_exp.learner.orders.PolicyBehindFirstCritics",
@@ -361,6 +370,7 @@ class AlgoConfig:
     actor: Any = key(ActorConfig(), "the policy's network")
     objective: Any = key(ObjectiveConfig(), "target and loss of the critics")
     policy_objective: Any = key(PolicyObjectiveConfig(), "loss of the policy")
+    features: Any = key(FeaturesConfig(), "what actor and critics see in the place of s and (s, a)")
     order: Any = key(OrderConfig(), "order of the updates")
 
 

@@ -56,6 +56,7 @@ class Functions(NamedTuple):
     critic_updates: Callable[..., Any]
     policy_update: Callable[..., Any]
     actor_pass: Callable[..., Any]
+    feature_update: Callable[..., Any]
     at_once: int  # critic updates that a call makes at most
 
 
@@ -119,7 +120,7 @@ def _unknown_to_native(spec: LearnerSpec) -> str | None:
     """The first thing about the updates that the C++ was not written for."""
     if spec.per is not None:
         return "it has the minibatches of several updates at once, and algo.per draws each after the update before it"
-    foreign = definitions.foreign_part(spec, definitions.KNOWN_PARTS)
+    foreign = definitions.foreign_part(spec, ["features", *definitions.KNOWN_PARTS])
     if foreign:
         return foreign
     edited = definitions.changed(definitions.of_updates(), definitions.known()["updates"])
@@ -164,13 +165,15 @@ def functions(spec: LearnerSpec, backend: Backend, device: torch.device) -> Func
 
     """
     steps = _steps(spec)
-    if backend.name == "native":  # the actors that it knows have no statistics to move
-        return Functions(TargetInputs(spec), CriticUpdates(spec), PolicyUpdate(spec), steps[-1], spec.utd_ratio)
+    if backend.name == "native":  # where it is chosen, no actor has statistics to move, and there are no features
+        return Functions(
+            TargetInputs(spec), CriticUpdates(spec), PolicyUpdate(spec), steps[-2], steps[-1], spec.utd_ratio
+        )
     if backend.compiled:
         steps = _compiled(steps, device)
-    target_inputs, critic_updates, policy_update, actor_pass = steps
+    target_inputs, critic_updates, policy_update, actor_pass, feature_update = steps
     at_once = 1 if backend.name == "graphs" else _updates_per_graph(spec)
-    return Functions(target_inputs, critic_updates, policy_update, actor_pass, at_once)
+    return Functions(target_inputs, critic_updates, policy_update, actor_pass, feature_update, at_once)
 
 
 def _steps(spec: LearnerSpec) -> list[Callable[..., Any]]:
@@ -186,7 +189,10 @@ def _steps(spec: LearnerSpec) -> list[Callable[..., Any]]:
     def actor_pass(*tensors: Any) -> None:
         updates.actor_pass(spec, *tensors)
 
-    return [target_inputs, critic_updates, policy_update, actor_pass]
+    def feature_update(*tensors: Any) -> None:
+        updates.feature_update(spec, *tensors)
+
+    return [target_inputs, critic_updates, policy_update, actor_pass, feature_update]
 
 
 def _compiled(steps: list[Any], device: torch.device) -> list[Any]:

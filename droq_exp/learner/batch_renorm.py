@@ -134,7 +134,7 @@ class BatchRenormCritic(BatchRenorm):
         return self.forward(params, buffers, copies, dropout_masks, spec, training=training)
 
     def _widths(self, spec: Hyperparameters) -> tuple[int, ...]:
-        return (spec.obs_dim + spec.act_dim, *spec.hidden_sizes)
+        return (spec.critic_inputs, *spec.hidden_sizes)
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ class BatchRenormActor(BatchRenorm):
         return action, log_prob, moved
 
     def _widths(self, spec: Hyperparameters) -> tuple[int, ...]:
-        return (spec.obs_dim, *spec.actor_widths)
+        return (spec.actor_inputs, *spec.actor_widths)
 
 
 def lecun_parameters(shapes: Shapes, rng: np.random.Generator) -> np.ndarray:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from functools import lru_cache
 from pathlib import Path
-from types import FunctionType, ModuleType
+from types import FunctionType, ModuleType, NoneType
 from typing import Any
 
 import numpy as np
@@ -82,10 +82,13 @@ def changed(now: dict[str, str], then: dict[str, str]) -> list[str]:
 
 
 def foreign_part(spec: object, parts: Iterable[str]) -> str | None:
-    """Name the first of the ``parts`` of a spec that is not of the type known here, in words; None where all are."""
+    """Name the first of the ``parts`` of a spec that is not of the type known here, in words; None where all are.
+
+    Of a part that none of the accelerators knows, None is.
+    """
     for name in parts:
         part = type(getattr(spec, name))
-        if part is not KNOWN_PARTS[name]:
+        if part is not KNOWN_PARTS.get(name, NoneType):
             return f"algo.{name} is {part.__module__}.{part.__qualname__}"
     return None
 

@@ -23,7 +23,7 @@ class Draws:
     On CPU they are views of the sampler's memory, valid until its next draw, or keys where the updates draw them.
     """
 
-    indices: Tensor | None  # [S, rows] positions in the replay buffer, one minibatch after the other
+    indices: Tensor | None  # [S, rows] positions in the replay buffer, minibatch after minibatch, the features' last
     next_noise: Tensor  # [S, G, B, act] standard normal
     policy_noise: Tensor  # [S, P, B, act] standard normal
     critic_dropout_masks: Tensor | KeyedMasks | None  # [S, G, target masks, then online masks] uint8
@@ -61,7 +61,7 @@ class DrawSampler:
         self._spec = spec
         self._rngs = [{stream: generator(seed, stream, *spec.draw_path) for stream in Stream} for seed in seeds]
         self._single = replace(spec, seeds=1, batch_size=1)
-        self._rows = spec.minibatches * spec.batch_size
+        self._rows, self._feature_rows = (n * spec.batch_size for n in (spec.minibatches, spec.feature_updates))
         self._policy_updates = spec.policy_updates
         self._device = device
         critic, policy = spec.critic_mask_size, spec.policy_mask_size
@@ -139,7 +139,12 @@ class DrawSampler:
             shape = self._spec.minibatches, self._spec.batch_size
             return None, self._stack([rng.random(shape) for rng in rngs])
         sizes = [held] * len(rngs) if isinstance(held, int) else held
-        return self._stack([rng.integers(0, size, self._rows) for rng, size in zip(rngs, sizes, strict=True)]), None
+        drawn = [rng.integers(0, size, self._rows) for rng, size in zip(rngs, sizes, strict=True)]
+        if self._feature_rows:
+            generators = [rngs[Stream.FEATURE_MINIBATCH] for rngs in self._rngs]
+            own = [rng.integers(0, size, self._feature_rows) for rng, size in zip(generators, sizes, strict=True)]
+            drawn = [np.concatenate(pair) for pair in zip(drawn, own, strict=True)]
+        return self._stack(drawn), None
 
     def _target_draws(
         self, rngs: list[np.random.Generator], updates: int, batch_size: int

@@ -76,6 +76,16 @@ class Hyperparameters:
     bf16: bool = False  # the C++ rounds the factors of its matrix multiplications, those of the first layers excepted
 
     @property
+    def actor_inputs(self) -> int:
+        """Numbers that the actor sees."""
+        return self.obs_dim
+
+    @property
+    def critic_inputs(self) -> int:
+        """Numbers that the critics see."""
+        return self.obs_dim + self.act_dim
+
+    @property
     def actor_widths(self) -> tuple[int, ...]:
         """Hidden layers of the actor."""
         return self.hidden_sizes if self.actor_hidden_sizes is None else self.actor_hidden_sizes

@@ -9,8 +9,8 @@ from droq_exp.learner.backend import EAGER, Backend, functions
 from droq_exp.learner.draws import Draws
 from droq_exp.learner.dropout import KeyedMasks
 from droq_exp.learner.optimiser import BETA1, AdamSchedule
-from droq_exp.learner.programs import ActorPass, CriticUpdates, Program
-from droq_exp.learner.spec import LearnerSpec
+from droq_exp.learner.programs import ActorPass, CriticUpdates, FeatureUpdates, Program
+from droq_exp.learner.spec import OFFLINE, PRETRAINING, LearnerSpec
 from droq_exp.learner.state import LearnerState
 
 
@@ -43,20 +43,25 @@ class Learner:
         kind = spec.dtype, device
         self._critic_schedule = AdamSchedule([spec.critic_learning_rate], *kind, [spec.adam_beta1], spec.decay)
         self._policy_schedule = AdamSchedule(rates, *kind, [spec.adam_beta1, BETA1], spec.decay)
+        if spec.features is not None:
+            self._feature_schedule = AdamSchedule([spec.features.learning_rate], *kind, [BETA1])
         self.draws_masks = backend.name == "native"  # from their keys, in the thread that needs them
         made = functions(spec, backend, device)
-        self._target_inputs, self._critic_updates, self._policy_update, self._actor_pass, at_once = made
-        self._updates_at_once = updates_at_once or at_once
+        self._target_inputs, self._critic_updates, self._policy_update = made[:3]
+        self._actor_pass, self._feature_update = made.actor_pass, made.feature_update
+        self._updates_at_once = updates_at_once or made.at_once
 
     @property
     def steps(self) -> int:
-        """Environment steps that have learned; of a learner of offline updates, the chunks of them."""
-        state = self.state
-        updates = state.offline_updates if self.spec.is_offline else state.critic_updates - state.offline_updates
-        return updates // self.spec.utd_ratio
+        """Environment steps that have learned; of the learner of a phase, the chunks that were made."""
+        state, spec = self.state, self.spec
+        if spec.phase == PRETRAINING:
+            return state.feature_updates // spec.pretraining_chunk
+        updates = state.offline_updates if spec.phase == OFFLINE else state.critic_updates - state.offline_updates
+        return updates // spec.utd_ratio
 
     def program(self) -> Program:
-        """The updates of the environment step, or of the offline chunk, that comes next."""
+        """The updates of the environment step, or of the chunk of a phase, that comes next."""
         programs = self.spec.programs
         return programs[self.steps % len(programs)]
 
@@ -68,6 +73,9 @@ class Learner:
                 self.critic_updates(rows, draws, *updates)
             elif isinstance(updates, ActorPass):
                 self._actor_pass(self.state.actor, self.state.actor_buffers, self._seen(rows[:, updates.minibatch]))
+            elif isinstance(updates, FeatureUpdates):
+                for update in range(updates.updates):
+                    self.feature_update(rows[:, self.spec.minibatches + update], update)
             else:
                 critic = self.critic_before_last if updates.before_last else self.state.critic
                 self.policy_update(critic, rows[:, updates.minibatch], draws, policy_updates)
@@ -91,8 +99,8 @@ class Learner:
     def _bulk(self, rows: Tensor, draws: Draws, updates: slice) -> tuple[Tensor, ...]:
         """Compute the inputs of some updates of an environment step on their minibatches, ``[S, U, B, row]``."""
         state = self.state
-        policy = state.actor, state.actor_buffers, state.alpha
-        bulk: tuple[Tensor, ...] = self._target_inputs(*policy, rows, draws.next_noise[:, updates], self.action_map)
+        policy, noise = (state.actor, state.actor_buffers, state.alpha), draws.next_noise[:, updates]
+        bulk: tuple[Tensor, ...] = self._target_inputs(*policy, rows, noise, self.action_map, *self._features)
         return bulk
 
     @staticmethod
@@ -111,7 +119,7 @@ class Learner:
             state.critic_target,
             state.critic_moment1,
             state.critic_moment2,
-            state.offline_sums if self.spec.is_offline else state.critic_sums,
+            state.offline_sums if self.spec.phase == OFFLINE else state.critic_sums,
             *tensors,
         )
         return errors
@@ -139,7 +147,7 @@ class Learner:
             self.action_map,
             self._policy_coefficients(update),
             _at(draws.policy_dropout_masks, update),
-            *weights,
+            *self._behind(*weights),
         )
 
     def _seen(self, rows: Tensor) -> Tensor:
@@ -148,16 +156,38 @@ class Learner:
         obs = rows[..., columns.obs]
         return torch.cat([obs, rows[..., columns.next_obs]], 1) if self.spec.joint_policy_pass else obs.contiguous()
 
+    @property
+    def _features(self) -> list[Tensor]:
+        """What actor and critics need to know to see features: their parameters, where there are any."""
+        return [] if self.spec.features is None else [self.state.features]
+
+    def _behind(self, weights: Tensor | None = None) -> list[Tensor | None]:
+        """The arguments of a policy update that most have not: weights, features."""
+        if self._features:
+            return [weights, *self._features]
+        return [] if weights is None else [weights]
+
+    def feature_update(self, rows: Tensor, update: int) -> None:
+        """Run update number ``update`` of the environment step's of the features on one minibatch, ``[S, B, row]``."""
+        state = self.state
+        tensors = state.features, state.features_moment1, state.features_moment2, state.features_sums
+        self._feature_update(*tensors, rows, self._feature_coefficients(update))
+
     def count_critic_updates(self, count: int) -> None:
         """Note that so many have been made."""
         self.state.critic_updates += count
-        self.state.offline_updates += count * self.spec.is_offline
+        self.state.offline_updates += count * (self.spec.phase == OFFLINE)
 
     def _critic_coefficients(self, start: int, count: int) -> Tensor:
         """Count the critic updates from the environment step's number ``start`` on; return Adam's coefficients."""
         first = self.state.critic_updates + 1
         self.count_critic_updates(count)
         return self._critic_schedule.coefficients(first, count)[:, 0]
+
+    def _feature_coefficients(self, update: int) -> Tensor:
+        """Count the environment step's update number ``update`` of the features; return Adam's coefficients."""
+        self.state.feature_updates += 1
+        return self._feature_schedule.coefficients(self.state.feature_updates, 1)[0, 0]
 
     def _policy_coefficients(self, update: int) -> Tensor:
         """Count the environment step's policy update number ``update``; return the actor's and the temperature's."""

@@ -126,7 +126,7 @@ class EnsembleCritic:
 
     def shapes(self, spec: Hyperparameters) -> Shapes:
         """Named shapes of the N critics of one seed."""
-        widths = (spec.obs_dim + spec.act_dim, *spec.hidden_sizes)
+        widths = (spec.critic_inputs, *spec.hidden_sizes)
         shapes = layer_shapes(spec.num_critics, widths, self.units)
         if spec.layer_norm:
             for i, width in enumerate(spec.hidden_sizes):
@@ -161,7 +161,7 @@ class EnsembleCritic:
         Args:
             params: views ``[S, K, ...]``.
             buffers: none.
-            inputs: ``[S, B, obs + act]``.
+            inputs: ``[S, B, critic_inputs]``.
             dropout_masks: a 0/1 mask ``[S, K, B, width]`` for each hidden layer, or None without dropout.
             spec: the learner's numbers.
             training: makes no difference.
@@ -195,7 +195,7 @@ class SquashedGaussianActor:
 
     def shapes(self, spec: Hyperparameters) -> Shapes:
         """Named shapes of the actor of one seed; its last layer gives the mean, then the log standard deviation."""
-        return layer_shapes(1, (spec.obs_dim, *spec.actor_widths), 2 * spec.act_dim)
+        return layer_shapes(1, (spec.actor_inputs, *spec.actor_widths), 2 * spec.act_dim)
 
     def buffers(self, spec: Hyperparameters) -> Buffers:
         """None."""

@@ -43,8 +43,8 @@ class CriticsAlone:
     """The policy stands still: the updates of a phase without environment steps (SPEQ)."""
 
     def programs(self, utd_ratio: int) -> tuple[Program, ...]:
-        """One."""
-        return (Program([CriticUpdates(0, utd_ratio)]),)
+        """One, of nothing where there is none."""
+        return (Program([CriticUpdates(0, utd_ratio)] if utd_ratio else []),)
 
 
 @dataclass(frozen=True)

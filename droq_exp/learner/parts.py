@@ -12,7 +12,7 @@ S seeds, K critics, N of them in the ensemble, B transitions of a minibatch, M o
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from torch import Tensor
@@ -119,6 +119,42 @@ class PolicyObjective(Protocol):
         """Loss at each state, ``[S, B]``, from Q ``[S, N, B]``, log-density ``[S, B]`` and temperature ``[S, 1]``."""
 
 
+class Features(Protocol):
+    """``algo.features``: what actor and critics see in the place of s and (s, a). By default there are none.
+
+    They learn by a loss, an Adam and minibatches of their own; no other gradient reaches their parameters.
+    """
+
+    learning_rate: Any  # of their Adam, a number
+    weight_decay: Any  # L2 term of the gradient, a number
+    pretraining: Any  # updates before the first critic update
+    updates_per_step: Any  # updates of an environment step, before the critics'
+
+    def widths(self, spec: Hyperparameters) -> tuple[int, int]:
+        """Numbers that stand for s and for (s, a)."""
+
+    def shapes(self, spec: Hyperparameters) -> dict[str, tuple[int, ...]]:
+        """Shape of each parameter of one seed; ValueError where the task does not suit."""
+
+    def initial(self, spec: Hyperparameters, rng: np.random.Generator) -> np.ndarray:
+        """Draw the parameters of one seed, ``[n]``, in the order of ``shapes``."""
+
+    def state(self, params: Params, obs: Tensor, spec: Hyperparameters) -> Tensor:
+        """What stands for s, ``[S, B, F]``, of ``[S, B, obs]``."""
+
+    def pair(self, params: Params, features: Tensor, action: Tensor, spec: Hyperparameters) -> Tensor:
+        """What stands for (s, a), ``[S, B, F2]``, of ``[S, B, F]`` and ``[S, B, act]``: the policy's gradient passes.
+
+        ``action`` is what critics and environment see.
+        """
+
+    def loss(self, params: Params, obs: Tensor, action: Tensor, next_obs: Tensor, spec: Hyperparameters) -> Tensor:
+        """What they minimise, ``[S]``."""
+
+    def baseline(self, obs: Tensor, next_obs: Tensor, spec: Hyperparameters) -> Tensor:
+        """The loss, ``[S]``, of a prediction that takes no learning: it is logged in proportion to this."""
+
+
 class Order(Protocol):
     """``algo.order``: which updates an environment step makes, and in which order. By default the code base's.
 
@@ -134,6 +170,7 @@ PROTOCOLS: dict[str, type] = {
     "actor": Actor,
     "objective": Objective,
     "policy_objective": PolicyObjective,
+    "features": Features,
     "order": Order,
 }
 

@@ -12,7 +12,7 @@ from droq_exp.learner.draws import Draws, NewRowDraws
 from droq_exp.learner.learner import Learner
 from droq_exp.learner.networks import tensors_of
 from droq_exp.learner.parts import ErrorObjective
-from droq_exp.learner.programs import ActorPass, CriticUpdates, Program
+from droq_exp.learner.programs import ActorPass, CriticUpdates, PolicyUpdate, Program
 from droq_exp.learner.spec import LearnerSpec
 from droq_exp.learner.state import LearnerState
 
@@ -49,6 +49,7 @@ class PrioritisedLearner(Learner):
                 rows, _ = self._drawn_from(minibatches, step.minibatch)
                 self._actor_pass(self.state.actor, self.state.actor_buffers, self._seen(rows))
             else:
+                assert isinstance(step, PolicyUpdate)  # features do not go together with prioritised replay
                 critic = self.critic_before_last if step.before_last else self.state.critic
                 rows, weights = self._drawn_from(minibatches, step.minibatch)
                 self.policy_update(critic, rows, draws, policy_updates, weights)

@@ -25,7 +25,13 @@ class ActorPass(NamedTuple):
     minibatch: int
 
 
-class Program(tuple[CriticUpdates | PolicyUpdate | ActorPass, ...]):
+class FeatureUpdates(NamedTuple):
+    """So many updates of the features, each on a minibatch of their own, behind those of critics and policy."""
+
+    updates: int
+
+
+class Program(tuple[CriticUpdates | PolicyUpdate | ActorPass | FeatureUpdates, ...]):
     """The updates of one environment step, in order."""
 
     __slots__ = ()
@@ -42,8 +48,10 @@ class Program(tuple[CriticUpdates | PolicyUpdate | ActorPass, ...]):
 
     @property
     def minibatches(self) -> int:
-        """Minibatches that are drawn."""
-        return max(each.stop if isinstance(each, CriticUpdates) else each.minibatch + 1 for each in self)
+        """Minibatches that are drawn for critics and policy."""
+        runs = (each.stop for each in self if isinstance(each, CriticUpdates))
+        policy = (each.minibatch + 1 for each in self if isinstance(each, PolicyUpdate))
+        return max([*runs, *policy], default=0)
 
 
 def problem_with(programs: Any, utd_ratio: int) -> str | None:

@@ -11,13 +11,17 @@ from droq_exp.learner.hyperparameters import Hyperparameters, Prioritisation
 from droq_exp.learner.losses import SoftPolicyObjective, SquaredTdError
 from droq_exp.learner.networks import EnsembleCritic, SquashedGaussianActor
 from droq_exp.learner.orders import CriticsAlone, PolicyBesideCritics
-from droq_exp.learner.parts import Actor, Critic, Objective, Order, PolicyObjective
-from droq_exp.learner.programs import Program
+from droq_exp.learner.parts import Actor, Critic, Features, Objective, Order, PolicyObjective
+from droq_exp.learner.programs import FeatureUpdates, Program
 
 if TYPE_CHECKING:
     from droq_exp.config.schema import AlgoConfig
 
 BETA_GROWTH = 0.6  # of algo.per.beta in the course of a run that draws utd_ratio minibatches a step (ku)
+
+
+OFFLINE, PRETRAINING = "offline", "pretraining"
+PHASES = ("", OFFLINE, PRETRAINING)  # an index is part of what a seed means: append
 
 
 class Rules(Protocol):
@@ -36,36 +40,66 @@ class Rules(Protocol):
 class LearnerSpec(Hyperparameters):
     """Static description of a learner: equal specs make equal updates of equal states.
 
-    ``offline_chunk`` critic updates are made at a time where critics learn without environment steps; 0: they never
-    do. ``is_offline`` says that this is the learner of these updates, which :attr:`offline` gives.
+    In a phase without environment steps ``offline_chunk`` updates of critics alone, or ``pretraining_chunk`` of
+    features alone, are made at a time; 0: there is no such phase. ``phase`` names the one whose learner this is, which
+    :meth:`of_phase` gives; "" is that of environment steps.
     """
 
     critic: Critic = field(default_factory=EnsembleCritic)
     actor: Actor = field(default_factory=SquashedGaussianActor)
     objective: Objective = field(default_factory=SquaredTdError)
     policy_objective: PolicyObjective = field(default_factory=SoftPolicyObjective)
+    features: Features | None = None
     order: Order = field(default_factory=PolicyBesideCritics)
     offline_chunk: int = 0
-    is_offline: bool = False
+    pretraining_chunk: int = 0
+    phase: str = ""
 
     @property
-    def offline(self) -> LearnerSpec:
-        """The same learner where critics learn alone: a chunk of their updates is what an environment step's are."""
-        return replace(self, utd_ratio=self.offline_chunk, order=CriticsAlone(), offline_chunk=0, is_offline=True)
+    def actor_inputs(self) -> int:
+        """Numbers that the actor sees."""
+        return super().actor_inputs if self.features is None else self.features.widths(self)[0]
+
+    @property
+    def critic_inputs(self) -> int:
+        """Numbers that the critics see."""
+        return super().critic_inputs if self.features is None else self.features.widths(self)[1]
+
+    @property
+    def phases(self) -> list[str]:
+        """The kinds of updates that are made without environment steps."""
+        chunks = {OFFLINE: self.offline_chunk, PRETRAINING: self.pretraining_chunk}
+        return [name for name, chunk in chunks.items() if chunk]
+
+    def of_phase(self, name: str) -> LearnerSpec:
+        """The same learner within a phase: a chunk of its updates is what those of an environment step are."""
+        updates = self.offline_chunk if name == OFFLINE else 0
+        own = replace(self, utd_ratio=updates, order=CriticsAlone(), phase=name)
+        return own if updates else replace(own, dropout_rate=0.0)  # no critic, no mask
+
+    @property
+    def feature_updates(self) -> int:
+        """Updates of the features in an environment step, or in a chunk of a phase."""
+        if self.features is None or self.phase == OFFLINE:
+            return 0
+        return self.pretraining_chunk if self.phase == PRETRAINING else int(self.features.updates_per_step)
 
     @property
     def draw_path(self) -> tuple[int, ...]:
-        """What separates the draws of these updates from those of an environment step, in every stream."""
-        return (1,) if self.is_offline else ()
+        """What separates the draws of a phase from those of environment steps, in every stream."""
+        return (PHASES.index(self.phase),) if self.phase else ()
 
     @cached_property
     def programs(self) -> tuple[Program, ...]:
         """The updates of consecutive environment steps, over and over again."""
-        return self.order.programs(self.utd_ratio)
+        programs = self.order.programs(self.utd_ratio)
+        if not self.feature_updates:
+            return programs
+        return tuple(Program([FeatureUpdates(self.feature_updates), *program]) for program in programs)
 
     @property
     def minibatches(self) -> int:
-        """Minibatches drawn for one environment step, at most."""
+        """Minibatches drawn for critics and policy in one environment step, at most."""
         return max(program.minibatches for program in self.programs)
 
     @property

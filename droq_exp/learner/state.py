@@ -14,6 +14,7 @@ from droq_exp.learner.spec import LearnerSpec
 from droq_exp.random_streams import Stream, generator
 
 CRITIC_METRICS = ("critic_loss", "q_mean")
+FEATURE_METRICS = ("features_loss",)
 POLICY_METRICS = ("policy_loss", "temperature_loss", "entropy")
 
 
@@ -27,10 +28,11 @@ class LearnerState:
     """Parameters, Adam moments and counters of S seeds.
 
     ``critic``, ``critic_target`` and the critic's moments are ``[S, n_critic]``, those of the actor ``[S, n_actor]``,
-    those of the temperature ``[S, 1]``; buffers are as long as their networks say, ``[S, 0]`` for most. ``alpha``
-    ``[S, 1]`` is the temperature that all read: exp(log_alpha), or ``spec.first_alpha`` until the first policy update
-    has ended. The sums collect what is logged since they were last read, ``[S, metrics + 1]``; the last column counts
-    updates. Critic updates without an environment step have sums of their own, and are counted among the others.
+    those of the temperature ``[S, 1]``, those of the features ``[S, n_features]``, ``[S, 0]`` for most; buffers are as
+    long as their networks say, ``[S, 0]`` for most. ``alpha`` ``[S, 1]`` is the temperature that all read:
+    exp(log_alpha), or ``spec.first_alpha`` until the first policy update has ended. The sums collect what is logged
+    since they were last read, ``[S, metrics + 1]``; the last column counts updates. Critic updates without an
+    environment step have sums of their own, and are counted among the others.
     """
 
     critic: Tensor
@@ -49,8 +51,13 @@ class LearnerState:
     critic_sums: Tensor
     policy_sums: Tensor
     offline_sums: Tensor
+    features: Tensor
+    features_moment1: Tensor
+    features_moment2: Tensor
+    features_sums: Tensor
     critic_updates: int = 0
     policy_updates: int = 0
+    feature_updates: int = 0
     offline_updates: int = 0  # of the critic updates, those without an environment step
 
     @staticmethod
@@ -68,7 +75,12 @@ class LearnerState:
         actor = stack([spec.actor.initial(spec, rng) for rng in rngs])
         project_(spec.critic, critic, spec)
         project_(spec.actor, actor, spec)
-        n_critic, n_actor = critic.shape[1], actor.shape[1]
+        features = (
+            zeros(0)
+            if spec.features is None
+            else stack([spec.features.initial(spec, generator(seed, Stream.FEATURE_PARAMETERS)) for seed in seeds])
+        )
+        n_critic, n_actor, n_features = critic.shape[1], actor.shape[1], features.shape[1]
         return LearnerState(
             critic=critic,
             critic_buffers=stack([initial_buffers(spec.critic.buffers(spec)) for _ in seeds]),
@@ -86,6 +98,10 @@ class LearnerState:
             critic_sums=zeros(len(critic_metrics(spec)) + 1),
             policy_sums=zeros(len(POLICY_METRICS) + 1),
             offline_sums=zeros(len(critic_metrics(spec)) + 1),
+            features=features,
+            features_moment1=zeros(n_features),
+            features_moment2=zeros(n_features),
+            features_sums=zeros(len(FEATURE_METRICS) + 1),
         )
 
     def tensors_of(self, index: int) -> dict[str, Tensor]:

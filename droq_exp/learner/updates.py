@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from droq_exp.learner.losses import soft_reward, temperature_gradient
-from droq_exp.learner.networks import flat_buffers, project_, tensors_of, unflatten
+from droq_exp.learner.networks import flat_buffers, named, project_, tensors_of, unflatten
 from droq_exp.learner.optimiser import adam_, polyak_
 from droq_exp.learner.parts import ErrorObjective, Params
 from droq_exp.learner.spec import LearnerSpec
@@ -28,6 +28,7 @@ def target_inputs(
     rows: Tensor,
     noise: Tensor,
     action_map: Tensor,
+    features: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Compute the inputs of several critic updates while policy and temperature stand still.
 
@@ -39,23 +40,24 @@ def target_inputs(
         rows: ``[S, U, B, row_size]``, laid out as ``spec.layout`` says.
         noise: standard normal, ``[S, U, B, act]``.
         action_map: ``[2, act]``, scale and offset from [-1, 1] to what critics and environment see.
+        features: parameters of the features, ``[S, n]``, where the learner has any.
 
     Returns:
-        Critic inputs ``[S, U, B, obs + act]`` at (s, a) and at (s', a'), and ``[S, U, B]`` each: the reward with the
-        discounted entropy bonus, the discount (0 after a termination).
+        Critic inputs ``[S, U, B, critic_inputs]`` at (s, a) and at (s', a'), and ``[S, U, B]`` each: the reward with
+        the discounted entropy bonus, the discount (0 after a termination).
 
     """
     batch = spec.layout.split(rows)
     params = tensors_of(spec.actor, actor, actor_buffers, spec)
-    next_action, log_prob, _ = spec.actor.sample(
-        *params, batch.next_obs.flatten(1, 2), noise.flatten(1, 2), spec, training=False
-    )
-    next_action = (next_action * action_map[0] + action_map[1]).unflatten(1, noise.shape[1:3])
+    next_state = seen_state(features, batch.next_obs.flatten(1, 2), spec)
+    next_action, log_prob, _ = spec.actor.sample(*params, next_state, noise.flatten(1, 2), spec, training=False)
+    next_action = next_action * action_map[0] + action_map[1]
     discount = spec.gamma * (1 - batch.terminated) if batch.bootstrap is None else batch.bootstrap
     log_prob = log_prob.unflatten(1, noise.shape[1:3])
+    state, updates = seen_state(features, batch.obs.flatten(1, 2), spec), noise.shape[1:3]
     return (
-        torch.cat([batch.obs, batch.action], -1),
-        torch.cat([batch.next_obs, next_action], -1),
+        seen_pair(features, state, batch.action.flatten(1, 2), spec).unflatten(1, updates),
+        seen_pair(features, next_state, next_action, spec).unflatten(1, updates),
         soft_reward(batch.reward, discount, alpha[..., None], log_prob),
         discount,
     )
@@ -134,6 +136,7 @@ def policy_update(
     coefficients: Tensor,
     dropout_masks: Tensor | None,
     weights: Tensor | None = None,
+    features: Tensor | None = None,
 ) -> None:
     """One policy and temperature step at the given critics, in place on the first nine tensors.
 
@@ -141,9 +144,10 @@ def policy_update(
     ``coefficients`` is ``[2, 2]``: those of the actor, those of the temperature. ``weights`` of the states, ``[S, B]``,
     count in both losses.
     """
-    masks, weight = policy_masks(dropout_masks, spec), () if weights is None else (weights,)
+    masks = policy_masks(dropout_masks, spec)
+    more = () if weights is None and features is None else (weights, features)
     gradient, (_, (losses, log_prob, moved, *excess)) = torch.func.grad_and_value(policy_loss, has_aux=True)(
-        actor, buffers, critic, critic_buffers, alpha, obs, noise, action_map, masks, spec, *weight
+        actor, buffers, critic, critic_buffers, alpha, obs, noise, action_map, masks, spec, *more
     )
     temperature_grad = -excess[0][:, None] if excess else temperature_gradient(log_prob, spec)
     if spec.temperature_loss == "alpha_form":
@@ -165,6 +169,48 @@ def actor_pass(spec: LearnerSpec, actor: Tensor, buffers: Tensor, obs: Tensor) -
     noise = obs.new_zeros(*obs.shape[:2], spec.act_dim)
     _, _, moved = spec.actor.sample(*tensors_of(spec.actor, actor, buffers, spec), obs, noise, spec, training=True)
     buffers.copy_(flat_buffers(moved, spec.actor.buffers(spec), buffers))
+
+
+def feature_update(
+    spec: LearnerSpec,
+    features: Tensor,
+    moment1: Tensor,
+    moment2: Tensor,
+    sums: Tensor,
+    rows: Tensor,
+    coefficients: Tensor,
+) -> None:
+    """One step of the features on a minibatch ``[S, B, row_size]``, in place on the first four tensors.
+
+    ``coefficients`` is ``[2]``.
+    """
+    gradient, (_, losses) = torch.func.grad_and_value(feature_loss, has_aux=True)(features, rows, spec)
+    assert spec.features is not None
+    adam_(features, gradient + spec.features.weight_decay * features, moment1, moment2, coefficients)
+    sums.add_(torch.stack([losses, torch.ones_like(losses)], -1))
+
+
+def feature_loss(features: Tensor, rows: Tensor, spec: LearnerSpec) -> tuple[Tensor, Tensor]:
+    """The features' loss on transitions ``[S, B, row_size]``: summed over seeds, and ``[S]``."""
+    assert spec.features is not None
+    batch = spec.layout.split(rows)
+    params = named(features, spec.features.shapes(spec))
+    losses = spec.features.loss(params, batch.obs, batch.action, batch.next_obs, spec)
+    return losses.sum(), losses
+
+
+def seen_state(features: Tensor | None, obs: Tensor, spec: LearnerSpec) -> Tensor:
+    """What the actor sees of ``[S, B, obs]``: it as it is, or its features."""
+    if spec.features is None or features is None:
+        return obs
+    return spec.features.state(named(features, spec.features.shapes(spec)), obs, spec)
+
+
+def seen_pair(features: Tensor | None, state: Tensor, action: Tensor, spec: LearnerSpec) -> Tensor:
+    """What the critics see of what the actor sees, ``[S, B, n]``, and of the action, ``[S, B, act]``."""
+    if spec.features is None or features is None:
+        return torch.cat([state, action], -1)
+    return spec.features.pair(named(features, spec.features.shapes(spec)), state, action, spec)
 
 
 def target_outputs(
@@ -271,6 +317,7 @@ def policy_loss(
     dropout_masks: list[Tensor] | None,
     spec: LearnerSpec,
     weights: Tensor | None = None,
+    features: Tensor | None = None,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Mean over the minibatch of the policy objective's loss.
 
@@ -286,6 +333,7 @@ def policy_loss(
         dropout_masks: dropout masks ``[S, N, B, width]`` of the critics' pass.
         spec: the learner's description.
         weights: of the states, ``[S, B]``, or None: all count alike.
+        features: as of :func:`target_inputs`. They stand still, and the gradient passes through them to the action.
 
     Returns:
         The loss summed over seeds; ``[S]`` each: the loss, the mean log-density; the actor's moved buffers; with
@@ -293,12 +341,13 @@ def policy_loss(
 
     """
     params = tensors_of(spec.actor, actor, buffers, spec)
+    state = seen_state(features, obs, spec)
     if spec.joint_policy_pass:
         noise = torch.cat([noise, torch.zeros_like(noise)], 1)
-    action, log_prob, moved = spec.actor.sample(*params, obs, noise, spec, training=True)
+    action, log_prob, moved = spec.actor.sample(*params, state, noise, spec, training=True)
     if spec.joint_policy_pass:
-        obs, action, log_prob = (each.chunk(2, 1)[0] for each in (obs, action, log_prob))
-    inputs = torch.cat([obs, action * action_map[0] + action_map[1]], -1)
+        state, action, log_prob = (each.chunk(2, 1)[0] for each in (state, action, log_prob))
+    inputs = seen_pair(features, state, action * action_map[0] + action_map[1], spec)
     critics = tensors_of(spec.critic, critic, critic_buffers, spec)
     outputs, _ = spec.critic.outputs(*critics, inputs, dropout_masks, spec, training=False)
     each = spec.policy_objective.loss(spec.objective.value(outputs), log_prob, alpha, spec)

@@ -25,7 +25,10 @@ COLUMNS = {
         *("updates", "updates_per_second", "env_seconds", "sample_seconds", "update_seconds", "wall_seconds"),
     ),
 }
-PHASES = {"offline": ("step", "updates", "critic_loss", "q_mean", "wall_seconds")}  # several rows a step
+PHASES = {  # several rows a step
+    "offline": ("step", "updates", "critic_loss", "q_mean", "wall_seconds"),
+    "pretraining": ("step", "updates", "features_loss", "features_ratio", "wall_seconds"),
+}
 FILES = COLUMNS | PHASES
 
 

@@ -49,15 +49,14 @@ def train_timed(
         RuntimeError: a seed failed.
 
     """
-    training = replace(config.training, total_steps=NEVER, offline_every=0)  # of environment steps alone
-    config = replace(config, training=training, callbacks={})  # none may stop it
+    config = replace(config, training=replace(config.training, total_steps=NEVER), callbacks={})  # none may stop it
     stop = StopSignal()
     with (
         scratch_runs(config, recipe, machine) as (config, runs),
         open_training(config, runs, [], machine, stop) as together,
     ):
         clock = _Clock(1 + WARM_UP_STEPS + steps, stop)
-        loop = TrainingLoop(together.agent, together.replay, together.seed_runs, config, clock, {})
+        loop = TrainingLoop(together.agent, together.replay, together.seed_runs, config, clock, {}, with_phases=False)
         clock.after_step = watch(together, loop)
         loop.begin()
         loop.run(stop)

@@ -8,7 +8,7 @@ from typing import Any
 
 from droq_exp.runs.checkpoint_files import FOLDER, WEIGHTS
 
-RESULTS = ("eval.csv", "train.csv", "offline.csv", f"{FOLDER}/{WEIGHTS}")
+RESULTS = ("eval.csv", "train.csv", "offline.csv", "pretraining.csv", f"{FOLDER}/{WEIGHTS}")
 
 
 def checksums(directory: Path) -> dict[str, int]:

@@ -102,6 +102,13 @@ def learner_spec(config: Config) -> LearnerSpec:
     )
     if config.training.offline_every:
         spec = replace(spec, offline_chunk=chunk_of(config.training.offline_updates))
+    if spec.features is not None:
+        try:
+            spec.features.shapes(spec)
+        except ValueError as error:  # the task does not suit
+            raise ConfigError("algo.features", str(error)) from error
+        if spec.features.pretraining:
+            spec = replace(spec, pretraining_chunk=chunk_of(spec.features.pretraining))
     updates = [update for program in spec.programs for update in program if isinstance(update, PolicyUpdate)]
     if spec.critic.buffers(spec) and any(update.before_last for update in updates):
         name, behind = type(spec.critic).__name__, OTHER_PARTS["order"][0]

@@ -36,10 +36,13 @@ class TrainingLoop:
         config: Config,
         progress: Progress,
         conditions: dict[str, Any],
+        *,
+        with_phases: bool = True,
     ) -> None:
         """``seed_runs`` are in the order of the agent's seeds; then ``begin`` or ``resume``, then ``run``.
 
-        ``conditions`` is stored in checkpoints: what else equal numbers depend on.
+        ``conditions`` is stored in checkpoints: what else equal numbers depend on. ``with_phases=False`` is for who
+        times environment steps.
         """
         self.step = 0
         self._measured = [0] * len(seed_runs)  # the last step at which each seed was
@@ -59,7 +62,8 @@ class TrainingLoop:
         self._random_steps = agent.codebase.random_steps(training.start_steps)
         rows = agent.spec.batch_size + agent.spec.n_step - 1
         self._first_update = agent.codebase.first_update_step(training.start_steps, rows)
-        self._phases = Phases(phases_of(config, agent.spec, self._first_update), training.total_steps)
+        phases = phases_of(config, agent.spec, self._first_update) if with_phases else []
+        self._phases = Phases(phases, training.total_steps)
         # Since the last measurement.
         self._stopwatch = Stopwatch("env", "sample", "update", *(["phase"] if self._phases else []))
         self._last_measure = (0, 0.0)  # updates and training seconds at the last measurement
@@ -190,7 +194,7 @@ class TrainingLoop:
         """Make some updates of a phase, and log and save at its intervals."""
         started = time.monotonic()
         with self._stopwatch("phase"):
-            self._agent.update_offline(self._replay)
+            self._agent.run_phase(phase.name, self._replay)
         self._phases.count(phase, time.monotonic() - started)
         self._note_phases()
         if self._config.hardware.detect_anomaly:
@@ -203,11 +207,12 @@ class TrainingLoop:
 
     def _log_phase(self, phase: Phase) -> None:
         self._fail_non_finite()
-        common = {"updates": self._agent.state.critic_updates, "wall_seconds": time.monotonic() - self._started}
-        for seed_run, metrics in zip(self._seed_runs, self._agent.take_offline_metrics(), strict=True):
+        seconds = {"wall_seconds": time.monotonic() - self._started}
+        taken = self._agent.take_phase_metrics(phase.name, self._replay)
+        for seed_run, metrics in zip(self._seed_runs, taken, strict=True):
             if seed_run.active:
                 try:
-                    seed_run.log_phase(phase.name, self.step, metrics | common)
+                    seed_run.log_phase(phase.name, self.step, metrics | seconds)
                 except Exception as error:
                     seed_run.fail(self.step, error)
 
@@ -308,7 +313,8 @@ class TrainingLoop:
             **self._stopwatch.take(),
             "wall_seconds": at - self._started,
         }
-        return [metrics | common for metrics in self._agent.take_metrics()]
+        taken = zip(self._agent.take_metrics(), self._agent.take_feature_metrics(self._replay), strict=True)
+        return [metrics | of_features | common for metrics, of_features in taken]
 
     def _measurement(self, index: int, seed_run: SeedRun) -> Measurement[dict[str, float]]:
         """Evaluate a seed; its result is what the code base measures, and the seconds that it took."""

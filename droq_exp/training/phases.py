@@ -11,7 +11,7 @@ if TYPE_CHECKING:  # a look at runs does without Hydra and torch
     from droq_exp.config.schema import Config
     from droq_exp.learner.spec import LearnerSpec
 
-OFFLINE = "offline"  # critics learn alone (SPEQ)
+OFFLINE, PRETRAINING = "offline", "pretraining"  # as the learner's spec names them
 LOG_EVERY = 1000  # updates of a phase
 LARGEST_CHUNK = 20  # updates between two looks at signals: some tens of milliseconds
 
@@ -52,10 +52,12 @@ class Phase:
 
 def phases_of(config: Config, spec: LearnerSpec, first_update: int) -> list[Phase]:
     """Return the phases of a run whose updates begin after environment step ``first_update``, in their order."""
-    every = config.training.offline_every
-    if not spec.offline_chunk:
-        return []
-    return [Phase(OFFLINE, config.training.offline_updates, -(-first_update // every) * every, every)]
+    phases, every = [], config.training.offline_every
+    if spec.features is not None and spec.pretraining_chunk:
+        phases.append(Phase(PRETRAINING, spec.features.pretraining, first_update, 0))
+    if spec.offline_chunk:
+        phases.append(Phase(OFFLINE, config.training.offline_updates, -(-first_update // every) * every, every))
+    return phases
 
 
 class Phases:

@@ -30,7 +30,7 @@ from droq_exp.config import compose
 from droq_exp.config.schema import AlgoConfig
 from droq_exp.learner.backend import EAGER, Backend
 from droq_exp.learner.orders import PolicyBehindCritics
-from droq_exp.learner.spec import LearnerSpec
+from droq_exp.learner.spec import OFFLINE, LearnerSpec
 from droq_exp.learner.state import LearnerState
 from droq_exp.learner.transitions import TransitionLayout
 from droq_exp.training import hardware
@@ -206,7 +206,7 @@ def test_offline_updates_are_captured() -> None:
     """By graphs of their own, whose draws follow from how many there were."""
     algorithm, codebase = ALGORITHMS["droq"], CODEBASES["redq"]
     agents = [agent_of(algorithm, codebase, backend=backend, offline_chunk=5) for backend in (GRAPHS, EAGER)]
-    graphs, ordinary = (agent._offline for agent in agents)
+    graphs, ordinary = (agent._phases[OFFLINE] for agent in agents)
     assert isinstance(graphs, CudaGraphs)
     assert isinstance(ordinary, HostExecution)
     replay, drawn = replay_of(SEEDS), []
@@ -224,8 +224,8 @@ def test_offline_updates_are_captured() -> None:
             assert_same(agents[0].state, agents[1].state)
     assert agents[0].state.offline_updates == agents[1].state.offline_updates == 15
     assert not torch.equal(drawn[0], drawn[1])
-    assert agents[0].take_offline_metrics() == agents[1].take_offline_metrics()
-    on_gpu = agent_of(algorithm, codebase, offline_chunk=5, device="meta")._offline
+    assert agents[0].take_phase_metrics(OFFLINE, replay) == agents[1].take_phase_metrics(OFFLINE, replay)
+    on_gpu = agent_of(algorithm, codebase, offline_chunk=5, device="meta")._phases[OFFLINE]
     assert isinstance(on_gpu, CudaGraphs)
     with torch.no_grad(), CaptureRules():
         on_gpu.learn(on_gpu.learner.program(), *on_gpu.draw(Replay(len(SEEDS), 60, LAYOUT.size, GPU)))

@@ -36,6 +36,7 @@ EXPECTED_CHOICES = {
         "flashsac",
         "xqc",
         "speq",
+        "redq_ofe",
     },
     "env": {
         "hopper",

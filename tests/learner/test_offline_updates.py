@@ -15,6 +15,7 @@ from reference.slow_learner import SlowLearner
 from droq_exp.learner.backend import EAGER, NATIVE, Backend
 from droq_exp.learner.draws import DrawSampler
 from droq_exp.learner.learner import Learner
+from droq_exp.learner.spec import OFFLINE
 
 SEEDS = [3, 8]
 MOVING = ("critic", "critic_target", "critic_moment1", "critic_moment2", "offline_sums")
@@ -38,7 +39,7 @@ def compare(name: str, backend: Backend, phase: Phase = critics_alone) -> None:
     replay, views = replay_of(transitions), [FlatView(slow, spec) for slow in slows]
     low, high = (settings.action_bias + sign * settings.action_scale for sign in (-1, 1))
     action_map = torch.as_tensor(codebase_of(settings).action_map(low.numpy(), high.numpy()))
-    for kind in (spec, spec.offline, spec.offline, spec):
+    for kind in (spec, spec.of_phase(OFFLINE), spec.of_phase(OFFLINE), spec):
         learner = Learner(kind, state, action_map, backend)
         # Drawn anew from the start each time: what matters is that both sides have the same.
         keyed = DrawSampler(kind, SEEDS, torch.device("cpu"), keyed=learner.draws_masks).draw(replay.size)
@@ -53,14 +54,14 @@ def compare(name: str, backend: Backend, phase: Phase = critics_alone) -> None:
             torch.set_default_dtype(torch.float32)
         for member, slow in enumerate(slows):
             critic_draws, policy_draws = slow_draws(draws, member, transitions[member], algorithm, settings)
-            if kind.is_offline:
+            if kind.phase:
                 assert not policy_draws
                 phase(slow, critic_draws)
             else:
                 slow.update(critic_draws, policy_draws)
             for field, value in views[member].state().items():
                 torch.testing.assert_close(getattr(state, field)[member], value, rtol=1e-9, atol=1e-9)
-        for field, value in state.tensors().items() if kind.is_offline else ():
+        for field, value in state.tensors().items() if kind.phase else ():
             assert torch.equal(value, before[field]) == (field not in MOVING or not value.numel()), field
     assert (state.critic_updates, state.offline_updates) == (820 + 4 * UTD_RATIO, 2 * UTD_RATIO)
     assert state.offline_sums[:, -1].tolist() == [2 * UTD_RATIO] * len(SEEDS)
@@ -92,7 +93,7 @@ def test_the_comparison_bites(phase: Phase) -> None:
 def test_phases_and_steps_draw_from_generators_of_their_own() -> None:
     algorithm = ALGORITHMS["droq"]
     spec = replace(spec_of(algorithm, settings_of(algorithm, "redq"), 1, torch.float32), offline_chunk=UTD_RATIO)
-    step, phase = (DrawSampler(kind, [3], torch.device("cpu")).draw(1000) for kind in (spec, spec.offline))
+    step, phase = (DrawSampler(kind, [3], torch.device("cpu")).draw(1000) for kind in (spec, spec.of_phase(OFFLINE)))
     assert not torch.equal(step.indices, phase.indices)
     assert not torch.equal(step.next_noise, phase.next_noise)
     plain = DrawSampler(replace(spec, offline_chunk=0), [3], torch.device("cpu")).draw(1000)

@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
-from real_runs import LITTLE_BIAS, assert_same, log_text, only_run, rows, runs, status, steps, train, train_in, untimed
+import torch
+from real_runs import (
+    LITTLE_BIAS,
+    assert_same,
+    log_text,
+    only_run,
+    rows,
+    runs,
+    status,
+    steps,
+    train,
+    train_in,
+    untimed,
+    weights,
+)
 
 from droq_exp.agent.agent import Agent
+from droq_exp.evaluation.load import load
 from droq_exp.training import loop, phases
 from droq_exp.training.phases import LARGEST_CHUNK, Phase, Phases, chunk_of
 
@@ -33,7 +50,7 @@ def at_chunk(number: int, do: Callable[[], object]) -> Callable[[pytest.MonkeyPa
     """Do something during the chunk of that number (from 1); what is returned says how many chunks there were."""
 
     def patch(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-        update, made = Agent.update_offline, [0]
+        update, made = Agent.run_phase, [0]
 
         def patched(self: Agent, *given: object) -> None:
             made[0] += 1
@@ -41,7 +58,7 @@ def at_chunk(number: int, do: Callable[[], object]) -> Callable[[pytest.MonkeyPa
                 do()
             update(self, *given)
 
-        monkeypatch.setattr(Agent, "update_offline", patched)
+        monkeypatch.setattr(Agent, "run_phase", patched)
         return made
 
     return patch
@@ -115,6 +132,29 @@ def test_seeds_at_different_updates_of_a_phase_go_back_to_where_they_are_equal(t
     for run, same in zip(runs(), whole, strict=True):
         assert "continuing from the checkpoint of step 30" in log_text(run)
         assert_same_phases(run, same)
+
+
+def test_pretraining_goes_on_where_it_was_broken_off(tmp_path: Path) -> None:
+    """Before the first critic update; and what is left can act and judge with its features alone."""
+    command = ("env=hopper", "algo=redq_ofe", "algo.num_critics=2", "algo.utd_ratio=1", LITTLE_BIAS)
+    command = (*command, "algo.features.layers=2", "algo.features.pretraining=60", "training.total_steps=56")
+    (whole,) = train_in(tmp_path / "whole", *command)
+    broken_off(2, *command)
+    state = torch.load(io.BytesIO((only_run() / "checkpoint" / "state_000000051.pt").read_bytes()[32:]))
+    assert (state["agent"]["feature_updates"], state["agent"]["critic_updates"]) == (40, 0)
+    assert train(*command) == 0
+    assert_same(only_run(), whole)
+    assert untimed(only_run(), "pretraining") == untimed(whole, "pretraining")
+    assert [row["updates"] for row in rows(whole, "pretraining")] == ["20", "40", "60"]
+    last = rows(whole, "train")[-1]
+    assert float(last["features_loss"]) > 0
+    assert float(last["features_ratio"]) > 0
+    policy = load(whole)
+    at, noise = np.full((1, 1, 11), 0.1, dtype=np.float32), np.zeros((1, 1, 3), dtype=np.float32)
+    before = policy.agent.act(at, noise)[0]
+    policy.agent.state.features.mul_(0.5)
+    assert not np.allclose(policy.agent.act(at, noise)[0], before)
+    assert torch.equal(weights(whole)["features"] * 0.5, policy.agent.state.features[0])
 
 
 def test_no_phase_comes_before_updates_begin() -> None:

@@ -47,13 +47,14 @@ class DeviceDraws:
         updates, action = spec.utd_ratio, spec.batch_size * spec.act_dim
         critic, policy = spec.critic_mask_size, spec.policy_mask_size
         self._critic_bits = updates * critic
-        target = updates * (spec.num_critics * (spec.batch_size if spec.target_mode == "rem" else 1) + 1)
+        self._target_words = spec.num_critics * (spec.batch_size if spec.target_mode == "rem" else 1) + 1
         counts = {
             Stream.MINIBATCH: spec.minibatches * spec.batch_size,
             Stream.NEXT_ACTION: 2 * updates * action,
             Stream.POLICY_ACTION: 2 * policy_updates * action,
             Stream.DROPOUT: self._critic_bits + policy_updates * policy,
-            Stream.TARGET_SUBSET: target,
+            Stream.TARGET_SUBSET: updates * self._target_words,
+            Stream.FEATURE_MINIBATCH: spec.feature_updates * spec.batch_size,
         }
         path = spec.draw_path
         self._words = {stream: Words(stream, seeds, count, device, path) for stream, count in counts.items()}
@@ -93,7 +94,10 @@ class DeviceDraws:
     def draw_flat(self, held: Tensor, step: Tensor) -> tuple[Tensor | None, ...]:
         """Do the arithmetic of :meth:`draw`, one graph where it is compiled; noise and masks still lie flat."""
         spec = self._spec
-        indices = shifted(self._words[Stream.MINIBATCH](step), 1) % held
+        words = self._words[Stream.MINIBATCH](step)
+        if spec.feature_updates:
+            words = torch.cat([words, self._words[Stream.FEATURE_MINIBATCH](step)], -1)
+        indices = shifted(words, 1) % held
         next_noise = normal(self._words[Stream.NEXT_ACTION](step)).to(spec.dtype)
         policy_noise = normal(self._words[Stream.POLICY_ACTION](step)).to(spec.dtype)
         dropout_masks = None
@@ -105,7 +109,7 @@ class DeviceDraws:
         """Draw ``subset``, ``in_subset`` and ``rem_weights``."""
         spec = self._spec
         subset = in_subset = rem_weights = None
-        words = self._words[Stream.TARGET_SUBSET](step).unflatten(1, (spec.utd_ratio, -1))
+        words = self._words[Stream.TARGET_SUBSET](step).unflatten(1, (spec.utd_ratio, self._target_words))
         if spec.draws_subset:
             subset = words[..., :-1].argsort(-1)[..., : spec.subset_size]
         if spec.fractional:

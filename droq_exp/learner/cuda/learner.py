@@ -28,10 +28,14 @@ class DeviceLearner(Learner):
         policy_updates = spec.policy_updates
         rates = [spec.critic_learning_rate] * updates
         rates += [spec.actor_learning_rate, spec.temperature_learning_rate] * policy_updates
-        self._rates = torch.tensor(rates, dtype=torch.float64).to(device)
         beta1s = [spec.adam_beta1] * updates + [spec.adam_beta1, BETA1] * policy_updates
-        self._beta1s = torch.tensor(beta1s, dtype=torch.float64).to(device)
         numbers = [*range(1, updates + 1), *(1 + i // 2 for i in range(2 * policy_updates))]
+        self._critic, self._policy = slice(updates), slice(updates, updates + 2 * policy_updates)
+        if spec.features is not None:
+            rates += [spec.features.learning_rate] * spec.feature_updates
+            beta1s += [BETA1] * spec.feature_updates
+            numbers += range(1, spec.feature_updates + 1)
+        self._rates, self._beta1s = (torch.tensor(each, dtype=torch.float64).to(device) for each in (rates, beta1s))
         self._numbers = torch.tensor(numbers).to(device)
         self._counts = torch.zeros_like(self._numbers)  # of updates before this environment step
         # Rows of 16 bytes or more: Inductor copies inputs that are not aligned so.
@@ -39,8 +43,10 @@ class DeviceLearner(Learner):
 
     def begin(self) -> None:
         """Tell the device what has been counted before an environment step."""
-        self._counts[: self.spec.utd_ratio].fill_(self.state.critic_updates)
-        self._counts[self.spec.utd_ratio :].fill_(self.state.policy_updates)
+        self._counts[self._critic].fill_(self.state.critic_updates)
+        self._counts[self._policy].fill_(self.state.policy_updates)
+        if self.spec.feature_updates:
+            self._counts[self._policy.stop :].fill_(self.state.feature_updates)
 
     def compute_coefficients(self) -> None:
         """Compute Adam's for the environment step that ``begin`` began; first of all that is captured."""
@@ -51,6 +57,7 @@ class DeviceLearner(Learner):
         """Count the updates of an environment step."""
         self.count_critic_updates(self.spec.utd_ratio)
         self.state.policy_updates += program.policy_updates
+        self.state.feature_updates += self.spec.feature_updates
 
     def changed_tensors(self) -> list[Tensor]:
         """All that the updates change in place."""
@@ -60,4 +67,7 @@ class DeviceLearner(Learner):
         return self._coefficients[start : start + count]
 
     def _policy_coefficients(self, update: int) -> Tensor:
-        return self._coefficients[self.spec.utd_ratio :].unflatten(0, (-1, 2))[update]
+        return self._coefficients[self._policy].unflatten(0, (-1, 2))[update]
+
+    def _feature_coefficients(self, update: int) -> Tensor:
+        return self._coefficients[self._policy.stop + update]
