@@ -313,8 +313,10 @@ class TrainingLoop:
             **self._stopwatch.take(),
             "wall_seconds": at - self._started,
         }
-        taken = zip(self._agent.take_metrics(), self._agent.take_feature_metrics(self._replay), strict=True)
-        return [metrics | of_features | common for metrics, of_features in taken]
+        taken = [metrics | common for metrics in self._agent.take_metrics()]
+        if self._agent.spec.features is None:
+            return taken
+        return [a | b for a, b in zip(taken, self._agent.take_feature_metrics(self._replay), strict=True)]
 
     def _measurement(self, index: int, seed_run: SeedRun) -> Measurement[dict[str, float]]:
         """Evaluate a seed; its result is what the code base measures, and the seconds that it took."""
