@@ -58,12 +58,12 @@ class LearnerSpec(Hyperparameters):
     @property
     def actor_inputs(self) -> int:
         """Numbers that the actor sees."""
-        return super().actor_inputs if self.features is None else self.features.widths(self)[0]
+        return self.obs_dim if self.features is None else self.features.widths(self)[0]
 
     @property
     def critic_inputs(self) -> int:
         """Numbers that the critics see."""
-        return super().critic_inputs if self.features is None else self.features.widths(self)[1]
+        return self.obs_dim + self.act_dim if self.features is None else self.features.widths(self)[1]
 
     @property
     def phases(self) -> list[str]:
