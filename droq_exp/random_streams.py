@@ -32,6 +32,8 @@ class Stream(IntEnum):
     NEW_ROW_CRITICS = 15
     FEATURE_PARAMETERS = 16
     FEATURE_MINIBATCH = 17
+    SELECTION = 18
+    VALIDATION = 19
 
 
 def generator(seed: int, stream: Stream, *path: int) -> np.random.Generator:

@@ -13,6 +13,7 @@ from droq_exp.agent.box import ActionBox
 from droq_exp.agent.cuda_graphs import CudaGraphs
 from droq_exp.agent.exploration import KeptNoise
 from droq_exp.agent.host import HostExecution
+from droq_exp.agent.n_step import replay_of
 from droq_exp.agent.observations import ALL, ObservationScale
 from droq_exp.agent.policy import acting_policy
 from droq_exp.agent.replay import Replay
@@ -21,6 +22,7 @@ from droq_exp.codebases import Codebase
 from droq_exp.learner.backend import EAGER, Backend
 from droq_exp.learner.draws import Draws
 from droq_exp.learner.dropout import DropoutMask
+from droq_exp.learner.held_out_error import td_error
 from droq_exp.learner.networks import tensors_of, unflatten
 from droq_exp.learner.spec import PRETRAINING, LearnerSpec
 from droq_exp.learner.state import FEATURE_METRICS, POLICY_METRICS, LearnerState, critic_metrics
@@ -35,6 +37,7 @@ class Batch(NamedTuple):
 
     rows: Any  # [S, minibatches, B, row]; with prioritised replay what draws them
     draws: Draws
+    others: tuple[Batch, ...] = ()  # of the learners beside the first, where there are several
 
 
 class Agent:
@@ -72,7 +75,8 @@ class Agent:
         self._observations = ObservationScale(self.spec, self.device) if normalize_observation else None
         self._rewards = None if spec.reward_scale == "none" else RewardScale(spec, self.device)
         self._scales = [each for each in (self._observations, self._rewards) if each is not None]
-        parts = self.state, action_map.to(self.device), seeds, self._scales
+        self._action_map = action_map.to(self.device)
+        parts = self.state, self._action_map, seeds, self._scales
 
         def execution(of: LearnerSpec) -> HostExecution | CudaGraphs:
             if backend.name == "graphs":
@@ -85,6 +89,10 @@ class Agent:
         self._kept_noise = KeptNoise(len(seeds), spec.act_dim, spec.noise_repeat) if spec.noise_repeat > 1 else None
         self._action_low, self._action_high = action_low, action_high
         self.box = ActionBox(action_low, action_high, action_map.numpy())
+
+    def new_replay(self, capacity: int) -> Replay:
+        """Make the empty replay buffer that the agent learns from, of ``capacity`` rows of each seed."""
+        return replay_of(self.spec, capacity, self.device)
 
     def random_action(self) -> np.ndarray:
         """Draw uniform actions from the action box, ``[S, act]``."""
@@ -163,6 +171,28 @@ class Agent:
         dropout_masks = self._fresh_masks(len(obs), rng) if spec.dropout_rate else None
         outputs, _ = spec.critic.outputs(*params, inputs, dropout_masks, spec, training=False)
         return spec.objective.value(outputs)[0].cpu().numpy() * self._reward_scale(seed_index)
+
+    @torch.no_grad()
+    def td_error(self, seed_index: int, rows: Tensor, noise: np.ndarray) -> tuple[float, float]:
+        """How far seed ``seed_index``'s critics are from their targets, without dropout in either.
+
+        Args:
+            seed_index: counts the seeds trained together.
+            rows: ``[n, row]``, as the replay holds them.
+            noise: standard normal ``[n, act]``, of the actions at the next states.
+
+        Returns:
+            The squared errors' mean over critics and rows, and the variance of the targets.
+        """
+        one = slice(seed_index, seed_index + 1)
+        rows = rows[None].clone()
+        for scale in self._scales:
+            scale.scale_rows(rows, one)
+        return td_error(self.spec, self.state, one, rows, self._tensor(noise)[None], self._action_map)
+
+    def measured_beside(self, evaluation: int) -> dict[str, Agent]:
+        """Return what is measured beside the agent at an evaluation, by the column of its mean return: nothing."""
+        return {}
 
     def temperature(self, seed_index: int) -> float:
         """Return seed ``seed_index``'s current temperature alpha."""

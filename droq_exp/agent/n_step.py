@@ -12,8 +12,18 @@ from droq_exp.agent.priorities import Priorities
 from droq_exp.agent.replay import Replay
 from droq_exp.learner.hyperparameters import Hyperparameters
 from droq_exp.learner.transfer import to_device
+from droq_exp.learner.transitions import TransitionLayout
 
 RECENT = 4096  # transitions that are kept for the file on disk
+
+
+def episode_ends(transitions: np.ndarray, layout: TransitionLayout) -> np.ndarray:
+    """Tell which of consecutive transitions, ``[m, row]``, are the last of their episode, ``[m]`` booleans."""
+    columns = layout.columns
+    ends = (transitions[:, columns.terminated] + transitions[:, columns.truncated] > 0)[:, 0]
+    # An episode that could not be resumed was broken off: what follows does not begin where it was.
+    ends[:-1] |= (transitions[1:, columns.obs] != transitions[:-1, columns.next_obs]).any(-1)
+    return np.asarray(ends)
 
 
 class NStepRows:
@@ -35,11 +45,7 @@ class NStepRows:
     def made_of(self, transitions: np.ndarray) -> np.ndarray:
         """Take in the next transitions, float32 ``[m, row]``; return the rows that they complete, in order."""
         given = np.concatenate([self._open, transitions])
-        columns = self._layout.single.columns
-        ended = (given[:, columns.terminated] + given[:, columns.truncated] > 0)[:, 0]
-        # An episode that could not be resumed was broken off: what follows does not begin where it was.
-        ended[:-1] |= (given[1:, columns.obs] != given[:-1, columns.next_obs]).any(-1)
-        ends, count = np.flatnonzero(ended), len(given)
+        ends, count = np.flatnonzero(episode_ends(given, self._layout.single)), len(given)
         starts = np.arange(count)
         last = np.append(ends, count)[np.searchsorted(ends, starts)]  # of the episode; count where it goes on
         complete = int(np.sum((starts + self._n <= count) | (last < count)))
@@ -74,7 +80,7 @@ class NStepReplay(Replay):
         """Reserve ``[seeds, capacity, row_size]`` float32, and a little for the newest transitions."""
         super().__init__(spec.seeds, capacity, spec.row_size, device)
         self._made = [0] * spec.seeds
-        self._makers = [NStepRows(spec) for _ in range(spec.seeds)]
+        self._makers = [NStepRows(spec) for _ in range(spec.seeds)] if spec.n_step > 1 else None
         self._recent = Replay(spec.seeds, RECENT, spec.layout.single.size, torch.device("cpu"))
 
     @property
@@ -92,7 +98,7 @@ class NStepReplay(Replay):
         self._recent.add(rows)
         self.added += 1
         for seed_index, transition in enumerate(rows.numpy()):
-            self._store(seed_index, transition[None])
+            self.store(seed_index, transition[None])
 
     def since(self, seed_index: int, start: int) -> np.ndarray:
         """As of :class:`Replay`."""
@@ -104,11 +110,12 @@ class NStepReplay(Replay):
 
     def restore(self, seed_index: int, start: int, rows: np.ndarray) -> None:
         """As of :class:`Replay`."""
-        self._store(seed_index, rows)
+        self.store(seed_index, rows)
         self.added = self._recent.added = start + len(rows)
 
-    def _store(self, seed_index: int, transitions: np.ndarray) -> None:
-        rows = self._makers[seed_index].made_of(transitions)
+    def store(self, seed_index: int, transitions: np.ndarray) -> None:
+        """Take in the next transitions of one seed, ``[m, single row]``, and store what rows they complete."""
+        rows = transitions if self._makers is None else self._makers[seed_index].made_of(transitions)
         self._made[seed_index] += len(rows)
         rows = rows[-self.capacity :]
         slots = np.arange(self._made[seed_index] - len(rows), self._made[seed_index]) % self.capacity

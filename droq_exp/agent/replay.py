@@ -63,6 +63,10 @@ class Replay:
         flat = (indices + self._offsets).flatten()
         return self._rows.flatten(0, 1).index_select(0, flat).unflatten(0, indices.shape)
 
+    def rows_at(self, seed_index: int, slots: np.ndarray) -> Tensor:
+        """Return seed ``seed_index``'s rows in ``slots``, ``[n, row_size]``."""
+        return self._rows[seed_index, torch.from_numpy(slots).to(self._rows.device)]
+
     def minibatches(self, indices: Tensor, batch_size: int, scales: Sequence[RowScale]) -> Tensor:
         """Return the rows at ``indices`` as the learner sees them, ``[S, minibatches, B, row_size]``."""
         rows = self.gather(indices)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import typing
 from collections.abc import Mapping
 from functools import lru_cache
@@ -189,12 +190,12 @@ def _check_order(config: schema.Config, order: Any) -> None:
 
 def _codebase(block: Any) -> Any:
     """A user's own code base, as the run would build it."""
-    from droq_exp.codebases import Codebase  # imports torch, as theirs does
-
     target = block._target_
+    # By name, for the code bases' own modules import this package.
+    protocol = importlib.import_module("droq_exp.codebases.protocol").Codebase
     made = import_target("codebase._target_", target)
     values = {name: value for name, value in dataclasses.asdict(block).items() if name != "_target_"}
-    asked = [name for name in dir(Codebase) if not name.startswith("_")]
+    asked = [name for name in dir(protocol) if not name.startswith("_")]
     try:
         with no_exit():
             codebase = made(**values)

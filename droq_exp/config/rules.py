@@ -10,6 +10,7 @@ from types import UnionType
 from typing import Any, NamedTuple
 
 MAX_SEED = 2**31 - 1
+AUTO = "auto"  # the value of algo.dropout_rate for which nobody need name one
 
 
 class Rule(NamedTuple):
@@ -63,10 +64,20 @@ FORMS: dict[Any, Form] = {
     int: Form("an integer", lambda value: type(_int(value)) is int, _int),
     float: Form("a number", lambda value: type(_float(value)) in (int, float), lambda value: float(_float(value))),
     str: Form("a text", lambda value: type(value) in (str, int), str),
+    float | str: Form(
+        "a number or a text",
+        lambda value: type(value) in (int, float, str),
+        lambda value: number if isinstance(number := _float(value), str) else float(number),
+    ),
     list[int]: Form(
         "a list of integers",
         lambda value: isinstance(value, list) and all(type(item) is int for item in _ints(value)),
         _ints,
+    ),
+    list[float]: Form(
+        "a list of numbers",
+        lambda value: isinstance(value, list) and all(type(_float(item)) in (int, float) for item in value),
+        lambda value: [float(_float(item)) for item in value],
     ),
     list[str]: Form(
         "a list of texts",
@@ -84,7 +95,7 @@ FORMS: dict[Any, Form] = {
 
 def kind_of(annotation: Any) -> tuple[Any, bool]:
     """A type without its "or None", and whether it has one."""
-    if not isinstance(annotation, UnionType):
+    if annotation in FORMS or not isinstance(annotation, UnionType):
         return annotation, False
     (kind,) = (part for part in typing.get_args(annotation) if part is not type(None))
     return kind, True
@@ -127,6 +138,15 @@ FINITE = Rule("a finite number", math.isfinite)
 FRACTION = Rule("a number in [0, 1]", lambda value: 0 <= value <= 1)
 POSITIVE_FRACTION = Rule("a number in (0, 1]", lambda value: 0 < value <= 1)
 RATE = Rule("a number in [0, 1)", lambda value: 0 <= value < 1)
+RATE_OR_AUTO = Rule(
+    "a number in [0, 1), or auto",
+    lambda value: value == AUTO if isinstance(value, str) else RATE.accepts(value),
+    (AUTO,),
+)
+RATES = Rule(
+    "a list of at least one number in [0, 1), all different",
+    lambda rates: bool(rates) and all(map(RATE.accepts, rates)) and len(set(rates)) == len(rates),
+)
 # These go into the lines that SLURM and a shell read: nothing may end the line or the word.
 WORD = Rule(
     "a text without spaces, quotes or line breaks",

@@ -16,6 +16,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from droq_exp.config.rules import (
+    AUTO,
     DEVICE,
     ENTITY,
     FINITE,
@@ -27,6 +28,8 @@ from droq_exp.config.rules import (
     POSITIVE_FRACTION,
     PROJECT,
     RATE,
+    RATE_OR_AUTO,
+    RATES,
     SEEDS,
     SHELL_LINES,
     SIZES,
@@ -112,6 +115,28 @@ TEMPERATURE_LOSS = Relation(
     "log_form, or alpha_form with algo.learn_temperature=true",
     lambda config: "log_form with algo.learn_temperature=false: nothing is learned",
     lambda config: config.algo.learn_temperature or config.algo.temperature_loss == "log_form",
+)
+_AUTO_NEEDS = (
+    "with all critics in the target, the usual networks and losses, algo.per.enabled=false and training.offline_every=0"
+)
+DROPOUT_RATE = Relation(
+    f"a number in [0, 1), or auto {_AUTO_NEEDS}; algo.auto is left alone without it",
+    lambda config: (
+        f"auto {_AUTO_NEEDS}, or a number in [0, 1)"
+        if config.algo.dropout_rate == AUTO
+        else "auto, for what algo.auto says to count"
+    ),
+    lambda config: (
+        (
+            config.algo.num_min == config.algo.num_critics
+            and config.algo.target_mode != "rem"
+            and not config.algo.per.enabled
+            and not config.training.offline_every
+            and all(getattr(config.algo, name)._target_ == block._target_ for name, block in PARTS.items())
+        )
+        if config.algo.dropout_rate == AUTO
+        else config.algo.auto == AutoDropoutConfig()
+    ),
 )
 TAU = Relation(
     "as it is by default, where algo.target_network=false",
@@ -268,6 +293,19 @@ OTHER_PARTS: dict[str, tuple[str, ...]] = {  # this project's own beside these d
 
 
 @dataclass
+class AutoDropoutConfig:
+    """``algo.auto``: what ``algo.dropout_rate=auto`` chooses from, and how. After AVTD (arXiv:2304.10466)."""
+
+    rates: list[float] = key(
+        [0.0, 0.001, 0.01, 0.1], "of the learners, one for each", RATES, absent=[0.0, 0.001, 0.01, 0.1]
+    )
+    explore: float = key(
+        0.1, "probability that another learner than the chosen one acts in an episode", FRACTION, absent=0.1
+    )
+    hold_out_every: int = key(20, "training episodes of which one is held out; 0: none", at_least(0), absent=20)
+
+
+@dataclass
 class AlgoConfig:
     """One algorithm of the family: every one is a setting of the same learner."""
 
@@ -281,7 +319,10 @@ class AlgoConfig:
         "min", "how the target combines its critics; the papers' is min", one_of("min", "ave", "rem")
     )
     target_passes: int = key(1, "dropout passes of each target critic; 2 in droq_single", at_least(1))
-    dropout_rate: float = key(MISSING, "of the critics' hidden layers", RATE)
+    dropout_rate: float | str = key(
+        MISSING, "of the critics' hidden layers; auto: the best of algo.auto.rates", RATE_OR_AUTO, relation=DROPOUT_RATE
+    )
+    auto: AutoDropoutConfig = key(AutoDropoutConfig(), "")
     layer_norm: bool = key(MISSING, "layer normalisation in the critics' hidden layers")
     hidden_sizes: list[int] = key([256, 256], "hidden layers of actor and critics (SAC, table 1)", SIZES)
     actor_hidden_sizes: list[int] | None = key(
@@ -372,6 +413,11 @@ class AlgoConfig:
     policy_objective: Any = key(PolicyObjectiveConfig(), "loss of the policy")
     features: Any = key(FeaturesConfig(), "what actor and critics see in the place of s and (s, a)")
     order: Any = key(OrderConfig(), "order of the updates")
+
+    @property
+    def dropout_rates(self) -> list[float]:
+        """Those of the learners that train side by side, one but with ``dropout_rate=auto``."""
+        return self.auto.rates if isinstance(self.dropout_rate, str) else [self.dropout_rate]
 
 
 BY_KEY = ("gym", *SUITE_TASKS)  # choices of a task that leave it to a key which one it is

@@ -125,6 +125,7 @@ class LearnerSpec(Hyperparameters):
         ``parts`` are the algorithm's own, by field. What is left out is the default, and the order the code base's.
         ``total_steps``, environment steps, is needed with prioritised replay alone.
         """
+        assert not isinstance(algo.dropout_rate, str)  # auto: several learners, each with a rate
         numbers = fields(Hyperparameters)
         parts = {"order": codebase.order, **(parts or {})}
         units = getattr(parts.get("objective"), "units", 1)

@@ -77,7 +77,12 @@ def measure(config: Config, recipe: Config, steps: int) -> Cost:
 
     def watch(together: SeedsTogether, _: TrainingLoop) -> AfterStep:
         update_critics = _critic_updates(together.agent)
-        return lambda _: q_updates.append(timed(lambda: update_critics(*together.agent.sample(together.replay))))
+
+        def after_step(_: bool) -> None:
+            batch = together.agent.sample(together.replay)
+            q_updates.append(timed(lambda: update_critics(batch.rows, batch.draws)))
+
+        return after_step
 
     unbroken = replace(
         config,

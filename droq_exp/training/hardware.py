@@ -87,17 +87,24 @@ def build_codebase(block: CodebaseConfig) -> Codebase:
     return made
 
 
+def learner_specs(config: Config) -> list[LearnerSpec]:
+    """Describe the learners of a run: one, or with ``algo.dropout_rate=auto`` one for each rate."""
+    algos = [replace(config.algo, dropout_rate=rate) for rate in config.algo.dropout_rates]
+    return [learner_spec(replace(config, algo=algo)) for algo in algos]
+
+
 def learner_spec(config: Config) -> LearnerSpec:
-    """Describe the learner that ``config`` asks for."""
+    """Describe the learner that ``config`` asks for; of several the one of the highest dropout rate."""
+    algo = replace(config.algo, dropout_rate=max(config.algo.dropout_rates))
     obs_dim, act_dim = dimensions(config.env)
     spec = LearnerSpec.of(
-        config.algo,
+        algo,
         build_codebase(config.codebase),
         seeds=len(config.seeds),
         obs_dim=obs_dim,
         act_dim=act_dim,
         bf16=config.hardware.precision == "bf16",
-        parts=build_parts(config.algo),
+        parts=build_parts(algo),
         total_steps=config.training.total_steps,
     )
     if config.training.offline_every:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,8 @@ from droq_exp.agent.agent import Agent
 from droq_exp.agent.replay import Replay
 from droq_exp.config.schema import Config
 from droq_exp.evaluation.episodes import BrokenOffError
-from droq_exp.evaluation.returns import Measurement, measure
+from droq_exp.evaluation.returns import Measurement, evaluate, measure
+from droq_exp.random_streams import Stream, derived_seed
 from droq_exp.training.phases import LOG_EVERY, Phase, Phases, phases_of
 from droq_exp.training.progress import Progress
 from droq_exp.training.resume import restored_replay_file
@@ -270,6 +271,7 @@ class TrainingLoop:
                 {index: self._measurement(index, self._seed_runs[index]) for index in self._unmeasured},
                 lambda: stop.received is not None,
             )
+            beside = self._measure_beside(measured, stop)
         except BrokenOffError:
             self._evaluating += time.monotonic() - started
             return None
@@ -283,7 +285,7 @@ class TrainingLoop:
                 seed_run.fail(self.step, result)
                 continue
             try:
-                reason = self._log(index, training[index], result)
+                reason = self._log(index, training[index], result | beside[index])
             except Exception as error:
                 seed_run.fail(self.step, error)
                 continue
@@ -291,6 +293,22 @@ class TrainingLoop:
             if reason is not None:
                 self._stop(index, reason)
         return returns
+
+    def _measure_beside(self, measured: Iterable[int], stop: StopSignal) -> dict[int, dict[str, float]]:
+        """Evaluate what the agent wants to be told apart from what counts, of the seeds that were measured."""
+        found: dict[int, dict[str, float]] = {index: {} for index in measured}
+        for column, agent in self._agent.measured_beside(self.step // self._config.eval.interval).items():
+            returns = {index: self._returns(self._seed_runs[index]) for index in found}
+            for index, result in measure(agent, returns, lambda: stop.received is not None).items():
+                if not isinstance(result, Exception):  # then there is none to log
+                    found[index][column] = result
+        return found
+
+    def _returns(self, seed_run: SeedRun) -> Measurement[float]:
+        episodes, seed = self._config.eval.episodes, seed_run.run.seed
+        resets = [derived_seed(seed, Stream.EVALUATION_ENV, self.step, episode) for episode in range(episodes)]
+        metrics, _ = yield from evaluate(seed_run.eval_envs(episodes), resets)
+        return metrics["return_mean"]
 
     def _stop(self, index: int, reason: str) -> None:
         """End one seed in order; of what it takes to go on it keeps as much as a finished one does."""

@@ -13,13 +13,15 @@ import gymnasium
 from hydra.utils import get_class
 
 from droq_exp.agent.agent import Agent
-from droq_exp.agent.n_step import replay_of
+from droq_exp.agent.auto_dropout import AutoDropout
 from droq_exp.agent.replay import Replay
 from droq_exp.callbacks import Callbacks
+from droq_exp.config.rules import AUTO
 from droq_exp.config.schema import Config
 from droq_exp.envs.build import build_env
 from droq_exp.envs.make import action_bounds
 from droq_exp.exits import no_exit
+from droq_exp.learner.spec import LearnerSpec
 from droq_exp.loggers import Loggers
 from droq_exp.runs.directory import RunDirectory, run_directory
 from droq_exp.runs.files import DamagedError
@@ -157,7 +159,7 @@ def open_training(
     """Build what trains ``runs``, from ``states`` on if there are any; environments and loggers are closed at last."""
     envs = [build_env(config.env) for _ in runs]
     agent = build_agent(config, [run.seed for run in runs], envs[0], machine)
-    replay = replay_of(agent.spec, config.training.replay_size, agent.device)
+    replay = agent.new_replay(config.training.replay_size)
     for run in runs:
         run.begin(states[0]["step"] if states else 0)
     with ExitStack() as closing:
@@ -213,10 +215,21 @@ def _train_together(
 
 
 def build_agent(config: Config, seeds: list[int], env: gymnasium.Env, machine: hardware.Hardware) -> Agent:
-    """Build the agent of the seeds for the task of ``env``."""
+    """Build the agent of the seeds for the task of ``env``; with ``algo.dropout_rate=auto`` it is several in one."""
+    specs = hardware.learner_specs(config)
+    agents = [_agent_of(replace(spec, seeds=len(seeds)), config, seeds, env, machine) for spec in specs]
+    if config.algo.dropout_rate != AUTO:
+        return agents[0]
+    auto = config.algo.auto
+    return AutoDropout(agents, explore=auto.explore, hold_out_every=auto.hold_out_every)
+
+
+def _agent_of(
+    spec: LearnerSpec, config: Config, seeds: list[int], env: gymnasium.Env, machine: hardware.Hardware
+) -> Agent:
     low, high = action_bounds(env)
     agent: Agent = get_class(config.algo._target_)(
-        replace(hardware.learner_spec(config), seeds=len(seeds)),
+        spec,
         name=config.algo.name,
         codebase=hardware.build_codebase(config.codebase),
         seeds=seeds,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from functools import lru_cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -81,8 +82,9 @@ def test_the_other_studies() -> None:
     assert _values(_points("experiment=dropout_sensitivity"), "algo", "env", "rate") == rates
     sizes = {("redq_layernorm", size) for size in (2, 3, 5, 10, 15, 20)}
     assert _values(_points("experiment=layernorm_ensembles"), "algo", "critics") == sizes
-    few = {(config.algo.utd_ratio, config.algo.critic_learning_rate) for config, _ in _points("experiment=low_utd")}
-    assert few == {(updates, rate) for updates in (1, 2, 5, 20) for rate in (3e-4, 1e-3)}
+    algos = [config.algo for config, _ in _points("experiment=low_utd")]
+    few = {(algo.utd_ratio, algo.critic_learning_rate, algo.n_step) for algo in algos}
+    assert few == {*product((1, 2, 5, 20), (3e-4, 1e-3), (1, 3))}
     in_both = set(choices("algo")) - {"redq_ofe", "xqc", "flashsac"}  # the last two are refused with codebase=ku
     kinds = {(algo, codebase) for algo in in_both for codebase in ("redq", "ku")}
     assert _values(_points("experiment=smoke"), "algo", "codebase") == kinds

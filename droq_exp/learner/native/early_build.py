@@ -10,4 +10,5 @@ def begin(config: Config) -> None:
     """Have what is missing compiled in the background, if a run of ``config`` trains here and may use it."""
     asked = config.hardware
     if asked.launcher == "here" and asked.device in ("auto", "cpu") and asked.updates in ("auto", "native"):
-        start(Variant.of(config.algo))
+        for dropout in {rate > 0 for rate in config.algo.dropout_rates}:
+            start(Variant(dropout, config.algo.layer_norm))
