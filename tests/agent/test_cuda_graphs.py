@@ -24,6 +24,7 @@ from torch.utils._pytree import tree_leaves
 from droq_exp.agent.agent import Agent
 from droq_exp.agent.cuda_graphs import CudaGraphs
 from droq_exp.agent.host import HostExecution
+from droq_exp.agent.n_step import replay_of as replay_for
 from droq_exp.agent.replay import Replay
 from droq_exp.codebases import Codebase, KuCodebase, RedqCodebase
 from droq_exp.config import compose
@@ -169,10 +170,10 @@ def test_observations_are_scaled_in_the_captured_step_as_in_the_ordinary_one() -
         assert_same(agents[0].state, agents[1].state)
 
 
-def small(name: str, backend: Backend, device: str = "cpu") -> Agent:
+def small(name: str, backend: Backend, device: str = "cpu", **changes: Any) -> Agent:
     """An agent of an algorithm whose networks have buffers and whose steps differ."""
     config, _ = compose([f"algo={name}", "env=hopper"])
-    sizes: dict[str, Any] = {"seeds": len(SEEDS), "obs_dim": OBS_DIM, "act_dim": ACT_DIM, "batch_size": 8}
+    sizes: dict[str, Any] = {"seeds": len(SEEDS), "obs_dim": OBS_DIM, "act_dim": ACT_DIM, "batch_size": 8} | changes
     spec = replace(learner_spec(config), **sizes, hidden_sizes=(16, 16), actor_hidden_sizes=(8,))
     low, high = np.array([-0.5, -3.0], dtype=np.float32), np.array([1.5, 1.0], dtype=np.float32)
     box: dict[str, Any] = {"action_low": low, "action_high": high}
@@ -229,6 +230,25 @@ def test_offline_updates_are_captured() -> None:
     assert isinstance(on_gpu, CudaGraphs)
     with torch.no_grad(), CaptureRules():
         on_gpu.learn(on_gpu.learner.program(), *on_gpu.draw(Replay(len(SEEDS), 60, LAYOUT.size, GPU)))
+
+
+def test_rows_of_several_transitions_are_drawn_from_what_each_seed_holds() -> None:
+    agent, ordinary = small("crossq", GRAPHS, n_step=3), small("crossq", EAGER, n_step=3)
+    replay = replay_for(replace(agent.spec, n_step_form="ku"), 60, torch.device("cpu"))
+    before = transition(SEEDS, 0)
+    for number in range(1, 45):
+        rows = transition(SEEDS, number)
+        rows[:, LAYOUT.columns.obs] = before[:, LAYOUT.columns.next_obs]  # an episode goes on
+        replay.add(rows)
+        before = rows
+    assert replay.made[0] != replay.made[1]
+    for _ in range(3):
+        batch = agent.sample(replay)
+        for seed, made in enumerate(replay.made):
+            assert 0 <= batch.draws.indices[seed].min() <= batch.draws.indices[seed].max() < made
+        ordinary.update(batch)
+        agent.update(batch)
+        assert_same(agent.state, ordinary.state)
 
 
 # One seed, one pack, one run and two
