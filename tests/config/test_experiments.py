@@ -23,7 +23,7 @@ POINTS = {
     "ablations": 100,
     "dropout_sensitivity": 100,
     "layernorm_ensembles": 120,
-    "low_utd": 160,
+    "low_utd": 320,
     "smoke": 40,
     "smoke_run": 1,
     "walk_in_the_park": 1,
