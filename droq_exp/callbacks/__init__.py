@@ -35,7 +35,10 @@ class Callbacks:
     @no_exit()
     def evaluated(self, step: int, metrics: Mapping[str, float]) -> str | None:
         """Tell all of an evaluation; return why the seed is to stop, in one line, or None."""
-        answers = {name: callback.evaluated(step, metrics) for name, callback in self._callbacks.items()}
+        answers = {name: callback.evaluated(step, dict(metrics)) for name, callback in self._callbacks.items()}
+        for name, answer in answers.items():
+            if not (answer is None or (isinstance(answer, Stop) and isinstance(answer.reason, str))):
+                raise TypeError(f"the callback {name} answers {answer!r}, which is neither Stop(<text>) nor None")
         reasons = [f"{name}: {' '.join(stop.reason.split())}" for name, stop in answers.items() if stop is not None]
         return "; ".join(reasons) or None
 

@@ -55,9 +55,19 @@ def part_block(key: str, target: str) -> type:
         ConfigError: it cannot be imported, is no frozen dataclass, lacks a method of its part or has a field that no
             key can give.
     """
+    place = f"{key}._target_"
+    try:
+        with no_exit():
+            return _part_block(key, place, target)
+    except ConfigError:
+        raise
+    except Exception as error:  # the class may be anything
+        raise ConfigError(place, f"{target} cannot be a part: {_line(error)}") from error
+
+
+def _part_block(key: str, place: str, target: str) -> type:
     from droq_exp.learner.parts import missing_methods  # imports torch, as the part does
 
-    place = f"{key}._target_"
     cls = import_target(place, target)
     if not (isinstance(cls, type) and dataclasses.is_dataclass(cls) and cls.__dataclass_params__.frozen):  # type: ignore[attr-defined]
         raise ConfigError(place, f"{target} is not a frozen dataclass, as a part must be")
@@ -76,6 +86,8 @@ def part_block(key: str, target: str) -> type:
         if not _is_form(hints[field.name]):
             problem = f"has the type {hints[field.name]} in {target}; a key may have {TYPES}, each also with | None"
             raise ConfigError(f"{key}.{field.name}", problem)
+        if field.default_factory is not dataclasses.MISSING:
+            field.default_factory()  # it may raise
         default = {"default": field.default, "default_factory": field.default_factory}
         given: dict[str, Any] = {name: value for name, value in default.items() if value is not dataclasses.MISSING}
         fields.append(
@@ -124,7 +136,7 @@ def _check_read(algo: schema.AlgoConfig, unusual: Mapping[str, Any]) -> None:
         return
     parts = [*unusual.values()]
     parts += [import_target(f"algo.{name}", target) for name, target in USUAL.items() if target and name not in unusual]
-    reads = [getattr(part, "reads", (*UNREAD, "num_min")) for part in parts]
+    reads = [_reads(part) for part in parts]
     for key, value in {**UNREAD, "num_min": algo.num_critics}.items():
         given = getattr(algo, key)
         if given != value and not any(key in names for names in reads):
@@ -206,6 +218,14 @@ def _codebase(block: Any) -> Any:
         problem = f"{target} lacks {', '.join(missing)}; droq_exp/codebases/protocol.py says what a code base must have"
         raise ConfigError("codebase._target_", problem)
     return codebase
+
+
+def _reads(part: Any) -> tuple[str, ...]:
+    try:
+        named = getattr(part, "reads", (*UNREAD, "num_min"))
+        return tuple(named)
+    except Exception as error:  # it may be anything
+        raise ConfigError("algo", f"reads of {type(part).__name__} names no keys: {_line(error)}") from error
 
 
 def _line(error: BaseException) -> str:

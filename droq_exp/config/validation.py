@@ -16,7 +16,7 @@ from droq_exp.callbacks import build
 from droq_exp.config.errors import ConfigError, nearest, shown
 from droq_exp.config.keys import CODEBASES, FREE, LAUNCHERS, OPEN, Key, check_key, is_block, known_keys
 from droq_exp.config.parts import Parts, check_parts, unusual_parts
-from droq_exp.config.rules import FORMS, kind_of, type_words
+from droq_exp.config.rules import FORMS, Rule, kind_of, type_words
 from droq_exp.config.schema import Config, SlurmHardwareConfig
 from droq_exp.config.signature import own_keys
 from droq_exp.config.targets import BUILT_IN, check_free, check_target, check_task, import_target
@@ -136,6 +136,11 @@ def _complete_entries(config: Config) -> None:
     """Check the keys of the entries that are not this project's, and give them the defaults of their classes."""
     for group, ours in OPEN.items():
         chosen = getattr(config, group)
+        for name in chosen.keys() & ours.keys():
+            target = chosen[name]["_target_"]
+            if target != vars(ours[name])["_target_"]:
+                problem = f"{name} is this project's own; {group}.<another name>._target_={target} adds yours"
+                raise ConfigError(f"{group}.{name}._target_", problem)
         for name in chosen.keys() - ours.keys():
             target, key = chosen[name]["_target_"], f"{group}.{name}"
             given = {own: value for own, value in chosen[name].items() if own != "_target_"}
@@ -201,13 +206,20 @@ def _check_values(config: Config, keys: Mapping[str, Key]) -> None:
     values = {name: _lookup(config, name) for name in keys}
     for key, (found, value) in values.items():
         rule = keys[key].rule
-        if found and rule and not rule.accepts(value):
+        if found and rule and not _accepts(key, rule, value):
             problem = f"{shown(value)} is not allowed; it must be {rule.allowed}"
             raise ConfigError(key, problem, nearest(str(value), rule.names))
     for key, (_, value) in values.items():
         relation = keys[key].relation
         if relation and not relation.holds(config):
             raise ConfigError(key, f"{shown(value)} is not allowed; it must be {relation.allowed(config)}")
+
+
+def _accepts(key: str, rule: Rule, value: Any) -> bool:
+    try:
+        return bool(rule.accepts(value))
+    except Exception as error:  # a rule of the user's own, or a default of theirs that is of another type
+        raise ConfigError(key, f"{shown(value)} cannot be judged by its rule: {error}") from error
 
 
 def _lookup(config: Config, key: str) -> tuple[bool, Any]:

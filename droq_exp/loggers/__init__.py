@@ -39,19 +39,20 @@ class Loggers:
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Write metrics named "eval/return_mean" or "train/critic_loss" at an environment step."""
         for logger in self._loggers.values():
-            logger.log(step, metrics)
+            logger.log(step, dict(metrics))  # its own: what it does to them is nobody else's matter
 
     @no_exit()
     def log_phase(self, name: str, step: int, metrics: Mapping[str, float]) -> None:
         """Write what some updates without environment steps gave, where a logger has a ``log_phase``."""
         for logger in self._loggers.values():
             if hasattr(logger, "log_phase"):
-                logger.log_phase(name, step, metrics)
+                logger.log_phase(name, step, dict(metrics))
 
     @no_exit()
     def state(self) -> dict[str, Any]:
         """Return by name what the loggers that have a ``state`` want checkpoints to keep."""
-        return {name: logger.state() for name, logger in self._loggers.items() if hasattr(logger, "state")}
+        asked = {name: getattr(logger, "state", None) for name, logger in self._loggers.items()}
+        return {name: state() for name, state in asked.items() if callable(state)}
 
     @no_exit()
     def close(self, state: str) -> None:

@@ -17,6 +17,7 @@ from droq_exp.runs.checkpoint_files import REPLAY_FILE, STATE, WEIGHTS, WIDENED_
 from droq_exp.runs.files import discard, write_atomically
 from droq_exp.runs.replay_file import ReplayFile
 
+PLAIN = (bool, int, float, str, bytes, type(None), Tensor)  # of these and lists and mappings of them states are
 NEEDED = {"step", "row_size", "journal", "agent", "member", "loop", "conditions"}  # of a state
 KEPT = 2  # a damaged checkpoint leaves the one before
 
@@ -74,7 +75,16 @@ class Checkpoints:
         return self.replay_file(state["row_size"], state.get("replay_file", REPLAY_FILE))
 
     def save(self, step: int, state: dict[str, Any]) -> None:
-        """Write the state of ``step``; drop all but the newest two, and the replay file that none refers to now."""
+        """Write the state of ``step``; drop all but the newest two, and the replay file that none refers to now.
+
+        Raises:
+            TypeError: something in it is none of what ``load`` takes back, a logger's state say.
+
+        """
+        for place, value in _not_plain("", state):
+            raise TypeError(
+                f"{place} is a {type(value).__name__}, which no checkpoint can hold; plain values can be held"
+            )
         buffer = io.BytesIO()
         torch.save(state, buffer)
         content = buffer.getvalue()
@@ -147,3 +157,17 @@ class Checkpoints:
 
     def _path(self, step: int) -> Path:
         return self._directory / STATE.format(step=step)
+
+
+def _not_plain(place: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """What within ``value`` a reader that executes nothing does not take, and where it is."""
+    if type(value) is dict:
+        for name, inner in value.items():
+            yield from _not_plain(f"{place}.{name}" if place else str(name), inner)
+            if type(name) not in PLAIN:
+                yield f"a name in {place}", name
+    elif type(value) in (list, tuple):
+        for number, inner in enumerate(value):
+            yield from _not_plain(f"{place}[{number}]", inner)
+    elif type(value) not in PLAIN:
+        yield place, value

@@ -14,10 +14,13 @@ from hydra.utils import instantiate
 from droq_exp.codebases import Codebase
 from droq_exp.config.errors import ConfigError
 from droq_exp.config.parts import build_parts
-from droq_exp.config.schema import OTHER_PARTS, CodebaseConfig, Config
+from droq_exp.config.schema import OTHER_PARTS, PARTS, CodebaseConfig, Config
+from droq_exp.config.targets import BUILT_IN
 from droq_exp.config.task import dimensions
 from droq_exp.cpu import has_bf16, threads_of_user, usable_cores
+from droq_exp.exits import no_exit
 from droq_exp.learner.backend import Backend, backend_for
+from droq_exp.learner.probe import WrongPartError, probe
 from droq_exp.learner.programs import PolicyUpdate
 from droq_exp.learner.spec import LearnerSpec
 from droq_exp.training.phases import chunk_of
@@ -66,8 +69,25 @@ def set_up(config: Config, critic_updates: int | None = None) -> Hardware:
     torch.set_num_threads(requested.threads or threads_of_user() or usable_cores())
     torch.set_float32_matmul_precision(MATMUL_PRECISION[requested.precision])
     _keep_freed_memory()
-    backend = backend_for(learner_spec(config), device, requested.updates, critic_updates)
+    spec = learner_spec(config)
+    _probe(config, spec)
+    backend = backend_for(spec, device, requested.updates, critic_updates)
     return Hardware(device, backend)
+
+
+def _probe(config: Config, spec: LearnerSpec) -> None:
+    """Try the parts where one of them is a user's own."""
+    targets = {name: getattr(config.algo, name)._target_ for name in PARTS}
+    if all(target is None or target in BUILT_IN for target in targets.values()):
+        return
+    try:
+        with no_exit():
+            probe(spec)
+    except WrongPartError as error:
+        place = f"algo.{error.part}._target_"
+        raise ConfigError(
+            place, f"{targets[error.part]}: {error}; droq_exp/learner/parts.py says what is due"
+        ) from error
 
 
 @contextmanager

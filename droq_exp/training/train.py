@@ -166,10 +166,16 @@ def open_training(
         seed_runs: list[SeedRun] = []
         for index, (run, env) in enumerate(zip(runs, envs, strict=True)):
             callbacks = Callbacks(config.callbacks)
-            loggers = Loggers(config.logger, run.info, states[index]["member"].get("loggers") if states else None)
+            kept, problem = states[index]["member"].get("loggers") if states else None, None
+            try:
+                loggers = Loggers(config.logger, run.info, kept)
+            except Exception as error:  # the other seeds go on
+                loggers, problem = Loggers({}, run.info), error
             seed_run = SeedRun(run, loggers, callbacks, env, partial(build_env, config.env), agent.spec.layout.single)
             closing.callback(_close, seed_run, stop)  # whatever happens next, a second Ctrl-C too
             seed_runs.append(seed_run)
+            if problem is not None:
+                seed_run.fail(run.step, problem)
         yield SeedsTogether(agent, replay, envs, seed_runs)
 
 
