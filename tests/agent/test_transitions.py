@@ -12,10 +12,10 @@ import torch
 from counting_env import Counting
 from real_runs import LITTLE_BIAS, only_run, rows, train
 
+from droq_exp.agent import agent
 from droq_exp.agent.n_step import replay_of
 from droq_exp.agent.replay import Replay
 from droq_exp.random_streams import Stream, generator
-from droq_exp.training import train as training
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
 COUNTING = ("env=gym", "env.id=Counting-v0", LITTLE_BIAS)
@@ -34,7 +34,7 @@ def stored(monkeypatch: pytest.MonkeyPatch) -> Stored:
         made.append(replay_of(*args))  # type: ignore[arg-type]
         return made[-1]
 
-    monkeypatch.setattr(training, "replay_of", remember)
+    monkeypatch.setattr(agent, "replay_of", remember)
 
     def read() -> np.ndarray:
         seeds = made[-1]._rows.shape[0]

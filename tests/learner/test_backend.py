@@ -49,7 +49,7 @@ EDITS = {
         "            hidden = activated(hidden, spec.activation)\n        out",
         "            hidden = torch.tanh(hidden)\n        out",
     ),
-    "SquaredTdError.loss": ("losses.py", "- target[:, None]) ** 2", "- target[:, None]) ** 4"),
+    "SquaredTdError.loss": ("losses.py", "error(outputs, target, spec) ** 2", "error(outputs, target, spec) ** 4"),
     "td_target": (
         "losses.py",
         "return soft_reward + discount * next_value",

@@ -241,14 +241,14 @@ def test_no_gradient_of_the_critics_reaches_the_features_and_the_policys_passes_
     def policy_loss(actor: Tensor) -> Tensor:
         return updates.policy_loss(
             actor, state.actor_buffers, state.critic, state.critic_buffers, state.alpha, obs, noise, ACTION_MAP, None,
-            spec, state.features,
+            spec, features=state.features,
         )[0]  # fmt: skip
 
     gradient = torch.func.grad(policy_loss)(state.actor)
     for i in torch.randperm(state.actor.shape[1], generator=generator)[:20]:
         step = torch.zeros_like(state.actor)
-        step[1, i] = 1e-6
-        slope = (policy_loss(state.actor + step) - policy_loss(state.actor - step)) / 2e-6
+        step[1, i] = 1e-5
+        slope = (policy_loss(state.actor + step) - policy_loss(state.actor - step)) / 2e-5
         assert gradient[1, i].item() == pytest.approx(slope.item(), rel=1e-5, abs=1e-8)
     # The critics' part of it is not nothing: a policy that followed entropy alone would have another.
     alone = torch.func.grad(

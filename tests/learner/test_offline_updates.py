@@ -42,8 +42,8 @@ def compare(name: str, backend: Backend, phase: Phase = critics_alone) -> None:
     for kind in (spec, spec.of_phase(OFFLINE), spec.of_phase(OFFLINE), spec):
         learner = Learner(kind, state, action_map, backend)
         # Drawn anew from the start each time: what matters is that both sides have the same.
-        keyed = DrawSampler(kind, SEEDS, torch.device("cpu"), keyed=learner.draws_masks).draw(replay.size)
-        draws = DrawSampler(kind, SEEDS, torch.device("cpu")).draw(replay.size)
+        keyed = DrawSampler(kind, SEEDS, torch.device("cpu"), keyed=learner.draws_masks).draw(replay.sizes)
+        draws = DrawSampler(kind, SEEDS, torch.device("cpu")).draw(replay.sizes)
         rows = replay.gather(draws.indices).unflatten(1, (-1, BATCH_SIZE)).double()
         before = {field: value.clone() for field, value in state.tensors().items()}
         torch.set_default_dtype(torch.float64)  # a byte mask times a number has the default dtype
