@@ -20,6 +20,7 @@ from droq_exp.agent.selection import Selection
 from droq_exp.codebases import RedqCodebase
 from droq_exp.config import ConfigError, compose
 from droq_exp.evaluation.load import load
+from droq_exp.learner.backend import EAGER, Backend
 from droq_exp.learner.hyperparameters import Hyperparameters
 from droq_exp.learner.networks import named
 
@@ -28,7 +29,7 @@ HOPPER = ("algo=droq", LITTLE_BIAS, "hardware.updates=auto")
 AUTO = (*HOPPER, "algo.dropout_rate=auto", "algo.auto.rates=[0,0.01,0.3]", "algo.auto.hold_out_every=4")
 
 
-def learner(rate: float) -> Agent:
+def learner(rate: float, backend: Backend = EAGER) -> Agent:
     agent = agent_of([0], "droq", RedqCodebase())
     return Agent(
         replace(agent.spec, dropout_rate=rate),
@@ -37,6 +38,7 @@ def learner(rate: float) -> Agent:
         seeds=[0],
         action_low=-np.ones(ACT_DIM, np.float32),
         action_high=np.ones(ACT_DIM, np.float32),
+        backend=backend,
     )
 
 
@@ -167,8 +169,8 @@ def test_the_error_by_hand_and_whatever_the_unit_of_rewards() -> None:
     assert scaled_error == pytest.approx(10_000 * error, rel=1e-4)
 
 
-def pair(*rates: float) -> AutoDropout:
-    return AutoDropout([learner(rate) for rate in rates], explore=0.5, hold_out_every=4)
+def pair(*rates: float, backend: Backend = EAGER) -> AutoDropout:
+    return AutoDropout([learner(rate, backend) for rate in rates], explore=0.5, hold_out_every=4)
 
 
 def trained(agent: AutoDropout, steps: int) -> AutoDropout:
@@ -188,12 +190,13 @@ def trained(agent: AutoDropout, steps: int) -> AutoDropout:
     return agent
 
 
-def test_equal_rates_make_equal_learners_and_others_differ_by_their_masks_alone() -> None:
-    same = trained(pair(0.01, 0.01), 6)
+@pytest.mark.parametrize("backend", [EAGER, Backend("graphs")], ids=["eager", "graphs"])
+def test_equal_rates_make_equal_learners_and_others_differ_by_their_masks_alone(backend: Backend) -> None:
+    same = trained(pair(0.01, 0.01, backend=backend), 6)
     first, second = (agent.state.all_tensors_of(0) for agent in same.agents)
     for name, value in first.items():
         assert torch.equal(value, second[name]), name
-    other = pair(0.2, 0.4)
+    other = pair(0.2, 0.4, backend=backend)
     assert torch.equal(other.agents[0].state.critic, other.agents[1].state.critic)
     trained(other, 1)
     assert not torch.equal(other.agents[0].state.critic, other.agents[1].state.critic)
