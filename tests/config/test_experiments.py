@@ -24,6 +24,7 @@ POINTS = {
     "dropout_sensitivity": 100,
     "layernorm_ensembles": 120,
     "low_utd": 320,
+    "generations": 35,
     "smoke": 40,
     "smoke_run": 1,
     "walk_in_the_park": 1,
