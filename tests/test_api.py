@@ -105,7 +105,7 @@ def test_what_ends_all_seeds_at_once_is_in_the_results(monkeypatch: pytest.Monke
     def too_large(*_: object) -> None:
         raise MemoryError("no room\nfor the replay buffer")
 
-    monkeypatch.setattr("droq_exp.training.train.Replay", too_large)
+    monkeypatch.setattr("droq_exp.agent.agent.replay_of", too_large)
     finished, *failed = droq_exp.train(*RUN, "seed=[0,1,2]")
     assert finished == before
     assert {(each.state, each.error) for each in failed} == {("failed", "MemoryError: no room for the replay buffer")}

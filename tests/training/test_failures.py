@@ -150,10 +150,10 @@ def test_an_exception_in_an_update_is_told_in_every_run(monkeypatch: pytest.Monk
 def test_an_exception_while_everything_is_built_is_told_too(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def broken(self: CsvLogger, info: object) -> None:
+    def broken(*_: object) -> None:
         raise OSError("too many open files")
 
-    monkeypatch.setattr(CsvLogger, "__init__", broken)
+    monkeypatch.setattr("droq_exp.agent.agent.replay_of", broken)
     assert launch(*PENDULUM, "seed=[0,1]") == 1
     for run in runs():
         assert_failed(run, 0, "OSError: too many open files")
