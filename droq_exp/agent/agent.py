@@ -22,10 +22,10 @@ from droq_exp.codebases import Codebase
 from droq_exp.learner.backend import EAGER, Backend
 from droq_exp.learner.draws import Draws
 from droq_exp.learner.dropout import DropoutMask
-from droq_exp.learner.held_out_error import td_error
 from droq_exp.learner.networks import tensors_of, unflatten
 from droq_exp.learner.spec import PRETRAINING, LearnerSpec
 from droq_exp.learner.state import FEATURE_METRICS, POLICY_METRICS, LearnerState, critic_metrics
+from droq_exp.learner.td_error import td_error
 from droq_exp.learner.updates import feature_loss, seen_pair, seen_state
 from droq_exp.random_streams import Stream, generator, generator_state, set_generator_state
 

@@ -90,7 +90,7 @@ class BatchNormCritic(BatchNormPerceptrons):
         return self.forward(params, buffers, copies, training=training)
 
     def _widths(self, spec: Hyperparameters) -> tuple[int, ...]:
-        return (spec.obs_dim + spec.act_dim, *spec.hidden_sizes)
+        return (spec.critic_inputs, *spec.hidden_sizes)
 
 
 @dataclass(frozen=True)
@@ -137,4 +137,4 @@ class BatchNormActor(BatchNormPerceptrons):
         return action, log_prob, moved
 
     def _widths(self, spec: Hyperparameters) -> tuple[int, ...]:
-        return (spec.obs_dim, *spec.actor_widths)
+        return (spec.actor_inputs, *spec.actor_widths)

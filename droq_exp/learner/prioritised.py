@@ -10,11 +10,11 @@ from torch import Tensor
 from droq_exp.learner import updates
 from droq_exp.learner.draws import Draws, NewRowDraws
 from droq_exp.learner.learner import Learner
-from droq_exp.learner.networks import tensors_of
 from droq_exp.learner.parts import ErrorObjective
 from droq_exp.learner.programs import ActorPass, CriticUpdates, PolicyUpdate, Program
 from droq_exp.learner.spec import LearnerSpec
 from droq_exp.learner.state import LearnerState
+from droq_exp.learner.td_error import outputs_and_target
 
 
 class Minibatch(NamedTuple):
@@ -87,17 +87,8 @@ def td_errors(
 
     Networks that normalise over a minibatch do so by their running statistics: one row has none of its own.
     """
+    masks = updates.critic_masks(draws.dropout_masks, replace(spec, seeds=1, batch_size=1))
     one = slice(seed_index, seed_index + 1)
-    single = replace(spec, seeds=1, batch_size=1)
-    policy = state.actor[one], state.actor_buffers[one], state.alpha[one]
-    bulk = updates.target_inputs(spec, *policy, row[:, None].to(spec.dtype), draws.noise[:, None], action_map)
-    inputs, next_inputs, reward, discount = (tensor[:, 0] for tensor in bulk)
-    target_masks, online_masks = updates.critic_masks(draws.dropout_masks, single)
-    critic, buffers = state.critic[one], state.critic_buffers[one]
-    following = state.critic_target[one] if spec.target_network else critic
-    looked_at = updates.looked_at(following, buffers, draws.subset, spec)
-    next_outputs, _ = spec.critic.outputs(*looked_at, next_inputs, target_masks, single, training=False)
-    target = spec.objective.target(next_outputs, reward, discount, draws.in_subset, draws.rem_weights, single)
-    critics = tensors_of(spec.critic, critic, buffers, spec)
-    outputs, _ = spec.critic.outputs(*critics, inputs, online_masks, single, training=False)
-    return cast(ErrorObjective, spec.objective).error(outputs, target, single)[0].abs()
+    drawn = masks, draws.subset, draws.in_subset, draws.rem_weights
+    outputs, target = outputs_and_target(spec, state, one, row.to(spec.dtype), draws.noise, action_map, *drawn)
+    return cast(ErrorObjective, spec.objective).error(outputs, target, spec)[0].abs()
