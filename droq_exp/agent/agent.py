@@ -237,8 +237,9 @@ class Agent:
         rows = replay.newest(NEWEST)
         for scale in self._scales:
             scale.scale_rows(rows)
-        batch = self.spec.layout.split(rows.to(self.spec.dtype))
-        loss = feature_loss(state.features, rows.to(self.spec.dtype), self.spec)[1]
+        rows = rows.to(self.spec.dtype)
+        batch = self.spec.layout.split(rows)
+        loss = feature_loss(state.features, rows, self.spec)[1]
         ratios = (loss / features.baseline(batch.obs, batch.next_obs, self.spec)).tolist()
         return [
             _means(FEATURE_METRICS, each) | {"features_ratio": ratio} for each, ratio in zip(sums, ratios, strict=True)

@@ -10,7 +10,17 @@ import numpy as np
 import pytest
 import torch
 from counting_env import Counting
-from real_runs import LITTLE_BIAS, assert_same, interrupt_at, log_text, only_run, runs, status, train, train_in
+from real_runs import (
+    LITTLE_BIAS,
+    assert_interruptions_change_nothing,
+    assert_same,
+    interrupt_at,
+    log_text,
+    only_run,
+    status,
+    train,
+    train_in,
+)
 from reference.slow_rows import Transition, rows_of
 
 from droq_exp.agent.n_step import NStepReplay, NStepRows, replay_of
@@ -163,15 +173,7 @@ def test_interrupted_in_mid_episode_it_ends_like_a_run_in_one_go(
     monkeypatch.setattr(training_loop, "PIECE", 7)  # the file is read back in pieces
     command = ("env=hopper", LITTLE_BIAS, "seed=[3,1]", "algo.n_step=3", "algo.n_step_form=ku")
     command = (*command, "env.normalize_observation=true", "training.replay_size=60")
-    whole = train_in(tmp_path / "whole", *command)
-    for step in (23, 77):
-        with monkeypatch.context() as patch:
-            interrupt_at(step, patch)
-            assert train(*command) == 143
-    assert train(*command) == 0
-    for run, same in zip(runs(), whole, strict=True):
-        assert_same(run, same)
-        assert "WARNING" not in log_text(run)
+    assert_interruptions_change_nothing(tmp_path / "whole", command, 23, 77)
 
 
 @pytest.mark.usefixtures("elsewhere")

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -169,3 +169,16 @@ def interrupt_at(step: int, monkeypatch: pytest.MonkeyPatch, number: signal.Sign
             os.kill(os.getpid(), number)
 
     monkeypatch.setattr(TrainingLoop, "_act", interrupted)
+
+
+def assert_interruptions_change_nothing(directory: Path, command: Sequence[str], *at: int) -> None:
+    """Train in one go in ``directory``, and here interrupted at these steps: the same runs, without a warning."""
+    whole = train_in(directory, *command)
+    for step in at:
+        with pytest.MonkeyPatch.context() as patch:
+            interrupt_at(step, patch)
+            assert train(*command) == 143
+    assert train(*command) == 0
+    for run, same in zip(runs(), whole, strict=True):
+        assert_same(run, same)
+        assert "WARNING" not in log_text(run)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from real_runs import assert_same, interrupt_at, log_text, runs, train, train_in
+from real_runs import assert_interruptions_change_nothing
 from reference.bridge import FlatView, codebase_of, spec_of, state_of
 from reference.cases import ACT_DIM, ALGORITHMS, BATCH_SIZE, HIDDEN, OBS_DIM, UTD_RATIO, settings_of, used_learner
 from reference.records import Batch, CriticDraws, CriticRecord, LayerMasks, PolicyDraws, PolicyRecord
@@ -369,17 +369,7 @@ def test_what_no_run_can_have_is_told_in_one_line(line: str, told: str) -> None:
 
 @pytest.mark.usefixtures("elsewhere")
 @pytest.mark.parametrize(("algo", "codebase"), [("droq", "ku"), ("sac", "redq")])
-def test_interrupted_it_ends_like_a_run_in_one_go(
-    algo: str, codebase: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_interrupted_it_ends_like_a_run_in_one_go(algo: str, codebase: str, tmp_path: Path) -> None:
     command = (f"algo={algo}", "env=hopper", f"codebase={codebase}", "seed=[3,1]", "eval.episodes=1")
     command = (*command, "bias.enabled=false", "algo.n_step=3", "algo.per.enabled=true", "training.replay_size=60")
-    whole = train_in(tmp_path / "whole", *command)
-    for step in (23, 83):
-        with monkeypatch.context() as patch:
-            interrupt_at(step, patch)
-            assert train(*command) == 143
-    assert train(*command) == 0
-    for run, same in zip(runs(), whole, strict=True):
-        assert_same(run, same)
-        assert "WARNING" not in log_text(run)
+    assert_interruptions_change_nothing(tmp_path / "whole", command, 23, 83)

@@ -7,7 +7,7 @@ from itertools import combinations
 from pathlib import Path
 
 import pytest
-from real_runs import LITTLE_BIAS, ROOT, assert_same, interrupt_at, runs, train, train_in
+from real_runs import LITTLE_BIAS, ROOT, assert_interruptions_change_nothing, train
 
 from droq_exp.config import ConfigError
 
@@ -71,14 +71,8 @@ def test_every_pair_is_told_and_tested() -> None:
 def test_what_goes_together_ends_as_if_it_had_not_been_interrupted(
     names: tuple[str, ...], elsewhere: Path, tmp_path: Path
 ) -> None:
-    whole = train_in(tmp_path / "whole", *command(names))
-    for step in (57, 71):  # beside a phase and an update, and in mid-episode
-        with pytest.MonkeyPatch.context() as patch:
-            interrupt_at(step, patch)
-            assert train(*command(names)) == 143
-    assert train(*command(names)) == 0
-    for run, same in zip(runs(), whole, strict=True):
-        assert_same(run, same)
+    # Beside a phase and an update, and in mid-episode.
+    assert_interruptions_change_nothing(tmp_path / "whole", command(names), 57, 71)
 
 
 @pytest.mark.parametrize("pair", APART, ids="+".join)
