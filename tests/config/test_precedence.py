@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from droq_exp.config import ConfigError, compose
+from droq_exp.config.algorithms import PURPOSES, algorithms
 from droq_exp.launch import main, with_config_dir
 
 GLOBAL = "# @package _global_\n"
@@ -61,6 +62,13 @@ def test_a_typed_target_entropy_goes_before_an_algorithms(mine: Path) -> None:
     assert by_typed.algo.target_entropy == -1.5  # 6 actions; the table has -3
     with pytest.raises(ConfigError, match=r"^algo\.target_entropy: .*algo\.target_entropy_per_dim.* one of them"):
         compose(["algo.target_entropy=-1", "algo.target_entropy_per_dim=-1"])
+
+
+def test_each_algorithm_of_this_project_says_what_it_is_for_and_costs() -> None:
+    for algorithm in algorithms():
+        assert algorithm.purpose in PURPOSES, algorithm.name
+        assert algorithm.cost is not None
+        assert float(algorithm.cost) > 0
 
 
 def test_help_says_what_each_algorithm_is_for(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
