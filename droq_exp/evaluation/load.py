@@ -32,6 +32,7 @@ from droq_exp.learner.state import with_alpha
 from droq_exp.random_streams import Stream, derived_seed, generator
 from droq_exp.runs.checkpoint import CheckpointError, check_weights
 from droq_exp.runs.checkpoint_files import FOLDER, WEIGHTS
+from droq_exp.runs.files import load_yaml
 from droq_exp.runs.identity import NOT_CONFIGURATION, departures
 from droq_exp.training.hardware import Hardware
 from droq_exp.training.train import build_agent
@@ -165,7 +166,7 @@ def read_config(directory: Path) -> Config:
     """
     path = directory / "config.yaml"
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = load_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ConfigError(str(path), "is missing: this is no run, or one that has not started") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

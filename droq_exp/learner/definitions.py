@@ -12,7 +12,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import fields
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from types import FunctionType, ModuleType, NoneType
 from typing import Any
@@ -116,9 +116,9 @@ def _visit(value: Any, entries: dict[str, str]) -> str:
     if node is None or value.__closure__:
         entries[name] = UNKNOWN
         return name
-    used = sorted({each for part in _computing(node) for each in _names(part)})
+    spelling, used = _content(node)
     references = [_reference(value, each, entries) for each in used if each in value.__globals__]
-    entries[name] = digest([*(spelled(part) for part in _computing(node)), *references])
+    entries[name] = digest([*spelling, *references])
     return name
 
 
@@ -180,6 +180,13 @@ def _nodes(file: str) -> dict[int, ast.AST]:
             twice |= {line} & nodes.keys()
             nodes[line] = node
     return {line: node for line, node in nodes.items() if line not in twice}
+
+
+@cache  # of the nodes that _nodes keeps
+def _content(node: ast.AST) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """How the parts of a function that compute something are spelled, and the names in them, sorted."""
+    parts = list(_computing(node))
+    return tuple(map(spelled, parts)), tuple(sorted({name for part in parts for name in _names(part)}))
 
 
 def _computing(node: ast.AST) -> Iterator[ast.AST]:

@@ -10,15 +10,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import yaml
-
 from droq_exp.jobs.state import LIVE
 from droq_exp.report.data import Sweep
 from droq_exp.report.run_data import RunData
+from droq_exp.runs.files import dump_yaml
 
 NONE = "-"
 ENDED_EARLY = ("failed", "vanished", "interrupted")
-DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 VERSIONS = ("droq_exp", "python", "torch", "numpy", "gymnasium", "mujoco")  # in this order, others after them
 # What tells seeds and places apart and no more.
 OF_ONE_RUN = ("seed", "output_dir")
@@ -162,9 +160,7 @@ def _differences(run: RunData) -> list[str]:
 def _configuration(number: int, names: tuple[str, ...], runs: Sequence[RunData]) -> Configuration:
     known = [run for run in runs if run.config]
     shared = known[0].config if known else {}
-    text = yaml.dump(
-        {key: value for key, value in shared.items() if key not in OF_ONE_RUN}, Dumper=DUMPER, sort_keys=False
-    )
+    text = dump_yaml({key: value for key, value in shared.items() if key not in OF_ONE_RUN}, sort_keys=False)
     states = Counter(run.state for run in runs)
     seeds = ", ".join(str(run.seed) for run in runs if run.seed is not None)
     told = [f"{count} {state}" for state, count in states.items()]

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from droq_exp.config import schema
 from droq_exp.config.files import conf_directory
 from droq_exp.config.keys import CODEBASES, defaults
-from droq_exp.report.run_data import LOADER, RunData
+from droq_exp.report.run_data import RunData
+from droq_exp.runs.files import load_yaml
 
 FILE = Path(__file__).with_name("published_curves.csv")
 READING_ERROR = 100  # return, about: the curves are read off pictures
@@ -94,4 +94,4 @@ def _recipe(codebase: str, env: str, algo: str) -> dict[tuple[str, str], Any]:
 
 @cache
 def _conf(name: str) -> dict[str, Any]:
-    return yaml.load((conf_directory() / f"{name}.yaml").read_bytes(), Loader=LOADER)
+    return load_yaml((conf_directory() / f"{name}.yaml").read_bytes())

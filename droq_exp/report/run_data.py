@@ -15,7 +15,7 @@ import yaml
 from droq_exp.cli.runs import ListedRun
 from droq_exp.config.schema import BY_KEY
 from droq_exp.report.log_file import read_log
-from droq_exp.runs.files import DamagedError
+from droq_exp.runs.files import DamagedError, load_yaml
 from droq_exp.runs.identity import NOT_CONFIGURATION, folder_of_id, short_hash
 from droq_exp.runs.provenance import other_contacts
 from droq_exp.runs.status import read_status
@@ -23,7 +23,6 @@ from droq_exp.runs.status import read_status
 HASHED = re.compile(r"(?P<name>.+)-(?P<hash>[0-9a-f]{8})")
 UNKNOWN = "?"
 # The safe loader in C; the one in Python takes 20 times as long.
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +116,7 @@ def read_run(view: ListedRun, source: str) -> RunData:
 
 def _config(directory: Path) -> tuple[dict[str, Any], list[str]]:
     try:
-        content = yaml.load((directory / "config.yaml").read_bytes(), Loader=LOADER)
+        content = load_yaml((directory / "config.yaml").read_bytes())
     except FileNotFoundError:
         return {}, []
     except OSError as error:

@@ -12,8 +12,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from droq_exp.config.schema import Config
 from droq_exp.config.task import tried
 from droq_exp.loggers.base import RunInfo
@@ -21,7 +19,7 @@ from droq_exp.runs import provenance
 from droq_exp.runs.checkpoint import Checkpoints
 from droq_exp.runs.checkpoint_files import FOLDER
 from droq_exp.runs.code import code_of
-from droq_exp.runs.files import discard, remove_leftovers, write_atomically
+from droq_exp.runs.files import discard, dump_yaml, remove_leftovers, write_atomically
 from droq_exp.runs.guard import check
 from droq_exp.runs.identity import differences, environment_name, group_parts, identity, run_directory
 from droq_exp.runs.log import LOG, LogFile, Terminal
@@ -112,7 +110,7 @@ class RunDirectory:
         told = {"format": FORMAT, "differences": listed, "identity": identity(config)}
         told |= {"observation": order, "code": code_of(config)}  # the code is last: takeover looks whether it is there
         content = {**one_seed, **told}
-        text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+        text = dump_yaml(content, sort_keys=False, allow_unicode=True)
         write_atomically(self.directory / "config.yaml", text)
         self._open_log(before)
 

@@ -15,7 +15,7 @@ from droq_exp.config.schema import Config
 from droq_exp.config.task import tried
 from droq_exp.runs.checkpoint_files import FOLDER, state_steps
 from droq_exp.runs.code import changed, code_of
-from droq_exp.runs.files import LEFTOVERS, DamagedError, remove_leftovers, unreadable
+from droq_exp.runs.files import LEFTOVERS, DamagedError, load_yaml, remove_leftovers, unreadable
 from droq_exp.runs.identity import conflict, environment_name, short_hash, younger_keys
 from droq_exp.runs.lock import HeldError, RunLock
 from droq_exp.runs.log import LOG
@@ -209,7 +209,7 @@ def _stored(directory: Path) -> dict[str, Any] | None:
     """What config.yaml holds: None where there is none, nothing where it is damaged."""
     path = directory / "config.yaml"
     try:
-        stored = yaml.safe_load(path.read_text(encoding="utf-8"))
+        stored = load_yaml(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
