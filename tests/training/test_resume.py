@@ -40,6 +40,12 @@ from droq_exp.training.loop import TrainingLoop
 
 pytestmark = pytest.mark.program
 
+MORE_CASES = [
+    ("droq", "ant", "ku", "eager"),
+    ("sac", "humanoid", "redq", "eager"),
+    ("crossq", "hopper", "redq", "eager"),
+    ("xqc", "hopper", "redq", "eager"),
+]
 HOPPER = ("env=hopper", LITTLE_BIAS, "checkpoint.interval=30", "training.total_steps=160")
 
 
@@ -77,11 +83,8 @@ def cut(path: Path) -> None:
     [
         ("droq", "hopper", "redq", "native"),
         ("redq", "hopper", "ku", "native"),
-        ("droq", "ant", "ku", "eager"),
-        ("sac", "humanoid", "redq", "eager"),
-        ("crossq", "hopper", "redq", "eager"),
-        ("xqc", "hopper", "redq", "eager"),
         ("flashsac", "inverted_pendulum", "redq", "eager"),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in MORE_CASES),
     ],
 )
 def test_interrupted_twice_it_ends_like_a_run_in_one_go(
