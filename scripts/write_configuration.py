@@ -1,14 +1,16 @@
 #!/usr/bin/env python
-"""Write ``docs/configuration.md`` from the schema and ``conf/``, after an edit of either."""
+"""Write ``docs/configuration.md`` and ``docs/commands.md`` from the program and ``conf/``, after an edit of either."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from droq_exp.cli.page import commands_page
 from droq_exp.config.help import configuration_page
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "configuration.md"
+DOCS = Path(__file__).resolve().parent.parent / "docs"
 
 if __name__ == "__main__":
-    PAGE.write_text(configuration_page(), encoding="utf-8")
-    print(f"wrote {PAGE.relative_to(PAGE.parent.parent)}")
+    for name, page in (("configuration.md", configuration_page()), ("commands.md", commands_page())):
+        (DOCS / name).write_text(page, encoding="utf-8")
+        print(f"wrote docs/{name}")

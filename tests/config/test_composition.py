@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 import yaml
 from omegaconf import MISSING, OmegaConf
 
+from droq_exp.cli.page import commands_page
 from droq_exp.config import ConfigError, compose
 from droq_exp.config.files import GROUPS, choices, conf_directory
 from droq_exp.config.help import configuration_page
@@ -20,7 +22,7 @@ from droq_exp.config.targets import trusting
 from droq_exp.launch import main
 from droq_exp.runs.identity import run_directory
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "configuration.md"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 EXPECTED_CHOICES = {
     "algo": {
@@ -257,8 +259,9 @@ def test_a_file_with_a_wrong_key_or_name_is_refused_too(tmp_path: Any) -> None:
     assert refusal.value.key == "algo.name"
 
 
-def test_the_page_of_all_keys_is_what_the_schema_says() -> None:
-    assert PAGE.read_text(encoding="utf-8") == configuration_page(), "run python scripts/write_configuration.py"
+@pytest.mark.parametrize(("name", "page"), [("configuration.md", configuration_page), ("commands.md", commands_page)])
+def test_the_pages_of_keys_and_commands_are_what_the_program_says(name: str, page: Callable[[], str]) -> None:
+    assert (DOCS / name).read_text(encoding="utf-8") == page(), "run python scripts/write_configuration.py"
 
 
 def test_every_key_says_what_it_means() -> None:
