@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -102,39 +103,51 @@ def _draw_panel(axes: Axes, curves: Mapping[Cell, Curve], report: Report, metric
         for cell in curves:
             if cell in report.published:
                 _draw_published(axes, report.published[cell], report.styles[cell.line], end)
+    published = len(axes.lines)
     for cell, curve in curves.items():
-        _draw_curve(axes, curve, report.styles[cell.line])
+        _draw_curve(axes, curve, report.styles[cell.line], 2.5 * min(_equal_later(curve, curves.values()), 2))
     if "bias" in metric.name and metric.name.endswith("mean"):
         axes.axhline(0, color="#666666", linewidth=0.8, zorder=1)
     axes.set_xlim(0, end)
-    _limit(axes, [*curves.values()])
+    _limit(axes, [*curves.values()], [line.get_ydata() for line in axes.lines[:published]])
     if labelled:
         _label_ends(axes, curves, report)
 
 
-def _draw_curve(axes: Axes, curve: Curve, style: LineStyle) -> None:
+def _equal_later(curve: Curve, curves: Iterable[Curve]) -> int:
+    """How many of ``curves`` behind this one equal it: it is wider then, so that each shows."""
+    equal = [each for each in curves if each is curve or np.array_equal(each.center, curve.center, equal_nan=True)]
+    return len(equal) - 1 - next(index for index, each in enumerate(equal) if each is curve)
+
+
+def _draw_curve(axes: Axes, curve: Curve, style: LineStyle, wider: float) -> None:
     """Paler where not all seeds are there (yet), for the mean of fewer is of others."""
     steps = curve.steps / 1_000
     full = np.where(curve.seeds == curve.seeds.max(), curve.center, np.nan)
     dash = DASHES[style.dash]
-    axes.plot(steps, curve.center, color=style.colour, linestyle=dash, alpha=0.45, zorder=3)
-    axes.plot(steps, full, color=style.colour, linestyle=dash, zorder=3, marker="." if len(steps) == 1 else None)
+    drawn: dict[str, Any] = {"color": style.colour, "linestyle": dash, "zorder": 3}
+    drawn["linewidth"] = rcParams["lines.linewidth"] + wider
+    axes.plot(steps, curve.center, alpha=0.45, **drawn)
+    axes.plot(steps, full, marker="." if len(steps) == 1 else None, **drawn)
     axes.fill_between(steps, curve.low, curve.high, color=style.colour, alpha=0.16, linewidth=0, zorder=2)
 
 
 def _draw_published(axes: Axes, curve: PublishedCurve, style: LineStyle, end: float) -> None:
-    """As far as ours go, and one point beyond."""
-    shown = slice(0, int(np.searchsorted(curve.steps / 1_000, end)) + 1)
-    axes.plot(curve.steps[shown] / 1_000, curve.returns[shown], color=style.colour, **PUBLISHED)
+    """As far as ours go."""
+    steps = curve.steps / 1_000
+    shown = [*steps[steps < end], end] if steps[0] < end < steps[-1] else steps[steps <= end]
+    axes.plot(shown, np.interp(shown, steps, curve.returns), color=style.colour, **PUBLISHED)
 
 
-def _limit(axes: Axes, curves: Sequence[Curve]) -> None:
-    """Leave out wide intervals and single spikes that would flatten everything else."""
+def _limit(axes: Axes, curves: Sequence[Curve], published: Sequence[Any]) -> None:
+    """Leave out wide intervals and single spikes that would flatten everything else, but no published curve."""
     center = np.concatenate([curve.center for curve in curves])
     around = np.concatenate(
         [each[np.isfinite(each)] for curve in curves for each in (curve.low, curve.high)] + [center]
     )
     low, high = np.quantile(around, [0.01, 0.99])
+    whole = np.concatenate([[low, high], *published])
+    low, high = whole.min(), whole.max()
     margin = 0.15 * (high - low)
     bottom, top = axes.get_ylim()
     if high > low and top - bottom > 2 * (high - low):

@@ -8,8 +8,8 @@ from itertools import product
 
 from droq_exp.report.data import Cell
 
-# Okabe and Ito's colours without black and yellow, which vanish on a dark and a white page, and two more in Paul Tol's
-# manner. They stay apart for all common kinds of colour blindness.
+# Okabe and Ito's colours without black and yellow, which vanish on a dark and a white page, and more in Paul Tol's
+# manner. Those of algorithms that are compared with each other are as far apart as so many can be.
 ALGORITHM_COLOURS = {
     "droq": "#0072b2",
     "redq": "#d55e00",
@@ -18,7 +18,12 @@ ALGORITHM_COLOURS = {
     "droq_single": "#56b4e9",
     "droq_no_dropout": "#e69f00",
     "droq_no_layernorm": "#999933",
-    "redq_layernorm": "#aa4466",
+    "redq_layernorm": "#7a4a1f",
+    "speq": "#a88b00",
+    "redq_ofe": "#f4a582",
+    "crossq": "#6f2da8",
+    "xqc": "#c2187a",
+    "flashsac": "#4d4d4d",
 }
 DASHES = ("solid", "dotted", "dashdot", "longdash")  # "dashed" is what the published curves are
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from made_sweep import made_run, written
+from made_sweep import configuration, made_run, written
 from page_charts import chart_of, hover, lines, titles, traces
 from playwright.sync_api import Page, expect
 
@@ -20,7 +20,7 @@ def test_curves_are_means_with_intervals_and_published_ones_behind(page: Page) -
     bands = [trace for trace in traces(chart) if trace["kind"] == "band"]
     assert len(bands) == 2  # the variant has one seed, so no interval
     assert traces(chart)[0]["name"] == "droq, published"  # behind; that of SAC begins where ours ends
-    assert lines(chart, "published")["droq, published"]["x"] == [5000, 10000]
+    assert lines(chart, "published")["droq, published"]["x"] == [5000, 10000, 12000]  # to where ours end
     assert chart.locator(".scatterlayer .trace").count() == 6
     assert "mean of the seeds" in page.locator("#notes").inner_text()
     page.get_by_label("Published").select_option("whole")
@@ -139,6 +139,19 @@ def test_directories_compared(opened: Callable[..., Page], tmp_path: Path) -> No
     expect(page.get_by_role("region", name="What is missing")).to_contain_text(
         "new: runs/redq/droq/hopper/seed_1: eval.csv"
     )
+
+
+def test_one_chart_is_as_wide_as_the_page_and_equal_lines_all_show(opened: Callable[..., Page], tmp_path: Path) -> None:
+    for algo, slope in (("droq", 10), ("redq", 10), ("sac", 20)):
+        config = configuration(algo, "hopper")
+        made_run(tmp_path / "outputs", algo, "hopper", 0, evaluations=3, slope=slope, config=config)
+    page = opened(written(tmp_path / "outputs"), viewport={"width": 1600, "height": 900})
+    widths = page.evaluate(
+        "[...document.querySelectorAll('#panels, .chart')].map(e => e.getBoundingClientRect().width)"
+    )
+    assert widths[1] == pytest.approx(widths[0])
+    drawn = chart_of(page).evaluate("c => c.data.filter(t => t.meta.kind === 'line').map(t => [t.name, t.line.width])")
+    assert drawn == [["droq", 6], ["redq", 2], ["sac", 2]]
 
 
 def test_variants_are_off_at_first_where_lines_are_many(opened: Callable[..., Page], tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ const Traces = (() => {
   // A few marks, so that lines are told apart without colour.
   const marks = (label, view) => ({ symbol: label.symbol, size: 7, color: colour(label, view), maxdisplayed: 9 });
 
-  function interval(series, view) {
+  function interval(series, view, more) {
     const curve = series.curves[view.metric];
     const x = curve && horizontal(curve, view.axis);
     if (!x) return [];
@@ -44,7 +44,7 @@ const Traces = (() => {
       hoverinfo: "skip", meta: { kind: "band" },
     };
     const line = {
-      x, y: mid, mode: "lines+markers", marker: marks(label, view), line: { color: colour(label, view), width: 2, dash: label.dash },
+      x, y: mid, mode: "lines+markers", marker: marks(label, view), line: { color: colour(label, view), width: 2 + more, dash: label.dash },
       name: plain(label.text), customdata: custom, meta: { kind: "line", text: label.text },
       hovertemplate: `%{y:,.4~g}%{customdata[1]}, n = %{customdata[0]}${view.axis === "step" ? "" : " at %{x:,.4~g}"}`,
     };
@@ -72,13 +72,31 @@ const Traces = (() => {
   }
   function published(curve, view, far) {
     const label = Data.labels[curve.labels.find((each) => !view.hidden.has(each))];
-    const steps = column(curve.step);
-    const count = steps.filter((step) => step <= 1.1 * far).length;
+    const [x, y] = upTo(far, column(curve.step), column(curve.values));
     return {
-      x: steps.subarray(0, count), y: column(curve.values).subarray(0, count), mode: "lines", opacity: 0.9,
+      x, y, mode: "lines", opacity: 0.9,
       line: { color: colour(label, view), width: 1.8, dash: "dash" }, name: plain(curve.text),
       meta: { kind: "published", text: curve.text }, hovertemplate: "%{y:,.4~g} at %{x:,}",
     };
+  }
+  // A line's points up to `end`, and the point in between at which it gets there.
+  function upTo(end, x, y) {
+    const count = x.filter((each) => each <= end).length;
+    const [xs, ys] = [Array.from(x.subarray(0, count)), Array.from(y.subarray(0, count))];
+    if (count && count < x.length && xs[count - 1] < end) {
+      const part = (end - x[count - 1]) / (x[count] - x[count - 1]);
+      xs.push(end);
+      ys.push(y[count - 1] + part * (y[count] - y[count - 1]));
+    }
+    return [xs, ys];
+  }
+  // Of lines that are equal, those behind are wider, so that three of them show.
+  function widened(visible, view) {
+    const key = (series) => `${series.curves[view.metric]?.center}`;
+    return visible.map((series, at) => {
+      const equal = visible.slice(at + 1).filter((other) => series.curves[view.metric] && key(other) === key(series)).length;
+      return { series, more: 4 * Math.min(equal, 2) };
+    });
   }
   const furthest = (x, end) => x.reduce((most, value) => (value > most ? value : most), end);
   const shown = (value) => value.toLocaleString("en", { maximumSignificantDigits: 4 });
@@ -89,7 +107,7 @@ const Traces = (() => {
     const behind = matching ? Data.published.filter(here) : [];
     const visible = Data.series.filter(here);
     const faint = { ...view, band: Math.min(0.2, 0.9 / visible.length) };  // many bands hide each other
-    const ours = visible.map((series) => (view.shape === "seeds" ? seeds : interval)(series, faint));
+    const ours = widened(visible, view).map(({ series, more }) => (view.shape === "seeds" ? seeds(series, faint) : interval(series, faint, more)));
     const far = view.published === "whole" ? Infinity : ours.flat().reduce((end, trace) => furthest(trace.x, end), 0) || Infinity;
     const theirs = behind.map((curve) => published(curve, view, far)).filter((trace) => trace.x.length);
     const all = [...theirs, ...ours.flat()];
