@@ -14,7 +14,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
 FILE = ROOT / "constraints.txt"
-EXTRAS = ("test", "dmc", "robotics", "box2d", "workspace")
+EXTRAS = ("test", "dmc", "robotics", "box2d", "workspace", "export")
 HEAD = """\
 # The versions that this project is tested with: pip install -c constraints.txt -e .
 # Written by scripts/write_constraints.py.

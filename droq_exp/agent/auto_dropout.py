@@ -93,13 +93,17 @@ class AutoDropout(Agent):
         actions, log_prob = (np.stack([each[part][i] for i, each in enumerate(one_each)]) for part in (0, 1))
         return actions, log_prob
 
+    def chosen_of(self, seed_index: int) -> Agent:
+        """The learner that stands for all of seed ``seed_index``."""
+        return self.agents[self.selections[seed_index].chosen]
+
     def q_values(self, seed_index: int, obs: np.ndarray, action: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """As of :class:`Agent`, of the chosen learner."""
-        return self._chosen(seed_index).q_values(seed_index, obs, action, rng)
+        return self.chosen_of(seed_index).q_values(seed_index, obs, action, rng)
 
     def temperature(self, seed_index: int) -> float:
         """As of :class:`Agent`, of the chosen learner."""
-        return self._chosen(seed_index).temperature(seed_index)
+        return self.chosen_of(seed_index).temperature(seed_index)
 
     def take_metrics(self) -> list[dict[str, float]]:
         """As of :class:`Agent`: those of the chosen learner, what tells the learners apart, and who was chosen."""
@@ -141,9 +145,6 @@ class AutoDropout(Agent):
     @property
     def _by_rate(self) -> list[tuple[float, Agent]]:
         return list(zip(self.rates, self.agents, strict=True))
-
-    def _chosen(self, seed_index: int) -> Agent:
-        return self.agents[self.selections[seed_index].chosen]
 
     def _validate(self, index: int, held: Replay, step: int) -> None:
         """Look at rows that nobody has learned from; the same ones, with the same noise, for all learners."""

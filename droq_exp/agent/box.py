@@ -19,9 +19,10 @@ class ActionBox:
         slack = ROUNDING * (high.astype(np.float64) - low) + 4 * np.spacing(np.maximum(np.abs(low), np.abs(high)))
         below, above = low - (offset - np.abs(scale)), offset + np.abs(scale) - high  # how far the map leaves the box
         self.is_filled = bool((np.maximum(np.abs(below), np.abs(above)) <= slack).all())
-        self._low = np.where(below > slack, -np.inf, low).astype(np.float32)
-        self._high = np.where(above > slack, np.inf, high).astype(np.float32)
+        # What leaves for the task at least and at most; infinite on a side on which the box may be left.
+        self.least = np.where(below > slack, -np.inf, low).astype(np.float32)
+        self.most = np.where(above > slack, np.inf, high).astype(np.float32)
 
     def fit(self, actions: np.ndarray) -> np.ndarray:
         """Give ``actions`` ``[..., act]`` as the task may have them; what lies in the box keeps its bits."""
-        return np.minimum(np.maximum(actions, self._low), self._high)
+        return np.minimum(np.maximum(actions, self.least), self.most)

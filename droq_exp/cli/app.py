@@ -202,6 +202,23 @@ def play(
 
 
 @app.command()
+def export(
+    run_directory: RunDirectory,
+    onnx: Annotated[Path | None, typer.Option(help="Write a graph that acts by itself.", metavar="FILE")] = None,
+    safetensors: Annotated[
+        Path | None, typer.Option(help="Write the policy's tensors, by name.", metavar="FILE")
+    ] = None,
+    trust: Trust = None,
+) -> None:
+    """Export a run's deterministic policy to ONNX or safetensors, compared with it, and print how to load it."""
+    from droq_exp.cli.export import export as export_policy
+    from droq_exp.config.targets import trusting
+
+    with trusting(trust or []):
+        export_policy(run_directory, onnx, safetensors)
+
+
+@app.command()
 def profile(
     overrides: Overrides = None,
     config_dir: ConfigDir = None,

@@ -19,14 +19,17 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from droq_exp.agent.agent import Agent
+from droq_exp.agent.deterministic import deterministic_policy
 from droq_exp.config.errors import ConfigError
 from droq_exp.config.schema import Config, HardwareConfig
 from droq_exp.config.targets import check_stored, trusting
 from droq_exp.config.task import dimensions
 from droq_exp.config.validation import to_config
+from droq_exp.envs import exchange
 from droq_exp.envs.build import build_env
-from droq_exp.envs.make import close
+from droq_exp.envs.make import action_bounds, close
 from droq_exp.evaluation.episodes import SIDE_BY_SIDE, Episode, Trajectory, play
+from droq_exp.evaluation.export import Played, check_file, described, snippet, write_policy
 from droq_exp.learner.backend import EAGER
 from droq_exp.learner.state import with_alpha
 from droq_exp.random_streams import Stream, derived_seed, generator
@@ -39,6 +42,7 @@ from droq_exp.training.train import build_agent
 
 # A few observations at a time: no work for a GPU, nor for compilers.
 HERE = Hardware(device="cpu", backend=EAGER)
+CHECKED = 1_000  # actions of a file that are compared with the policy's
 
 
 @dataclass(frozen=True)
@@ -118,6 +122,39 @@ class LoadedPolicy:
             if isinstance(played, Exception):
                 raise played
             yield from played
+
+    def export(self, path: str | PathLike[str]) -> str:
+        """Write the deterministic policy to ``path``, .onnx or .safetensors, for programs without this project.
+
+        Returns:
+            Lines of Python that load it.
+
+        Raises:
+            ExportError: the file exists or cannot be written, a package is missing (the extra ``export`` has them), or
+                what would be written does not act as the policy does in an episode.
+        """
+        file = Path(path)
+        check_file(file)
+        env = self.make_env()
+        try:
+            low, high = action_bounds(env)
+            assert env.action_space.dtype is not None
+            policy = deterministic_policy(self.agent, 0, low, high, env.action_space.dtype)
+            told = described(self.config, env, self.step)
+            write_policy(file, policy, told, self._played(env, high - low))
+        finally:
+            close(env)
+        return snippet(file, told)
+
+    def _played(self, env: gymnasium.Env, width: np.ndarray) -> Played:
+        """An episode's first steps, ``CHECKED`` at most: one without a time limit may not end."""
+        seen, acted = [exchange.reset(env, derived_seed(0, Stream.PLAY_ENV, 0))], []
+        while True:
+            acted.append(self.predict(seen[-1]))
+            outcome = exchange.step(env, acted[-1], len(acted))
+            if outcome.terminated or outcome.truncated or len(acted) == CHECKED:
+                return Played(np.stack(seen), np.stack(acted), width)
+            seen.append(outcome.obs)
 
     def _episode(self, env: gymnasium.Env, number: int, seed: int, stochastic: bool) -> Episode:
         rng = generator(seed, Stream.PLAY_ACTION, number) if stochastic else None
