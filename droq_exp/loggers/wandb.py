@@ -28,6 +28,7 @@ TAG_LENGTH = 64  # what wandb accepts
 RETRY_SECONDS = 600.0
 WRITTEN_SECONDS = 5.0  # in which a finished run is in its file
 NOTES = "resume.json"
+STEP = "global_step"  # as other projects call an environment step: charts beside theirs need an x axis of that name
 
 _refusal: tuple[float, Exception] | None = None  # when and why wandb could not go online, for the seeds that start next
 
@@ -74,7 +75,7 @@ class WandbLogger:
         self._begin()
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Log metrics under their names at an environment step (wandb's own step, so its default x axis)."""
+        """Log metrics under their names, and the environment step, which is wandb's own too, its default x axis."""
         self._last_step = step
         if self._run is None or step in self._held:
             return
@@ -117,7 +118,7 @@ class WandbLogger:
 
     def _log(self, step: int, metrics: Mapping[str, float]) -> None:
         assert self._run is not None
-        self._run.log(dict(metrics), step=step)
+        self._run.log({**metrics, STEP: step}, step=step)
         self._notes.last_step = self._notes.parts[self._part] = step
 
     def _finish(self, state: str) -> None:

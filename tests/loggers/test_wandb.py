@@ -43,7 +43,8 @@ def test_wandb_offline_is_one_run_per_seed(tmp_path: Path, wandb_session: pytest
         assert found["config"]["algo"] == info.config["algo"]
         assert found["config"]["seed"] == seed
         assert found["history"] == [
-            {"_step": step, "eval/return_mean": step + seed, "train/critic_loss": 0.5} for step in (1000, 2000)
+            {"_step": step, "global_step": step, "eval/return_mean": step + seed, "train/critic_loss": 0.5}
+            for step in (1000, 2000)
         ]
         assert found["exit"] == seed  # 0 finished, 1 failed
         assert not warnings_of(info)
@@ -70,7 +71,8 @@ def test_wandb_resumed_keeps_its_id_and_leaves_out_what_it_has(
     wandb.teardown()
     parts = [parse_wandb(path) for path in sorted(info.directory.glob("wandb/offline-run-*/run-*.wandb"))]
     assert len({part["run"].run_id for part in parts}) == 1
-    assert [row["_step"] for part in parts for row in part["history"]] == [1000, 2000, 3000]
+    rows = [row for part in parts for row in part["history"]]
+    assert [(row["_step"], row["global_step"]) for row in rows] == [(step, step) for step in (1000, 2000, 3000)]
 
 
 @pytest.mark.parametrize("end", ["resumed", "closed", "damaged notes"])
@@ -107,7 +109,7 @@ def test_wandb_has_every_row_after_its_process_was_killed(
         with contextlib.suppress(EmptyFileError):  # of the killed process, which may have written nothing
             wandb_files.read(path)
             logged += parse_wandb(path)["history"]
-    assert logged == [{"_step": step, **row} for step, row in rows.items()]
+    assert logged == [{"_step": step, "global_step": step, **row} for step, row in rows.items()]
     assert not any("wandb sync" in message for message in warnings_of(info))
 
 
@@ -138,7 +140,7 @@ def test_wandb_starts_whatever_the_environment_says(tmp_path: Path, wandb_sessio
     logger.close("finished")
     found = read_wandb(info)
     assert (found["run"].project, list(found["run"].tags)) == ("mine", ["runs", "redq", "droq", "hopper"])
-    assert found["history"] == [{"_step": 10, "eval/return_mean": 1.0}]
+    assert found["history"] == [{"_step": 10, "global_step": 10, "eval/return_mean": 1.0}]
     left_out = [message.split()[2] for message in warnings_of(info)]
     assert sorted(left_out) == sorted(f"WANDB_{name}" for name in spoilt)
     assert os.environ["WANDB_TAGS"] == ours["TAGS"]
@@ -156,7 +158,7 @@ def test_wandb_without_a_login_goes_on_offline(tmp_path: Path, wandb_session: py
     logger.close("finished")
     (message,) = warnings_of(info)
     assert "not logged in" in message
-    assert read_wandb(info)["history"] == [{"_step": 10, "eval/return_mean": 1.0}]
+    assert read_wandb(info)["history"] == [{"_step": 10, "global_step": 10, "eval/return_mean": 1.0}]
 
 
 def test_wandb_that_nobody_answers_goes_on_offline_and_waits_once(
@@ -177,7 +179,7 @@ def test_wandb_that_nobody_answers_goes_on_offline_and_waits_once(
         logger.close("finished")
         (message,) = warnings_of(info)
         assert "cannot go online" in message
-        assert read_wandb(info)["history"] == [{"_step": 10, "eval/return_mean": 1.0}]
+        assert read_wandb(info)["history"] == [{"_step": 10, "global_step": 10, "eval/return_mean": 1.0}]
         assert read_wandb(info)["exit"] == 0
         assert not list(info.directory.glob("wandb/run-*"))  # of the attempt: `wandb sync` would upload it too
     assert tries == ["online", "offline", "offline"]
@@ -263,4 +265,4 @@ def test_wandb_whose_server_dies_does_not_hold_up_the_end(
     logger.close("finished")
     (message,) = warnings_of(info)
     assert "did not upload everything" in message
-    assert read_wandb(info, "run-*")["history"] == [{"_step": 1000, "eval/return_mean": 1.5}]
+    assert read_wandb(info, "run-*")["history"] == [{"_step": 1000, "global_step": 1000, "eval/return_mean": 1.5}]
