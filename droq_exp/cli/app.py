@@ -162,6 +162,18 @@ def report(
 
 
 @app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(help="outputs, or any directory below it", metavar="A")],
+    second: Annotated[Path, typer.Argument(help="another one", metavar="B")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print all numbers, for programs.")] = False,
+) -> None:
+    """Compare the runs below two directories by task and seed: returns, intervals, probability that B is better."""
+    from droq_exp.cli.compare import compare as compare_runs
+
+    compare_runs(first, second, as_json)
+
+
+@app.command()
 def evaluate(
     run_directory: RunDirectory,
     episodes: Annotated[int, typer.Option(min=1, help="Number of episodes.")] = 100,
