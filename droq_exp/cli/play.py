@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import difflib
-import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import gymnasium
 import numpy as np
@@ -14,14 +13,11 @@ from rich.console import Console
 
 from droq_exp.cli.errors import RefusedError, check_place
 from droq_exp.envs.make import close
-from droq_exp.evaluation.rendering import RenderingError, use_offscreen, use_window
+from droq_exp.evaluation.rendering import RenderingError, cameras, drawing_env, following
 from droq_exp.evaluation.video import SUFFIXES, Filmed, frame_rate, writing
-from droq_exp.exits import no_exit
 
 if TYPE_CHECKING:
     from droq_exp.evaluation.load import LoadedPolicy
-
-FOLLOWING = "track"  # the camera of Gymnasium's MuJoCo tasks that moves along
 
 
 @dataclass(frozen=True)
@@ -112,31 +108,12 @@ def _make(run: LoadedPolicy, picture: Picture) -> gymnasium.Env:
     """The run's task, drawing what is asked for."""
     if picture.video is None and not picture.window:
         return run.make_env()
-    mode = "human" if picture.window else "rgb_array"
-    plain = run.make_env()
-    mujoco_model = getattr(plain.unwrapped, "model", None) if hasattr(plain.unwrapped, "mujoco_renderer") else None
-    modes = plain.metadata.get("render_modes") or []
-    close(plain)
-    if mode not in modes:
-        raise RefusedError(f"{run.config.env.id} cannot be drawn: its render modes are {', '.join(modes) or 'none'}")
-    kwargs = _mujoco_arguments(picture, mujoco_model, run.config.env.id)
+    task = run.config.env.id
+    mode: Literal["human", "rgb_array"] = "human" if picture.window else "rgb_array"
     try:
-        if picture.window:
-            use_window()
-        elif mujoco_model is not None:
-            use_offscreen()
-        else:
-            os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # Gymnasium's other tasks: not to look for a display
-        env = run.make_env(render_mode=mode, **kwargs)
-        env.reset(seed=0)
-        if not picture.window:
-            with no_exit():
-                env.render()  # what is missing shows here, not in the midst of an episode
+        return drawing_env(run.make_env, task, mode, lambda model: _mujoco_arguments(picture, model, task))
     except RenderingError as error:
         raise RefusedError(str(error)) from error
-    except Exception as error:  # a task's own renderer may need any package and raise anything
-        raise RefusedError(f"{run.config.env.id} cannot be drawn: {' '.join(str(error).split())}") from error
-    return env
 
 
 def _mujoco_arguments(picture: Picture, model: Any, task: str) -> dict[str, Any]:
@@ -148,9 +125,9 @@ def _mujoco_arguments(picture: Picture, model: Any, task: str) -> dict[str, Any]
                 f"--{next(iter(asked), 'camera')}: {task} draws its own picture; only MuJoCo tasks take this option"
             )
         return {}
-    names = [model.camera(number).name for number in range(model.ncam)]
-    if picture.camera is None:  # Gymnasium's own default stands still, and the robot walks out of the picture
-        return {**asked, "camera_name": FOLLOWING} if FOLLOWING in names else asked
+    if picture.camera is None:
+        return {**asked, **following(model)}
+    names = cameras(model)
     if picture.camera.isdecimal() and int(picture.camera) < model.ncam:
         return {**asked, "camera_id": int(picture.camera)}
     if picture.camera not in names:

@@ -523,6 +523,12 @@ class EvalConfig:
 
     interval: int = key(1000, "environment steps between evaluations (both code bases)", at_least(1))
     episodes: int = key(MISSING, "episodes of an evaluation", at_least(1))
+    video_every: int = key(
+        0,
+        "film the first episode of each evaluation of this number: of each fifth, say, as videos/step_<step>.mp4; 0: "
+        "of none. No part of what a run is",
+        at_least(0),
+    )
 
 
 @dataclass

@@ -1,12 +1,23 @@
-"""What can draw MuJoCo's pictures here: tried in another process, since a broken OpenGL may end its process."""
+"""Tasks that draw themselves, and what can draw MuJoCo's pictures here.
+
+The latter is tried in another process, since a broken OpenGL may end its process.
+"""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from typing import Any, Literal
+
+import gymnasium
+
+from droq_exp.envs.make import close
+from droq_exp.exits import no_exit
 
 VARIABLE = "MUJOCO_GL"
+FOLLOWING = "track"  # the camera of Gymnasium's MuJoCo tasks that moves along
 PACKAGES = "Debian packages: libegl1, libopengl0 and libgl1-mesa-dri for EGL, libosmesa6 for OSMesa"
 SECONDS = 60.0
 
@@ -39,6 +50,59 @@ OPEN_DISPLAY = """
 
 class RenderingError(Exception):
     """Nothing can be drawn here; ``str`` of it is one line that says why and what helps."""
+
+
+def drawing_env(
+    make: Callable[..., gymnasium.Env],
+    task: str,
+    mode: Literal["human", "rgb_array"],
+    arguments: Callable[[Any], dict[str, Any]],
+) -> gymnasium.Env:
+    """Make a task that draws itself, off screen where it is no window; it has been reset, and has drawn once.
+
+    Args:
+        make: makes it with further arguments of the task.
+        task: its name, for messages.
+        mode: a window, or pictures.
+        arguments: of the task, by its MuJoCo model; None where that is not what draws it.
+
+    Raises:
+        RenderingError: that cannot be done.
+    """
+    plain = make()
+    model = getattr(plain.unwrapped, "model", None) if hasattr(plain.unwrapped, "mujoco_renderer") else None
+    modes = plain.metadata.get("render_modes") or []
+    close(plain)
+    if mode not in modes:
+        raise RenderingError(f"{task} cannot be drawn: its render modes are {', '.join(modes) or 'none'}")
+    kwargs = arguments(model)
+    try:
+        if mode == "human":
+            use_window()
+        elif model is not None:
+            use_offscreen()
+        else:
+            os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # Gymnasium's other tasks: not to look for a display
+        env = make(render_mode=mode, **kwargs)
+        env.reset(seed=0)
+        if mode == "rgb_array":
+            with no_exit():
+                env.render()  # what is missing shows here, not in the midst of an episode
+    except RenderingError:
+        raise
+    except Exception as error:  # a task's own renderer may need any package and raise anything
+        raise RenderingError(f"{task} cannot be drawn: {' '.join(str(error).split())}") from error
+    return env
+
+
+def cameras(model: Any) -> list[str]:
+    """Names of the cameras of a MuJoCo model."""
+    return [model.camera(number).name for number in range(model.ncam)]
+
+
+def following(model: Any) -> dict[str, Any]:
+    """The argument of a MuJoCo task by which its picture follows the robot: its default is to stand still."""
+    return {"camera_name": FOLLOWING} if model is not None and FOLLOWING in cameras(model) else {}
 
 
 def use_offscreen() -> None:

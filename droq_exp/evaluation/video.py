@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import subprocess
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ import numpy as np
 
 SUFFIXES = (".mp4", ".gif")
 GIF_FPS = 50.0  # what browsers play at its real speed: a GIF counts hundredths of a second, and they slow down 1/100
+SMALL_FPS, SMALL_WIDTH = 10, 240
 PALETTE = "split[a][b];[a]palettegen[p];[b][p]paletteuse"
 
 
@@ -91,29 +93,50 @@ def writing(path: Path, fps: float) -> Iterator[Video]:
 
 
 class Filmed(gymnasium.Wrapper):
-    """Hands every picture of the environment to ``add``: one after the reset, one after each step."""
+    """Hands pictures of the environment to ``add``: one after the reset, one after each step, or after some of them."""
 
-    def __init__(self, env: gymnasium.Env, add: Callable[[np.ndarray], None]) -> None:
-        """``env`` was made with ``render_mode="rgb_array"``."""
+    def __init__(self, env: gymnasium.Env, add: Callable[[np.ndarray], None], every: int = 1) -> None:
+        """``env`` was made with ``render_mode="rgb_array"``; one of ``every`` steps has a picture."""
         super().__init__(env)
-        self._add = add
+        self._add, self._every = add, every
+        self._steps = 0
 
     def reset(self, **kwargs: Any) -> Any:
         """As the environment's."""
         result = super().reset(**kwargs)
+        self._steps = 0
         self._film()
         return result
 
     def step(self, action: Any) -> Any:
         """As the environment's."""
         result = super().step(action)
+        self._steps += 1
         self._film()
         return result
 
     def _film(self) -> None:
+        if self._steps % self._every:
+            return
         picture = self.env.render()
         assert isinstance(picture, np.ndarray)
         self._add(picture)
+
+
+def small_gif(path: Path) -> bytes:
+    """The video in ``path`` as a GIF of some hundred kB, for where nothing else can be shown.
+
+    Raises:
+        OSError: ffmpeg cannot read it.
+    """
+    import imageio_ffmpeg
+
+    scaled = f"fps={SMALL_FPS},scale='min({SMALL_WIDTH},iw)':-2,{PALETTE}"
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", "-i", str(path), "-vf", scaled, "-f", "gif", "-"]
+    done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL)
+    if done.returncode:
+        raise OSError(" ".join(done.stderr.decode(errors="replace").split()))
+    return done.stdout
 
 
 def frame_rate(env: gymnasium.Env) -> float:

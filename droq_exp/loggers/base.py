@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from droq_exp.runs.videos import video_file
+
 
 @dataclass(frozen=True)
 class RunInfo:
@@ -22,6 +24,11 @@ class RunInfo:
     log: logging.Logger  # the run's train.log; warnings also reach the terminal
     resumed_at: int = 0  # step of the checkpoint that the run goes on from; what was logged later is logged again
     logged: Any = None  # what this logger's ``state`` was at that checkpoint; None where it had none
+
+    def video(self, step: int) -> Path | None:
+        """The video of the evaluation at ``step``, an MP4 file, where one was made before its metrics are logged."""
+        path = video_file(self.directory, step)
+        return path if path.exists() else None
 
 
 class Logger(Protocol):

@@ -118,8 +118,20 @@ class WandbLogger:
 
     def _log(self, step: int, metrics: Mapping[str, float]) -> None:
         assert self._run is not None
-        self._run.log({**metrics, STEP: step}, step=step)
+        self._run.log({**metrics, STEP: step, **self._video(step)}, step=step)
         self._notes.last_step = self._notes.parts[self._part] = step
+
+    def _video(self, step: int) -> dict[str, wandb.Video]:
+        import wandb
+
+        path = self._info.video(step)
+        if path is None:
+            return {}
+        try:
+            return {"eval/video": wandb.Video(str(path))}
+        except Exception as error:
+            self._warn(f"wandb has no video of step {step}", error)
+            return {}
 
     def _finish(self, state: str) -> None:
         assert self._run is not None

@@ -27,6 +27,7 @@ from droq_exp.runs.results import checksums
 from droq_exp.runs.space import give_back, reserve
 from droq_exp.runs.status import DONE, now, read_status, summary_of, write_status
 from droq_exp.runs.takeover import FORMAT, other_code, records_code
+from droq_exp.runs.videos import keep_until
 
 __all__ = ["RunDirectory", "differences", "identity", "read_status", "run_directory"]
 
@@ -115,8 +116,9 @@ class RunDirectory:
         self._open_log(before)
 
     def begin(self, step: int) -> None:
-        """Start from ``step``: 0, or that of a checkpoint. Later checkpoints go; loggers see to their own files."""
+        """Start from ``step``: 0, or that of a checkpoint. Later checkpoints and videos go; loggers see to theirs."""
         self.info = replace(self.info, resumed_at=step)
+        keep_until(self.directory, step)
         if step:
             self.checkpoints.keep_only(step)
             self.log.info("continuing from the checkpoint of step %s", step)

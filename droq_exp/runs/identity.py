@@ -16,6 +16,7 @@ from droq_exp.config.schema import BY_KEY, Config
 NOT_CONFIGURATION = ("format", "differences", "identity", "observation", "code")
 GROUPS = ("algo", "env", "codebase", "training", "eval", "bias")  # of the configuration; what a run's results depend on
 ONCE = ("training.restart", "training.accept_code")  # said of one command, and no part of what a run is
+SHOWN = ("eval.video_every",)  # of what training does, for people to look at; its results do not depend on it
 ABSENT = "(absent)"  # stands for a key that only one of the two configurations has
 
 
@@ -23,14 +24,14 @@ def identity(config: Config) -> dict[str, Any]:
     """Flat mapping such as {"algo.gamma": 0.99, ...} of everything that makes this run another run.
 
     ``training.total_steps`` is left out, since more of it extends a run; so are what is
-    said of one command (``ONCE``), the seed, which has a directory of its own, and hardware, logger and output
-    settings, precision excepted.
+    said of one command (``ONCE``), what is filmed (``SHOWN``), the seed, which has a directory of its own, and
+    hardware, logger and output settings, precision excepted.
     """
     values: dict[str, Any] = {}
     for group in GROUPS:
         values.update(_flatten(group, _without_own_targets(getattr(config, group))))
     values.update(_flatten("callbacks", config.callbacks))  # nothing where there are none, as before they existed
-    for key in ("training.total_steps", *ONCE):
+    for key in ("training.total_steps", *ONCE, *SHOWN):
         del values[key]
     values["hardware.precision"] = config.hardware.precision
     return values

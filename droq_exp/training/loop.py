@@ -16,6 +16,7 @@ from droq_exp.config.schema import Config
 from droq_exp.evaluation.episodes import BrokenOffError
 from droq_exp.evaluation.returns import Measurement, evaluate, measure
 from droq_exp.random_streams import Stream, derived_seed
+from droq_exp.training.filming import Filming
 from droq_exp.training.phases import LOG_EVERY, Phase, Phases, phases_of
 from droq_exp.training.progress import Progress
 from droq_exp.training.resume import restored_replay_file
@@ -37,12 +38,14 @@ class TrainingLoop:
         config: Config,
         progress: Progress,
         conditions: dict[str, Any],
+        filming: Filming | None = None,
         *,
         with_phases: bool = True,
     ) -> None:
         """``seed_runs`` are in the order of the agent's seeds; then ``begin`` or ``resume``, then ``run``.
 
-        ``conditions`` is stored in checkpoints: what else equal numbers depend on. ``with_phases=False`` is for who
+        ``conditions`` is stored in checkpoints: what else equal numbers depend on. ``filming``: where there are to be
+        videos. ``with_phases=False`` is for who
         times environment steps.
         """
         self.step = 0
@@ -54,6 +57,7 @@ class TrainingLoop:
         self._config = config
         self._progress = progress
         self._conditions = conditions
+        self._filming = filming
         self._replay_files = [
             seed_run.run.checkpoints.replay_file(agent.spec.layout.single.size) for seed_run in seed_runs
         ]
@@ -272,6 +276,7 @@ class TrainingLoop:
                 lambda: stop.received is not None,
             )
             beside = self._measure_beside(measured, stop)
+            self._film([index for index, result in measured.items() if not isinstance(result, Exception)], stop)
         except BrokenOffError:
             self._evaluating += time.monotonic() - started
             return None
@@ -303,6 +308,13 @@ class TrainingLoop:
                 if not isinstance(result, Exception):  # then there is none to log
                     found[index][column] = result
         return found
+
+    def _film(self, indices: Iterable[int], stop: StopSignal) -> None:
+        """Film an episode of seeds that were measured, before loggers are told, which look for it."""
+        if self._filming is not None and self._filming.is_due(self.step):
+            for index in indices:
+                run = self._seed_runs[index].run
+                self._filming.film(self._agent, index, run, self.step, lambda: stop.received is not None)
 
     def _returns(self, seed_run: SeedRun) -> Measurement[float]:
         episodes, seed = self._config.eval.episodes, seed_run.run.seed

@@ -32,6 +32,8 @@ from droq_exp.runs.space import none_left_empty, refused_without_room
 from droq_exp.runs.status import DONE, read_status
 from droq_exp.runs.takeover import check_checkpoints, check_directory, check_results, record_accepted, set_aside, tidy
 from droq_exp.training import hardware, remarks
+from droq_exp.training.filming import check as check_filming
+from droq_exp.training.filming import filming
 from droq_exp.training.loop import TrainingLoop
 from droq_exp.training.progress import Progress
 from droq_exp.training.resume import Found, State, conditions, find_checkpoints, report_changes, start_points
@@ -67,6 +69,7 @@ def train(config: Config, recipe: Config, overrides: Sequence[str] = ()) -> int:
     if not seeds:
         return 0
     machine = hardware.set_up(config, config.critic_updates)  # before anything is written: it may refuse
+    check_filming(config)
     directories = {seed: run_directory(config, recipe, seed) for seed in seeds}
     with none_left_empty(directories.values()), ExitStack() as locks:
         found = {}
@@ -192,7 +195,8 @@ def _train_together(
         for run, state in zip(runs, states, strict=False):  # without states: from step 0
             report_changes(run, state, now)
         remarks.tell(config.env, envs[0], agent.codebase, runs)
-        loop = TrainingLoop(agent, replay, seed_runs, config, progress, now)
+        films = filming(config)
+        loop = TrainingLoop(agent, replay, seed_runs, config, progress, now, films)
         try:
             with no_exit():
                 if states:
@@ -208,6 +212,9 @@ def _train_together(
                     seed_run.fail(loop.step, error)
                 elif seed_run.active:
                     seed_run.run.log.info("after %s: %r", stop.name, error)
+        finally:
+            if films is not None:
+                films.close()
         for seed_run in seed_runs:
             if seed_run.active and (stop.received is None or loop.done):
                 seed_run.finish(loop.step)

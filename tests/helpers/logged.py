@@ -84,7 +84,7 @@ def parse_wandb(path: Path) -> dict[str, Any]:
             found["run"] = record.run
             found["config"] = {item.key: json.loads(item.value_json) for item in record.run.config.update}
         elif kind == "history":
-            items = {item.key or item.nested_key[0]: json.loads(item.value_json) for item in record.history.item}
+            items = {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in record.history.item}
             found["history"].append(
                 {key: value for key, value in items.items() if key not in ("_runtime", "_timestamp")}
             )
