@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +17,7 @@ import onnxruntime
 import pytest
 import torch
 from odd_env import Odd
-from real_runs import train_in
+from real_runs import ROOT, train_in
 from run_files import droq_exp, error_line
 from safetensors.numpy import load_file
 
@@ -168,26 +170,20 @@ def test_the_metadata_say_what_else_a_user_must_know(trained: Callable[[str], Lo
     assert comment.startswith("# obs: the last 3 observations, the oldest first, each of 11 numbers; ")
 
 
-def test_tensors_and_a_page_of_numpy_give_the_same(trained: Callable[[str], LoadedPolicy], tmp_path: Path) -> None:
-    """As docs/inspect.md has it."""
+def test_the_tensors_by_what_the_documentation_says(trained: Callable[[str], LoadedPolicy], tmp_path: Path) -> None:
+    (told,) = re.findall("```python\n(.*?)```", (ROOT / "docs" / "inspect.md").read_text(), re.DOTALL)
     for case in ("redq", "normalised and stacked"):
         policy, path = trained(case), tmp_path / f"{case}.safetensors"
-        found: dict[str, Any] = {}
+        found: dict[str, Any] = {"numpy": np}
         exec(policy.export(path), found)
-        tensors = found["tensors"]
         assert found["told"]["algorithm"] == json.dumps(policy.config.algo.name)
-        assert tensors.keys() == load_file(path).keys()
-        played = episode(policy)
-        hidden = played.obs
-        if "obs_shift" in tensors:
-            hidden = np.clip((hidden - tensors["obs_shift"]) * tensors["obs_factor"], -10, 10)
-        layers = sum(name.startswith("actor.weight") for name in tensors)
-        for i in range(layers):
-            hidden = hidden @ tensors[f"actor.weight{i}"][0, 0] + tensors[f"actor.bias{i}"][0, 0]
-            hidden = np.maximum(hidden, 0) if i < layers - 1 else hidden
-        actions = np.tanh(np.split(hidden, 2, -1)[0]) * tensors["action_scale"] + tensors["action_offset"]
-        actions = np.clip(actions, tensors["action_least"], tensors["action_most"])
-        assert apart(policy, actions, played.action) < 1e-5
+        assert found["tensors"].keys() == load_file(path).keys()
+        played, actions = episode(policy), []
+        for obs in played.obs:
+            found["obs"] = obs
+            exec(told, found)
+            actions.append(found["action"])
+        assert apart(policy, np.stack(actions), played.action) < 1e-5
 
 
 def test_what_does_not_act_as_the_policy_does_is_not_written(
@@ -240,7 +236,7 @@ def test_the_command_prints_what_loads_the_files_and_is_refused_in_a_line(
     for arguments, words in cases:
         assert droq_exp("export", run, *arguments) == 2
         assert words in error_line(capsys)
-    monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
     assert droq_exp("export", run, "--onnx", str(tmp_path / "b.onnx")) == 2
     assert 'pip install "droq-exp[export]"' in error_line(capsys)
     assert graph.read_bytes() == content
