@@ -29,7 +29,7 @@ from droq_exp.envs import exchange
 from droq_exp.envs.build import build_env
 from droq_exp.envs.make import action_bounds, close
 from droq_exp.evaluation.episodes import SIDE_BY_SIDE, Episode, Trajectory, play
-from droq_exp.evaluation.export import Played, check_file, described, snippet, write_policy
+from droq_exp.evaluation.export import ExportError, Played, check_file, described, snippet, write_policy
 from droq_exp.learner.backend import EAGER
 from droq_exp.learner.state import with_alpha
 from droq_exp.random_streams import Stream, derived_seed, generator
@@ -135,6 +135,8 @@ class LoadedPolicy:
         """
         file = Path(path)
         check_file(file)
+        if not isinstance(self.agent, Agent):
+            raise ExportError(f"{self.config.algo._target_} is no droq_exp.agent.Agent, whose policies can be exported")
         env = self.make_env()
         try:
             low, high = action_bounds(env)
