@@ -27,6 +27,7 @@ from droq_exp.runs.provenance import versions
 
 TOLERANCE = 1e-5  # of the box's width; float32 rounds to 1e-7 of it
 INPUT, OUTPUT = "observation", "action"
+Act = Callable[[np.ndarray], np.ndarray]
 
 
 class ExportError(ValueError):
@@ -65,11 +66,8 @@ def check_file(path: Path) -> None:
             raise ExportError(f'{error}; pip install "droq-exp[export]" installs what it takes') from error
 
 
-def write_policy(path: Path, policy: DeterministicPolicy, told: Mapping[str, Any], played: Played) -> float:
+def write_policy(path: Path, policy: DeterministicPolicy, told: Mapping[str, Any], played: Played) -> None:
     """Write ``policy`` with the metadata ``told``, each value as JSON, in the format of the path's suffix.
-
-    Returns:
-        By how much the file's actions differ from the policy's, at most, in proportion to the box.
 
     Raises:
         ExportError: as :func:`check_file`; it cannot be written; a user's own part cannot be exported; or the file does
@@ -79,16 +77,26 @@ def write_policy(path: Path, policy: DeterministicPolicy, told: Mapping[str, Any
     texts = {name: json.dumps(value) for name, value in told.items()}
     content, act = FORMATS[path.suffix].encode(policy.eval(), texts)
     # All at once, and one alone: a graph may hold for the number of rows with which it was traced.
-    found = np.concatenate([act(played.obs), act(played.obs[:1])])
-    wanted = np.concatenate([played.action, played.action[:1]])
-    apart = np.abs(found.astype(np.float64) - wanted) / played.width
-    if not (found.shape == wanted.shape and np.isfinite(apart).all() and apart.max() <= TOLERANCE):
-        raise ExportError(f"{path} would not act as the policy does: it is {apart.max():.1e} of the action box apart")
+    for rows in (slice(None), slice(1)):
+        problem = _problem(act, played.obs[rows], played.action[rows], played.width)
+        if problem is not None:
+            raise ExportError(f"{path} would not act as the policy does: {problem}")
     try:
         write_atomically(path, content)
     except OSError as error:
         raise ExportError(f"{path} cannot be written: {error.strerror}") from error
-    return float(apart.max())
+
+
+def _problem(act: Act, obs: np.ndarray, wanted: np.ndarray, width: np.ndarray) -> str | None:
+    """How ``act`` departs from the ``wanted`` actions; None where it does not."""
+    try:
+        found = act(obs)
+    except Exception as error:  # a runtime's own kinds
+        return " ".join(f"{type(error).__name__}: {error}".split())
+    if found.shape != wanted.shape:
+        return f"it gives {list(found.shape)} and not {list(wanted.shape)}"
+    apart = float((np.abs(found.astype(np.float64) - wanted) / width).max())
+    return None if apart <= TOLERANCE else f"it is {apart:.1e} of the action box apart"
 
 
 def described(config: Config, env: gymnasium.Env, step: int) -> dict[str, Any]:
@@ -130,9 +138,6 @@ def _observation(told: Mapping[str, Any]) -> str:
     if stack == 1:
         return each
     return f"the last {stack} observations, the oldest first, each of {each}; before there are so many, the first again"
-
-
-Act = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
