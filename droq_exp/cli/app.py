@@ -291,6 +291,19 @@ def tasks(
 
 
 @app.command()
+def doctor(
+    directory: Annotated[Path, typer.Argument(help="where runs are to be written", metavar="[DIRECTORY]")] = Path(
+        "outputs"
+    ),
+    as_json: Annotated[bool, typer.Option("--json", help="Print it for programs.")] = False,
+) -> None:
+    """Say what this machine has of what runs use, and what to do about the rest; 1 where training does not work."""
+    from droq_exp.cli.doctor import doctor as examine
+
+    raise typer.Exit(examine(directory, as_json))
+
+
+@app.command()
 def build() -> None:
     """Compile the C++ for this kind of CPU now, so that machines without a compiler find it in your home directory."""
     from droq_exp.cli.build import build as build_libraries

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import product
-
 from droq_exp.cli.errors import RefusedError
-from droq_exp.learner.native.build import BuildError, Variant, shared_object, start
+from droq_exp.learner.native.build import BuildError, shared_object, start, variants
 
 
 def build() -> None:
@@ -14,10 +12,9 @@ def build() -> None:
     Raises:
         RefusedError: it cannot be compiled here.
     """
-    variants = [Variant(dropout, layer_norm) for dropout, layer_norm in product((False, True), repeat=2)]
-    for variant in variants:
+    for variant in variants():
         start(variant)
-    for variant in variants:
+    for variant in variants():
         try:
             print(shared_object(variant))
         except BuildError as error:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from collections.abc import Iterator
+from contextlib import redirect_stdout
 
 from rich.console import Console
 from rich.table import Table
@@ -26,7 +28,8 @@ def tasks(word: str | None, as_json: bool) -> None:
     """
     logging.disable(logging.WARNING)  # of those that cannot be closed, say
     try:
-        found = list(_found(word or ""))
+        with redirect_stdout(sys.stderr):  # what a task prints is none of the list
+            found = list(_found(word or ""))
     finally:
         logging.disable(logging.NOTSET)
     missing = [f"{suite}: {way}" for suite, way in missing_suites()]
@@ -34,7 +37,8 @@ def tasks(word: str | None, as_json: bool) -> None:
         print(json.dumps({"tasks": [dict(zip(COLUMNS, row, strict=True)) for row in found], "missing": missing}))
         return
     if not found:
-        raise RefusedError(f"no task that is installed and can be learned has {word!r} in its id")
+        problem = f"no task that is installed and can be learned has {word!r} in its id"
+        raise RefusedError("; not installed: ".join([problem, ", ".join(missing)]) if missing else problem)
     table = Table(box=None, pad_edge=False)
     for column in COLUMNS:
         table.add_column(column, justify="left" if column == "id" else "right", no_wrap=True)

@@ -64,8 +64,10 @@ def installed() -> list[str]:
 def missing_suites() -> list[tuple[str, str]]:
     """The packages with tasks that are not installed, and what installs each."""
     modules = {"dmc": ("dm-control", "dm_control")} | {extra: suite[:2] for extra, suite in SUITES.items()}
+    modules["robopianist"] = ("RoboPianist", "robopianist")
+    after = {"robopianist": " after the Debian packages in docs/robopianist.md"}
     return [
-        (package, f"pip install 'droq-exp[{extra}]'")
+        (package, f"pip install 'droq-exp[{extra}]'{after.get(extra, '')}")
         for extra, (package, module) in modules.items()
         if find_spec(module) is None
     ]

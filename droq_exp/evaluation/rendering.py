@@ -105,10 +105,10 @@ def following(model: Any) -> dict[str, Any]:
     return {"camera_name": FOLLOWING} if model is not None and FOLLOWING in cameras(model) else {}
 
 
-def use_offscreen() -> None:
+def use_offscreen() -> str:
     """Make MuJoCo draw without a display: by what ``MUJOCO_GL`` says, else by EGL, else by OSMesa.
 
-    To be called before MuJoCo draws for the first time in this process; sets ``MUJOCO_GL``.
+    To be called before MuJoCo draws for the first time in this process; sets ``MUJOCO_GL``, and returns it.
 
     Raises:
         RenderingError: none of them works.
@@ -119,7 +119,7 @@ def use_offscreen() -> None:
         problem = _failure(DRAW, backend)
         if problem is None:
             os.environ[VARIABLE] = backend
-            return
+            return backend
         problems.append(f"{backend}: {problem}")
     hint = f"unset {VARIABLE} to have the others tried" if asked else PACKAGES
     raise RenderingError(f"MuJoCo cannot draw here ({'; '.join(problems)}); {hint}")

@@ -106,17 +106,31 @@ def slurm_states(job_ids: Collection[str]) -> dict[str, str]:
     return {job_id: states[job_id] for job_id in job_ids if job_id in states}
 
 
+def partitions() -> list[str]:
+    """Names of SLURM's partitions; the default one has a star.
+
+    Raises:
+        QueueUnreachableError: sinfo is not there, fails or does not answer.
+    """
+    return _asked("sinfo", "--noheader", "--format", "%P").split()
+
+
 def _squeue() -> dict[str, str]:
     # -r: one line for each task of an array; a user id, since not every name server knows the name.
-    command = ["squeue", "--noheader", "--array", "--user", str(os.getuid()), "--format", "%i %T"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
-    except FileNotFoundError:
-        raise QueueUnreachableError("squeue is not installed here, so SLURM cannot be asked") from None
-    except subprocess.TimeoutExpired:
-        raise QueueUnreachableError(f"squeue has not answered for {PATIENCE} s") from None
-    if done.returncode != 0:
-        raise QueueUnreachableError(" ".join(done.stderr.split()) or f"squeue ended with code {done.returncode}")
-    states = dict(line.split(maxsplit=1) for line in done.stdout.splitlines() if line.strip())
+    told = _asked("squeue", "--noheader", "--array", "--user", str(os.getuid()), "--format", "%i %T")
+    states = dict(line.split(maxsplit=1) for line in told.splitlines() if line.strip())
     fates = {job_id: fate(state) for job_id, state in states.items()}
     return {job_id: RUNNING if what == "on a node" else QUEUED for job_id, what in fates.items() if what != "over"}
+
+
+def _asked(program: str, *arguments: str) -> str:
+    """What a program of SLURM prints."""
+    try:
+        done = subprocess.run([program, *arguments], capture_output=True, text=True, timeout=PATIENCE)
+    except FileNotFoundError:
+        raise QueueUnreachableError(f"{program} is not installed here, so SLURM cannot be asked") from None
+    except subprocess.TimeoutExpired:
+        raise QueueUnreachableError(f"{program} has not answered for {PATIENCE} s") from None
+    if done.returncode != 0:
+        raise QueueUnreachableError(" ".join(done.stderr.split()) or f"{program} ended with code {done.returncode}")
+    return done.stdout

@@ -16,7 +16,7 @@ def test_tasks_of_all_suites_that_can_be_learned(capsys: pytest.CaptureFixture[s
     assert found["dm_control/reacher-easy-v0"]["limit"] == 1000
     assert found["FetchReach-v4"]["observation"] == 16
     assert "Reacher-v4" not in found  # the newest version alone
-    assert told["missing"] == []
+    assert all(line.startswith("RoboPianist: pip install 'droq-exp[robopianist]'") for line in told["missing"])
 
 
 def test_a_table_and_no_task_of_discrete_actions(capsys: pytest.CaptureFixture[str]) -> None:
@@ -26,3 +26,17 @@ def test_a_table_and_no_task_of_discrete_actions(capsys: pytest.CaptureFixture[s
     assert ["InvertedPendulum-v5", "4", "1", "1000"] in lines
     assert droq_exp("tasks", "CartPole-v") == 2
     assert capsys.readouterr().err.startswith("error: no task that is installed and can be learned has 'CartPole-v'")
+
+
+def test_suites_that_are_not_installed_are_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("droq_exp.envs.suites.find_spec", lambda module: None)
+    assert droq_exp("tasks", "Pendulum-v1") == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("not installed: ")]
+    for extra in ("dmc", "robotics", "box2d", "robopianist"):
+        assert sum(f"pip install 'droq-exp[{extra}]'" in line for line in lines) == 1
+    assert droq_exp("tasks", "cheetah-run") == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "droq-exp[dmc]" in error

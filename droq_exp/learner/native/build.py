@@ -17,6 +17,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 from pathlib import Path
 from typing import Protocol
 
@@ -82,9 +83,19 @@ class Variant:
         return [f"-D{name}={str(value).lower()}" for name, value in values.items()]
 
 
+def variants() -> list[Variant]:
+    """Those that runs may need."""
+    return [Variant(dropout, layer_norm) for dropout, layer_norm in product((False, True), repeat=2)]
+
+
+def compiler() -> str | None:
+    """Where the C++ compiler is: ``CXX``, or else g++."""
+    return shutil.which(os.environ.get("CXX", "g++"))
+
+
 def built_beforehand(variant: Variant) -> Path | None:
     """The newest whole library in the cache for this CPU and these sources, whatever compiler made it."""
-    found = filter(_is_whole, _cache_directory().glob(f"updates-{_key(variant)}-*.so"))
+    found = filter(_is_whole, cache_directory().glob(f"updates-{_key(variant)}-*.so"))
     return max(found, key=lambda path: path.stat().st_mtime, default=None)
 
 
@@ -169,8 +180,8 @@ def _target(variant: Variant) -> tuple[list[str], Path]:
     That is in the user's cache directory, under a name that depends on sources, flags, CPU and compiler: a home
     directory may be shared by many machines. Where there is no compiler, a library made beforehand serves.
     """
-    compiler = shutil.which(os.environ.get("CXX", "g++"))
-    if compiler is None:
+    found = compiler()
+    if found is None:
         beforehand = built_beforehand(variant)
         if beforehand is None:
             raise BuildError(
@@ -178,9 +189,9 @@ def _target(variant: Variant) -> tuple[list[str], Path]:
                 "your home directory"
             )
         return [], beforehand
-    made_by = _digest(compiler.encode(), _version(compiler))[:8]
-    path = _cache_directory() / f"updates-{_key(variant)}-{made_by}.so"
-    return [compiler, *FLAGS, *variant.macros, str(SOURCE)], path
+    made_by = _digest(found.encode(), version_of(found))[:8]
+    path = cache_directory() / f"updates-{_key(variant)}-{made_by}.so"
+    return [found, *FLAGS, *variant.macros, str(SOURCE)], path
 
 
 def _seal(path: Path) -> None:
@@ -216,7 +227,8 @@ def _sources() -> bytes:
 
 
 @lru_cache
-def _version(compiler: str) -> bytes:
+def version_of(compiler: str) -> bytes:
+    """What ``compiler`` says of itself."""
     return subprocess.run([compiler, "--version"], capture_output=True, check=False).stdout
 
 
@@ -227,7 +239,7 @@ def _remove_leftovers(cache: Path) -> None:
             shutil.rmtree(directory, ignore_errors=True)
 
 
-def _cache_directory() -> Path:
+def cache_directory() -> Path:
     """Return the user's cache directory for this project, or one of this process alone where that cannot be written."""
     with suppress(OSError, RuntimeError):  # the latter where there is no home
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser(), "droq_exp")
