@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
+import shlex
 import sys
 import traceback
 import uuid
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from droq_exp import __version__
 from droq_exp.import_path import looking_in
+from droq_exp.streams import prepare_streams
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -22,6 +24,21 @@ if TYPE_CHECKING:
     from droq_exp.config import Config
 
 INTERRUPTED = (129, 130, 143)  # SIGHUP, SIGINT, SIGTERM
+LONGEST_WORD = 1000  # that is shown whole
+
+# Of Hydra or of other programs: what each is for, and the way that works here.
+_FLAGS = {
+    "--config-name and --config-path": (
+        ("-cn", "--config-name", "-cp", "--config-path"),
+        "the configuration is always this project's; experiment=<name> with --config-dir=<folder> chooses yours",
+    ),
+    "--dry-run": (("-n", "--dry-run"), "`droq-exp plan` shows what a command would do, --cfg job its values"),
+    "--run": (("-r", "--run"), "it runs without a flag; -m makes it a sweep"),
+    "--shell-completion": (("-sc", "--shell-completion"), "there is none"),
+    "--experimental-rerun": (("--experimental-rerun",), "the same command continues a run"),
+    "--output-dir": (("-o", "--output", "--output-dir"), "output_dir=<folder> says where runs are"),
+}
+FLAGS = {flag: (name, way) for name, (flags, way) in _FLAGS.items() for flag in flags}
 
 _checked: dict[tuple[str, ...], tuple[Config, Config]] = {}  # what has been composed of a point's overrides
 
@@ -39,14 +56,16 @@ def main(argv: list[str] | None = None) -> None:
     Raises:
         SystemExit: 0 done; 1 a run failed; 2 the command is wrong, told in one line; 129, 130 or 143 interrupted.
     """
-    fill_standard_streams()
+    prepare_streams()
     arguments = sys.argv[1:] if argv is None else argv
     parser = _parser()
     args = parser.parse_intermixed_args(arguments)
+    check_working_directory()
     try:
         with looking_in([os.getcwd()]):  # a user's own parts are there
             _main(parser, args)
     except KeyboardInterrupt:
+        print("interrupted while nothing trained; the same command continues", file=sys.stderr)
         sys.exit(130)
 
 
@@ -54,66 +73,74 @@ def _main(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     if args.help and not args.overrides and args.config_dir is None:
         from droq_exp.config.help import help_text
 
-        _show(help_text(parser))
+        print(help_text(parser))
         return
     from droq_exp.config import ConfigError
     from droq_exp.config.targets import trusting
     from droq_exp.runs.files import DamagedError
 
+    asked = [line for line in args.overrides if "=" not in line] if args.help else []
     try:
-        overrides = with_config_dir(args.overrides, args.config_dir)
+        overrides = with_config_dir([line for line in args.overrides if line not in asked], args.config_dir)
         with trusting(args.trust), trusting(named_by_user(overrides, args.config_dir)):
             if args.help:
-                _help_with_parts(parser, overrides)
+                _help_with_parts(parser, overrides, asked)
             else:
                 _run(args, overrides)
     except (ConfigError, DamagedError) as error:
         refuse(str(error))
 
 
-def _help_with_parts(parser: argparse.ArgumentParser, overrides: Sequence[str]) -> None:
-    """Show the help with the user's own choices, and the keys of the parts that ``overrides`` choose."""
+def _help_with_parts(parser: argparse.ArgumentParser, overrides: Sequence[str], asked: Sequence[str]) -> None:
+    """Show the help with the user's own choices, and the keys of the parts that ``overrides`` choose.
+
+    With ``asked``, words such as algo.tau, show the lines of these keys alone.
+    """
     from droq_exp.config import own_parts
-    from droq_exp.config.help import help_text
+    from droq_exp.config.help import help_on, help_text
     from droq_exp.config.overrides import parse, search_path
 
-    _show(help_text(parser, own_parts(overrides), search_path(parse(overrides))))
-
-
-def fill_standard_streams() -> None:
-    """Put the null device where the caller has closed stdin, stdout or stderr.
-
-    Otherwise the next file that anybody opens takes the number, and libraries write into it, or fail to start others.
-    """
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
-        try:
-            os.fstat(number)
-        except OSError:
-            null = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
-            if null != number:
-                os.dup2(null, number)
-                os.close(null)
-            os.set_inheritable(number, True)
-            stream = os.fdopen(number, "r" if number == 0 else "w", closefd=False)
-            setattr(sys, name, stream)
-            setattr(sys, f"__{name}__", stream)
+    if asked:
+        print(help_on(asked, own_parts(overrides)))
+        return
+    print(help_text(parser, own_parts(overrides), search_path(parse(overrides))))
 
 
 def refuse(problem: str) -> NoReturn:
-    """Say in one line why the command is refused, and exit with code 2."""
-    print(f"error: {problem}", file=sys.stderr)
+    """Say in one line why the command is refused, and exit with code 2; of a path without end the ends are shown."""
+    words = (word if len(word) <= LONGEST_WORD else f"{word[:50]}...{word[-50:]}" for word in problem.split(" "))
+    print(f"error: {' '.join(words)}", file=sys.stderr)
     sys.exit(2)
+
+
+def check_working_directory() -> None:
+    """Refuse to work in a directory that has been deleted: relative paths mean nothing there, and torch aborts."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        refuse("the working directory has been deleted; cd to one that is there")
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        refuse(f"{message}; see --help")
+        keys = "; keys are typed as key=value" if message.startswith("unrecognized") else ""
+        refuse(f"{message}{keys}; see --help")
+
+
+class _Elsewhere(argparse.Action):
+    """A flag of other programs or of Hydra itself, so that no part of it is read as another one."""
+
+    def __call__(self, parser: argparse.ArgumentParser, _: object, values: object, flag: str | None = None) -> NoReturn:
+        name, way = FLAGS[str(flag)]
+        refuse(f"{name}: no flag of this program; {way}")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="launch.py", add_help=False, allow_abbrev=False)
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="choices and values, as below")
-    parser.add_argument("-h", "--help", action="store_true", help="show this text")
+    parser.add_argument(
+        "-h", "--help", action="store_true", help="show this text; with words, such as algo.tau, these keys"
+    )
     parser.add_argument("-m", "--multirun", action="store_true", help="a sweep: one run for each value of a,b,c")
     parser.add_argument("-c", "--cfg", choices=["job", "hydra", "all"], help="print the configuration and run nothing")
     parser.add_argument("-p", "--package", help="with --cfg: print only this part")
@@ -140,6 +167,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--version", action="version", version=f"droq_exp {__version__}", help="show this project's version"
     )
+    for flag in FLAGS:
+        parser.add_argument(flag, nargs="?", action=_Elsewhere, dest="_", help=argparse.SUPPRESS)
     return parser
 
 
@@ -148,7 +177,7 @@ def _run(args: argparse.Namespace, overrides: Sequence[str]) -> None:
     from droq_exp.learner.native import early_build
 
     if args.multirun and (args.cfg or args.info):
-        refuse("--multirun cannot be combined with --cfg or --info; see --help")
+        refuse("--multirun cannot be combined with --cfg or --info; `droq-exp plan` shows a sweep's runs; see --help")
     if (args.package or args.resolve) and not args.cfg:
         refuse("--package and --resolve need --cfg; see --help")
     _checked.clear()
@@ -168,6 +197,8 @@ def _run(args: argparse.Namespace, overrides: Sequence[str]) -> None:
         for config in configs:
             early_build.begin(config)
         _hydra_main(["--multirun", *plain(overrides)])
+        places = " ".join(sorted(set(map(_experiment, configs))))
+        print(f"next: droq-exp status {places}; droq-exp report {places}", file=sys.stderr)
     else:
         config, _ = _checked[_of_run(plain(overrides))] = compose(overrides)
         if args.cfg == "job":
@@ -326,14 +357,7 @@ def _print(config: Config, package: str | None) -> None:
     part = values if package in (None, "_global_") else OmegaConf.select(values, str(package))
     if part is None:
         refuse(f"--package: this configuration has no {package}")
-    _show(OmegaConf.to_yaml(part).rstrip() if OmegaConf.is_config(part) else str(part))
-
-
-def _show(text: str) -> None:
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:  # the reader has seen enough: `--help | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    print(OmegaConf.to_yaml(part).rstrip() if OmegaConf.is_config(part) else str(part))
 
 
 def _hydra_main(arguments: list[str]) -> None:
@@ -368,6 +392,7 @@ def run_point(composed: DictConfig) -> float | None:
     from hydra.types import RunMode
 
     from droq_exp.config import ConfigError, readable
+    from droq_exp.runs.identity import run_directory
 
     job = HydraConfig.get()
     search = [line for line in job.overrides.hydra if line.startswith("hydra.searchpath")]
@@ -384,11 +409,19 @@ def run_point(composed: DictConfig) -> float | None:
     if sweep:
         print(f"[{job.job.num + 1}] {readable(job.overrides.task)}", flush=True)
     code = train_point(config, recipe, overrides)
+    if not code and not sweep:
+        directory = shlex.quote(str(run_directory(config, recipe, config.seeds[0])))
+        print(f"next: droq-exp play {directory}; droq-exp report {_experiment(config)}", file=sys.stderr)
     if code in INTERRUPTED or not sweep:
         sys.exit(code)
     if code:
         raise PointFailedError(readable(job.overrides.task))
     return point_score(config, recipe)
+
+
+def _experiment(config: Config) -> str:
+    """The folder of all runs of this name, as one would type it."""
+    return shlex.quote(os.path.join(config.output_dir, str(config.experiment_name)))
 
 
 def point_score(config: Config, recipe: Config) -> float | None:

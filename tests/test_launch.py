@@ -131,7 +131,7 @@ BAD_COMMANDS = [
     (["-m", "seed=0,1", "algo.utd_ratio=1,0"], "algo.utd_ratio: ", "sweep point: seed=0 algo.utd_ratio=0"),
     (["-m", "codebase=redq,ku", "codebase.policy_update_delay=5"], "codebase.policy_update_delay: ", "codebase=ku"),
     (["-m", "algo.num_critics=1,2", "algo.num_min=2"], "algo.num_min: ", "sweep point: algo.num_critics=1"),
-    (["-m", "env=gym", "env.id=Pendulum-v1,CartPole-v1"], "env.id: ", "sweep point: env=gym env.id=CartPole-v1"),
+    (["-m", "env=gym", "env.id=Pendulum-v1,CartPole-v1"], "env.id: ", "sweep point: env.id=CartPole-v1"),
     (["-m", "hydra/launcher=nothing"], "hydra/launcher: ", "basic"),
     (["--nonsense"], "unrecognized arguments: --nonsense", "--help"),
     (["--cfg", "jobs"], "argument -c/--cfg", "job"),
@@ -163,7 +163,8 @@ BAD_COMMANDS = [
     (["output_dir=/proc/x"], "output_dir: ", "/proc/x cannot be written"),
     (["output_dir=/dev/null/deeper"], "output_dir: ", "/dev/null is not a directory"),
     (["-m", "seed=0,1", f"output_dir={'long' * 100}"], "output_dir: ", "too long"),
-    (["--config-name", "other"], "unrecognized arguments", "--config-name"),
+    (["--config-name", "other"], "--config-name", "--config-dir"),
+    (["-m", "seed=0,1", f"output_dir={'x/' * 2000}"], "output_dir: ", "1,000 characters"),
 ]
 
 
@@ -308,9 +309,23 @@ def test_streams_that_the_caller_has_closed_are_no_error(closed: list[int], tmp_
 
 
 def test_a_reader_who_has_seen_enough_is_no_error(tmp_path: Path) -> None:
-    command = f"{sys.executable} {ROOT / 'launch.py'} --help | true; echo ${{PIPESTATUS[0]}}"
-    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, timeout=60)
-    assert (done.stdout, done.stderr) == ("0\n", "")
+    small = "debug=default env=inverted_pendulum hardware=cpu training.total_steps=5 bias.enabled=false"
+    for command in ("droq_exp --cfg hydra", f"droq_exp {small}", "droq_exp.cli.app --help"):
+        line = f"{sys.executable} -m {command} 2>&1 | true; echo ${{PIPESTATUS[0]}}"
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        done = subprocess.run(["bash", "-c", line], cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert (done.stdout, done.stderr) == ("0\n", "")
+    (status,) = tmp_path.rglob("status.json")
+    assert '"finished"' in status.read_text()
+
+
+@pytest.mark.parametrize("module", ["droq_exp", "droq_exp.cli.app"])
+def test_a_working_directory_that_is_gone_is_one_line(module: str, tmp_path: Path) -> None:
+    line = f"mkdir gone; cd gone; rmdir ../gone; {sys.executable} -m {module} plan seed=0"
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(["bash", "-c", line], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "working directory has been deleted" in done.stderr
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ import typer
 from droq_exp import __version__
 from droq_exp.cli.errors import RefusedError
 from droq_exp.exits import SignalExit
-from droq_exp.launch import fill_standard_streams, named_by_user, refuse, with_config_dir
+from droq_exp.launch import check_working_directory, named_by_user, refuse, with_config_dir
+from droq_exp.streams import prepare_streams
 
 app = typer.Typer(
     help="Plan, follow, retry, cancel and report sweeps; inspect trained runs.",
@@ -50,7 +51,8 @@ def main(argv: list[str] | None = None) -> None:
     from droq_exp.jobs.queue import QueueUnreachableError
     from droq_exp.runs.files import DamagedError
 
-    fill_standard_streams()
+    prepare_streams()
+    check_working_directory()
     before = signal.signal(signal.SIGTERM, _leave)
     try:
         code = app(args=argv, prog_name="droq-exp", standalone_mode=False)

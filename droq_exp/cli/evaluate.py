@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -30,19 +32,20 @@ def evaluate(directory: Path, episodes: int, seed: int, stochastic: bool, output
     """
     if output is not None:
         check_place("--output", output)
-    run = open_run(directory)
-    envs = [run.make_env() for _ in range(min(episodes, SIDE_BY_SIDE))]
-    console = Console(stderr=True)
-    played = track(
-        run.episodes(envs, episodes, seed, stochastic=stochastic),
-        f"{run.config.env.id}, step {run.step:,}",
-        total=episodes,
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
-    trajectories = list(played)
-    close(*envs)
+    with redirect_stdout(sys.stderr):  # what a task prints is no JSON
+        run = open_run(directory)
+        envs = [run.make_env() for _ in range(min(episodes, SIDE_BY_SIDE))]
+        console = Console(stderr=True)
+        played = track(
+            run.episodes(envs, episodes, seed, stochastic=stochastic),
+            f"{run.config.env.id}, step {run.step:,}",
+            total=episodes,
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        trajectories = list(played)
+        close(*envs)
     text = json.dumps(_result(run, seed, stochastic, trajectories))
     if output is not None:
         try:

@@ -10,11 +10,13 @@ from pathlib import Path
 
 from droq_exp.cli.errors import RefusedError
 from droq_exp.cli.status import STYLES, WORDS
+from droq_exp.config.rules import LONGEST_PATH
 from droq_exp.report.build import Report, build
 from droq_exp.report.data import Sweep, load
 from droq_exp.report.files import PAGE, write_report
 
-SHOWN = 20  # lines of what is missing; all are in the tables
+SHOWN = 20  # lines of what is missing; all are on the page
+NAMED = 3  # places in such a line
 
 
 def report(directories: Sequence[Path], compared: bool, output: Path | None) -> None:
@@ -34,6 +36,8 @@ def report(directories: Sequence[Path], compared: bool, output: Path | None) -> 
     given = output is not None or directories[0].is_dir()  # else what is given is wrong, not what follows from it
     if given and any(path.exists() and not path.is_dir() for path in (place, *place.parents)):
         raise RefusedError(f"{place} cannot be created: a file is in the way; give another --output")
+    if len(str(place)) > LONGEST_PATH:
+        raise RefusedError(f"{place} has more than {LONGEST_PATH:,} characters; give another --output")
     with _without_collector():
         sweep = load(directories, compared)
         made = build(sweep)
@@ -57,6 +61,17 @@ def _without_collector() -> Iterator[None]:
             gc.enable()
 
 
+def together(lines: Sequence[str]) -> Iterator[str]:
+    """What is missing, each as "where: what": all places that lack the same in one line, in the order of the first."""
+    places: dict[str, list[str]] = {}
+    for line in lines:
+        where, _, what = line.rpartition(": ")
+        places.setdefault(what, []).append(where)
+    for what, found in places.items():
+        more = f" and {len(found) - NAMED:,} more" if len(found) > NAMED else ""
+        yield f"{found[0]}: {what}" if len(found) == 1 else f"{what}: {', '.join(found[:NAMED])}{more}"
+
+
 def _print(sweep: Sweep, made: Report, place: Path, written: Sequence[Path]) -> None:
     counts = ", ".join(
         f"{sweep.counts[state]:,} {WORDS.get(state, state)}" for state in STYLES if state in sweep.counts
@@ -65,10 +80,11 @@ def _print(sweep: Sweep, made: Report, place: Path, written: Sequence[Path]) -> 
     damaged = sum(bool(run.problems) for run in sweep.runs)
     if damaged:
         print(f"{damaged:,} with damaged files, see {place / 'tables' / 'unfinished_runs.md'}")
-    for line in made.missing[:SHOWN]:
+    missing = list(together(made.missing))
+    for line in missing[:SHOWN]:
         print(f"missing: {line}")
-    if len(made.missing) > SHOWN:
-        print(f"missing: {len(made.missing) - SHOWN:,} more")
+    if len(missing) > SHOWN:
+        print(f"missing: {len(missing) - SHOWN:,} lines more, see {place / PAGE}")
     kinds = Counter(path.suffix.removeprefix(".") for path in written)
     print(f"written to {place}: {', '.join(f'{count} {kind}' for kind, count in sorted(kinds.items()))}")
     print(f"open {place / PAGE}")

@@ -11,6 +11,7 @@ from droq_exp.config.composition import (
 from droq_exp.config.errors import ConfigError
 from droq_exp.config.overrides import (
     chooses_sweeper,
+    distinct,
     left_to_experiment,
     plain,
     readable,
@@ -28,6 +29,7 @@ __all__ = [
     "compose",
     "compose_points",
     "compose_sweep",
+    "distinct",
     "left_to_experiment",
     "own_parts",
     "plain",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+import sys
 import typing
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout, suppress
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -25,6 +26,7 @@ from droq_exp.config.files import conf_directory
 from droq_exp.config.keys import OPEN, check_key, entry_of
 from droq_exp.config.parts import Parts, unusual_parts
 from droq_exp.config.schema import BY_KEY, PARTS, Config, EnvConfig
+from droq_exp.config.sources import with_source
 from droq_exp.config.targets import check_hydra
 from droq_exp.config.task import check_actions, check_limit, dimensions
 from droq_exp.config.validation import checked, resolved
@@ -69,7 +71,8 @@ def sweep_points(overrides: Sequence[str]) -> list[list[str]]:
     """
     with _hydra() as loader:
         parsed = lines.parse(overrides)
-        swept = lines.left_to_experiment(_experiment_sweep(parsed), _of_task(parsed))
+        with _naming_files(parsed):
+            swept = lines.left_to_experiment(_experiment_sweep(parsed), _of_task(parsed))
         return lines.expand([*swept, *overrides], loader)
 
 
@@ -80,7 +83,7 @@ def compose_points(points: Sequence[Sequence[str]]) -> list[tuple[Config, Config
         ConfigError: what no run can have, naming the first point that has it.
     """
     with _hydra():
-        return [_compose_point(point) for point in points]
+        return [_compose_point(point, points) for point in points]
 
 
 def check_hydra_choices(overrides: Sequence[str]) -> None:
@@ -98,17 +101,39 @@ def own_parts(overrides: Sequence[str]) -> Parts:
     with _hydra():
         parsed = lines.parse(overrides)
         _refuse_sweeps(parsed)
-        return _parts(_choices(tuple(lines.text(item) for item in parsed if _is_choice(item))).config, parsed)
+        with _naming_files(parsed):
+            return _parts(_choices(tuple(lines.text(item) for item in parsed if _is_choice(item))).config, parsed)
 
 
-def _compose_point(point: Sequence[str]) -> tuple[Config, Config]:
+def _compose_point(point: Sequence[str], points: Sequence[Sequence[str]]) -> tuple[Config, Config]:
     try:
         return _compose_run(lines.parse(point))
     except ConfigError as error:
-        raise error.at(lines.readable(point)) from error
+        raise error.at(lines.distinct(point, points)) from error
 
 
 def _compose_run(parsed: list[Override]) -> tuple[Config, Config]:
+    with _naming_files(parsed):
+        return _compose_parsed(parsed)
+
+
+@contextmanager
+def _naming_files(parsed: Sequence[Override]) -> Iterator[None]:
+    """Let errors name the file that they come from, but where what is wrong was typed."""
+    try:
+        yield
+    except ConfigError as error:
+        typed = [item.key_or_group for item in parsed if not _is_choice(item)]
+        if any(f"{error.key}.".startswith(f"{key}.") for key in typed):
+            raise
+        chosen = [item for item in parsed if _is_choice(item)]
+        names = {item.key_or_group: item.value() for item in chosen if not item.is_sweep_override()}
+        with suppress(ConfigError):  # where they can be composed, with what files have chosen
+            names |= _choices(tuple(map(lines.text, chosen))).names
+        raise with_source(error, names, lines.search_path(parsed)) from error
+
+
+def _compose_parsed(parsed: list[Override]) -> tuple[Config, Config]:
     _refuse_sweeps(parsed)
     _check_launcher(parsed)
     _refuse_experiment_sweep(parsed)
@@ -280,6 +305,10 @@ def _compose_choices(overrides: tuple[str, ...], files: object) -> _Chosen:
     OmegaConf.set_struct(composed, False)
     with open_dict(composed):
         del composed["hydra"]
+    for group in ("algo", "env", "codebase", "hardware", *OPEN):
+        if not isinstance(composed.get(group), DictConfig):
+            way = f"in a file's defaults, {{override /{group}: <choice>}} chooses"
+            raise ConfigError(group, f"{composed.get(group)!r} is not a block of keys; {way}")
     return _Chosen(composed, names, typing.cast("dict[str, Any]", swept))
 
 
@@ -353,7 +382,11 @@ def _hydra() -> Iterator[Any]:
     held = GlobalHydra.instance().hydra
     GlobalHydra.instance().hydra = None
     try:
-        with hydra.initialize_config_dir(str(conf_directory()), version_base=VERSION_BASE):
+        # What a user's own part or task prints is not to stand in what is asked for, such as --cfg or JSON.
+        with (
+            redirect_stdout(sys.stderr),
+            hydra.initialize_config_dir(str(conf_directory()), version_base=VERSION_BASE),
+        ):
             yield GlobalHydra.instance().config_loader()
     finally:
         GlobalHydra.instance().hydra = held

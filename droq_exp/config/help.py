@@ -15,6 +15,7 @@ from typing import Any
 from omegaconf import MISSING, OmegaConf
 
 from droq_exp.config.algorithms import algorithms, by_purpose
+from droq_exp.config.errors import ConfigError, nearest
 from droq_exp.config.files import GROUPS, choices, conf_directory
 from droq_exp.config.keys import ALWAYS, CODEBASES, LAUNCHERS, OPEN, Key, hardware_with, is_part, known_keys
 from droq_exp.config.parts import Parts
@@ -84,8 +85,7 @@ def help_text(parser: argparse.ArgumentParser, parts: Parts = (), directories: S
         parts: the unusual parts of the algorithm that is chosen.
         directories: further ones with choices.
     """
-    keys = [(name, f"{key.meaning} [{key.allowed}]{_only(name)}") for name, key in _keys(parts).items()]
-    keys += [(_own_entry(group), _OWN_ENTRY) for group in OPEN]
+    keys = _key_rows(parts) + [(_own_entry(group), _OWN_ENTRY) for group in OPEN]
     sections = {
         "Groups (group=choice)": [(group, _choices(group, directories)) for group in GROUPS],
         "Keys (key=value; --cfg job prints the values of a run, docs/configuration.md all defaults)": keys,
@@ -94,6 +94,27 @@ def help_text(parser: argparse.ArgumentParser, parts: Parts = (), directories: S
     texts = {title: _table(rows) for title, rows in sections.items()}
     groups, *others = (f"{title}:\n{text}" for title, text in texts.items())
     return "\n\n".join([_EXAMPLES, groups, _algorithms(directories), *others])
+
+
+def help_on(words: Sequence[str], parts: Parts = ()) -> str:
+    """The lines of the keys that have one of ``words`` in their names, and of the groups.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    found = []
+    for word in words:
+        rows = [(group, _choices(group)) for group in GROUPS if word == group]
+        rows += [row for row in _key_rows(parts) if word.casefold() in row[0]]
+        if not rows:
+            names = [name for name, _ in _key_rows(parts)]
+            raise ConfigError(word, "no key and no group has it in its name; --help lists all", nearest(word, names))
+        found += rows
+    return _table(list(dict.fromkeys(found)))
+
+
+def _key_rows(parts: Parts = ()) -> list[tuple[str, str]]:
+    return [(name, f"{key.meaning} [{key.allowed}]{_only(name)}") for name, key in _keys(parts).items()]
 
 
 def configuration_page() -> str:
@@ -181,7 +202,7 @@ def _table(rows: list[tuple[str, str]]) -> str:
 
 
 def _flags(parser: argparse.ArgumentParser) -> list[argparse.Action]:
-    return [action for action in parser._actions if action.option_strings]
+    return [action for action in parser._actions if action.option_strings and action.help != argparse.SUPPRESS]
 
 
 def _choices(group: str, directories: Sequence[Path] = ()) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from droq_exp.config import schema
 from droq_exp.config.errors import ConfigError, nearest
+from droq_exp.config.habits import key_meant
 from droq_exp.config.parts import Parts, part_block
 from droq_exp.config.rules import Relation, Rule, type_words
 
@@ -194,7 +195,7 @@ def _unknown(key: str, keys: typing.Mapping[str, Key], codebase: str) -> ConfigE
     allowed = ", ".join(sorted(names - {"_target_", "name", "launcher"}))
     if is_part(parent) and not allowed:
         return ConfigError(key, f"{parent} has no keys of its own; {parent}._target_=<class> names one that has")
-    suggestion = _nearest_key(key, prefix, list(keys))
+    suggestion = key_meant(key) or _nearest_key(key, prefix, list(keys))
     return ConfigError(key, f"unknown key; allowed {'in ' + parent if parent else 'at the top'}: {allowed}", suggestion)
 
 

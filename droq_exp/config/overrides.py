@@ -29,6 +29,7 @@ from hydra.errors import HydraException
 
 from droq_exp.config.errors import ConfigError, nearest
 from droq_exp.config.files import GROUPS, choices
+from droq_exp.config.habits import way_instead
 from droq_exp.config.keys import ALWAYS, FREE, entry_of, is_block, is_free, is_part
 from droq_exp.config.targets import is_trusted, targets_in
 
@@ -150,6 +151,12 @@ def readable(point: Sequence[str]) -> str:
     return " ".join(line.lstrip("+") for line in point if not line.startswith(HYDRA_KEYS))
 
 
+def distinct(point: Sequence[str], points: Sequence[Sequence[str]]) -> str:
+    """What of a point of a sweep the other ``points`` have not all in common with it, as one would type it."""
+    shared = set(points[0]).intersection(*points[1:])
+    return readable([line for line in point if line not in shared])
+
+
 def search_path(parsed: Sequence[Override]) -> list[Path]:
     """Further configuration directories that are asked for.
 
@@ -231,7 +238,9 @@ def _parse_one(line: str) -> Override:
         raise ConfigError(f"~{key}", "nothing can be removed; set it to another value")
     if override.is_hydra_override() or key == "hydra":
         if not key.startswith(HYDRA_KEYS):
-            raise ConfigError(key, f"Hydra's own settings are fixed, but for {', '.join(HYDRA_KEYS)}")
+            problem = f"Hydra's own settings are fixed, but for {', '.join(HYDRA_KEYS)}"
+            raise ConfigError(key, f"{problem}; {way}" if (way := way_instead(key)) else problem)
+        _check_hydra_value(key, override.value())
         return override
     if override.package is not None:
         raise ConfigError(f"{key}@{override.package}", f"a choice stays in its place: {key}=<choice>")
@@ -240,6 +249,15 @@ def _parse_one(line: str) -> Override:
     added = is_free(key) or key == FREE or is_part(key) or entry_of(key) is not None
     override.type = OverrideType.FORCE_ADD if added else OverrideType.CHANGE
     return override
+
+
+def _check_hydra_value(key: str, value: Any) -> None:
+    """Refuse a name where Hydra takes a block of keys, and a single directory where it takes a list."""
+    if key in ("hydra.launcher", "hydra.sweeper") and not isinstance(value, dict):
+        choice = f"{key.replace('.', '/')}={value}"
+        raise ConfigError(key, f"{value!r} is not a block of keys; a choice has a slash", choice)
+    if key == "hydra.searchpath" and not isinstance(value, list):
+        raise ConfigError(key, f"{value!r} is not a list; --config-dir=<folder> adds a directory of your own")
 
 
 def _holds_sweep(value: Any) -> bool:
@@ -271,6 +289,7 @@ def _check_choices(override: Override, directories: Sequence[Path]) -> None:
 
 def _bad_choice(group: str, name: Any, allowed: list[str]) -> ConfigError:
     more = " (csv is always on)" if group == "logger" else " (leave it out for none)" if group in OPTIONAL else ""
+    more += "; --config-dir=<folder> adds your own" if group == "experiment" and name is not None else ""
     many = f"; several runs: -m {group}={','.join(map(str, name))}" if isinstance(name, list) else ""
     return ConfigError(
         group,

@@ -148,8 +148,13 @@ def _check_read(algo: schema.AlgoConfig, unusual: Mapping[str, Any]) -> None:
 def _check_units(algo: schema.AlgoConfig, unusual: Mapping[str, Any]) -> None:
     """Refuse an objective of several outputs with critics that do not look at how many it needs."""
     objective, critic = unusual.get("objective"), unusual.get("critic")
-    units = getattr(objective, "units", 1)
-    if units == 1 or (critic is not None and "units" in getattr(critic, "reads", ("units",))):
+    try:
+        with no_exit():
+            units = getattr(objective, "units", 1)
+    except Exception as error:  # it may be anything
+        problem = f"{type(objective).__name__} does not tell its units: {_line(error)}"
+        raise ConfigError("algo.objective", problem) from error
+    if units == 1 or (critic is not None and "units" in _reads(critic, ("units",))):
         return
     name = (algo.critic._target_ if critic is None else type(critic).__name__).rpartition(".")[2]
     able = " or ".join(schema.OTHER_PARTS["critic"][1:])
@@ -160,8 +165,13 @@ def _check_units(algo: schema.AlgoConfig, unusual: Mapping[str, Any]) -> None:
 def _check_own(config: schema.Config, unusual: Mapping[str, Any]) -> None:
     """Refuse what a part itself refuses, and an order under a code base that it does not go with."""
     for name, part in unusual.items():
-        problem = part.problem_with(config.algo) if hasattr(part, "problem_with") else None
-        codebases = getattr(part, "codebases", (config.codebase.name,))
+        try:
+            with no_exit():
+                problem = part.problem_with(config.algo) if hasattr(part, "problem_with") else None
+                codebases = tuple(getattr(part, "codebases", (config.codebase.name,)))
+        except Exception as error:  # it may do anything
+            problem = f"{type(part).__name__} cannot be asked whether it goes with the rest: {_line(error)}"
+            raise ConfigError(f"algo.{name}", problem) from error
         if config.codebase.name not in codebases:
             problem = f"{type(part).__name__} does not go with codebase={config.codebase.name}, but with "
             problem += " or ".join(f"codebase={each}" for each in codebases)
@@ -220,9 +230,9 @@ def _codebase(block: Any) -> Any:
     return codebase
 
 
-def _reads(part: Any) -> tuple[str, ...]:
+def _reads(part: Any, default: tuple[str, ...] = (*UNREAD, "num_min")) -> tuple[str, ...]:
     try:
-        named = getattr(part, "reads", (*UNREAD, "num_min"))
+        named = getattr(part, "reads", default)
         return tuple(named)
     except Exception as error:  # it may be anything
         raise ConfigError("algo", f"reads of {type(part).__name__} names no keys: {_line(error)}") from error

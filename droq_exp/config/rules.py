@@ -10,6 +10,7 @@ from types import UnionType
 from typing import Any, NamedTuple
 
 MAX_SEED = 2**31 - 1
+LONGEST_PATH = 1000  # characters; with what stands below it, it remains below the 4,096 of Linux
 AUTO = "auto"  # the value of algo.dropout_rate for which nobody need name one
 
 
@@ -153,8 +154,8 @@ WORD = Rule(
     lambda value: re.fullmatch(r"[^\s'\"`\\$;]+", value) is not None,
 )
 PATH = Rule(
-    "a path that is not empty, without line breaks",
-    lambda value: bool(value.strip()) and value.isprintable(),
+    f"a path that is not empty, of at most {LONGEST_PATH:,} characters, without line breaks",
+    lambda value: bool(value.strip()) and value.isprintable() and len(value) <= LONGEST_PATH,
 )
 # What wandb refuses (its Settings.validate_project), and what would not be one part of an address.
 PROJECT = Rule(

@@ -139,7 +139,7 @@ DROPOUT_RATE = Relation(
     ),
 )
 TAU = Relation(
-    "as it is by default, where algo.target_network=false",
+    "a number in (0, 1]; as it is by default, where algo.target_network=false",
     lambda config: "left alone with algo.target_network=false: nothing follows the critics",
     lambda config: config.algo.target_network or config.algo.tau == AlgoConfig.tau,
 )
@@ -166,7 +166,7 @@ SUITE_TASK = Relation(
     lambda config: (config.env.task is not None) == (config.env.name in SUITE_TASKS),
 )
 SIGNAL_DELAY = Relation(
-    "fewer seconds than hardware.hours has",
+    "an integer, at least 1, and fewer seconds than hardware.hours has",
     lambda config: f"fewer seconds than hardware.hours={config.hardware.hours:g} has",
     lambda config: 1 <= config.hardware.signal_delay_seconds < config.hardware.hours * 3600,
 )

@@ -17,6 +17,7 @@ from typing import Any
 
 from droq_exp.config import schema
 from droq_exp.config.errors import ConfigError, nearest
+from droq_exp.config.habits import way_instead
 from droq_exp.exits import no_exit
 
 VARIABLE = "DROQ_EXP_TRUST"
@@ -61,6 +62,7 @@ FIXED: dict[str, Any] = {  # settings of Hydra's own, as conf/config.yaml has th
     "run": {"dir": "."},
     "sweep": {"dir": ".", "subdir": "."},
     "job.chdir": False,
+    "job.name": "app",  # as the Compose API has it
     "job.env_set": {},
     "job.env_copy": [],
 }
@@ -211,6 +213,9 @@ def check_hydra(settings: Any, *, own_sweeper: bool = False) -> None:
         settings: the ``hydra`` node as a plain container.
         own_sweeper: whether the user has typed which sweeper it is; it and its parts are installed plugins.
     """
+    for name in ("launcher", "sweeper"):
+        if not isinstance(settings[name], dict):
+            raise ConfigError(f"hydra.{name}", f"{settings[name]!r} is a choice, which is typed: hydra/{name}=<choice>")
     wrong = [name for name, value in FIXED.items() if _at(settings, name) != value]
     wrong += ["launcher"] * (settings["launcher"]["_target_"] not in LAUNCHERS)
     sweeper = settings["sweeper"]
@@ -219,7 +224,9 @@ def check_hydra(settings: Any, *, own_sweeper: bool = False) -> None:
     else:
         wrong += ["sweeper"] * (sweeper["_target_"] not in SWEEPERS)
     for name in wrong:
-        raise ConfigError(f"hydra.{name}", "is fixed; of Hydra's settings a file may give hydra.sweeper.params alone")
+        problem = "is fixed; of Hydra's settings a file may give hydra.sweeper.params alone"
+        way = way_instead(f"hydra.{name}")
+        raise ConfigError(f"hydra.{name}", f"{problem}; {way}" if way else problem)
     for name in ("launcher", *([] if own_sweeper else ["sweeper"])):  # Hydra builds all that stands below them
         below = {key: value for key, value in settings[name].items() if key != "_target_"}
         check_free(f"hydra.{name}", below)

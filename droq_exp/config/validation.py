@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from droq_exp.callbacks import build
 from droq_exp.config.errors import ConfigError, nearest, shown
+from droq_exp.config.habits import way_instead
 from droq_exp.config.keys import CODEBASES, FREE, LAUNCHERS, OPEN, Key, check_key, is_block, known_keys
 from droq_exp.config.parts import Parts, check_parts, unusual_parts
 from droq_exp.config.rules import FORMS, Rule, kind_of, type_words
@@ -94,6 +95,10 @@ def _check_names(values: dict[str, Any], prefix: str, codebase: str, launcher: s
     keys = known_keys(codebase, launcher, parts)
     for name, value in values.items():
         key = f"{prefix}{name}"
+        if "." in str(name):  # it would stand beside the key that is meant, and change nothing
+            first, rest = str(name).split(".", 1)
+            way = way_instead(key) or f"it is {first}: {{{rest}: ...}}"
+            raise ConfigError(key, f"a key in a file has no dots; {way}")
         if key not in keys and prefix.rstrip(".") not in OPEN:
             check_key(key, codebase, launcher, parts)
         if isinstance(value, dict) and is_block(key) and key != FREE:

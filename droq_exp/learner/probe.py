@@ -39,6 +39,9 @@ def probe(spec: LearnerSpec) -> None:
     """
     spec = replace(spec, seeds=SEEDS, batch_size=ROWS, bf16=False)
     rng = torch.Generator().manual_seed(0)  # no stream of a run
+    for part, network in (("critic", spec.critic), ("actor", spec.actor)):  # asked one by one, so that it is named
+        _tried(part, network.shapes, spec)
+        _tried(part, network.buffers, spec)
     state = _tried("critic", LearnerState.initial, spec, [0, 1], torch.device("cpu"))
     critics, batch = spec.num_critics, (SEEDS, ROWS)
 

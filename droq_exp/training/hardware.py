@@ -137,11 +137,21 @@ def learner_spec(config: Config) -> LearnerSpec:
         if spec.features.pretraining:
             spec = replace(spec, pretraining_chunk=chunk_of(spec.features.pretraining))
     updates = [update for program in spec.programs for update in program if isinstance(update, PolicyUpdate)]
-    if spec.critic.buffers(spec) and any(update.before_last for update in updates):
+    if any(update.before_last for update in updates) and _buffers(spec):
         name, behind = type(spec.critic).__name__, OTHER_PARTS["order"][0]
         problem = f"the policy looks at critics from before their last update, and {name} keeps no statistics of then"
         raise ConfigError("algo.order", f"{problem}; algo.order._target_={behind} looks at those after it")
     return spec
+
+
+def _buffers(spec: LearnerSpec) -> bool:
+    """Whether the critics have statistics that updates move."""
+    try:
+        with no_exit():
+            return bool(spec.critic.buffers(spec))
+    except Exception as error:  # a user's own may do anything
+        problem = f"{type(spec.critic).__name__}.buffers fails: {' '.join(str(error).split())}"
+        raise ConfigError("algo.critic", problem) from error
 
 
 def _keep_freed_memory() -> None:

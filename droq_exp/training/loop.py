@@ -66,12 +66,18 @@ class TrainingLoop:
         training = config.training
         self._random_steps = agent.codebase.random_steps(training.start_steps)
         rows = agent.spec.batch_size + agent.spec.n_step - 1
-        self._first_update = agent.codebase.first_update_step(training.start_steps, rows)
-        phases = phases_of(config, agent.spec, self._first_update) if with_phases else []
+        # The environment step after which updates begin.
+        self.first_update = agent.codebase.first_update_step(training.start_steps, rows)
+        phases = phases_of(config, agent.spec, self.first_update) if with_phases else []
         self._phases = Phases(phases, training.total_steps)
         # Since the last measurement.
         self._stopwatch = Stopwatch("env", "sample", "update", *(["phase"] if self._phases else []))
         self._last_measure = (0, 0.0)  # updates and training seconds at the last measurement
+
+    @property
+    def seconds(self) -> float:
+        """Since the first step, without those between an interruption and its continuation."""
+        return time.monotonic() - self._started
 
     @property
     def done(self) -> bool:
@@ -148,7 +154,7 @@ class TrainingLoop:
             "member": self._seed_runs[index].state(),
             "loop": {
                 "measured": self._measured[index],
-                "wall_seconds": time.monotonic() - self._started,
+                "wall_seconds": self.seconds,
                 "evaluating_seconds": self._evaluating,
                 "stopwatch": dict(self._stopwatch.seconds),
                 "last_measure": list(self._last_measure),
@@ -159,7 +165,7 @@ class TrainingLoop:
 
     def run(self, stop: StopSignal) -> None:
         """Train until the last step, until every seed has stopped or failed, or until a signal arrives."""
-        self._progress.phases = self._phases
+        self._progress.phases, self._progress.first_update = self._phases, self.first_update
         self._note_phases()
         if self._phases.under_way:  # a signal broke that phase off
             self._learn(stop)
@@ -177,14 +183,14 @@ class TrainingLoop:
 
         A signal breaks a phase off; the run goes on from there.
         """
-        if self.step == self._first_update:
+        if self.step == self.first_update:
             self._fail_without_rows()
         for phase in self._phases.to_do(self.step):
             while self._phases.done < phase.updates:
                 if stop.received is not None or not self._any_active:
                     return
                 self._run_chunk(phase)
-        if self.step >= self._first_update:
+        if self.step >= self.first_update:
             self._update()
         if self._config.hardware.detect_anomaly:
             self._fail_non_finite()
@@ -212,7 +218,7 @@ class TrainingLoop:
 
     def _log_phase(self, phase: Phase) -> None:
         self._fail_non_finite()
-        seconds = {"wall_seconds": time.monotonic() - self._started}
+        seconds = {"wall_seconds": self.seconds}
         taken = self._agent.take_phase_metrics(phase.name, self._replay)
         for seed_run, metrics in zip(self._seed_runs, taken, strict=True):
             if seed_run.active:
@@ -369,7 +375,7 @@ class TrainingLoop:
         seed_run.run.checkpoints.save_weights(self._agent.weights_of(index), self.step)
         metrics = {f"train/{name}": value for name, value in (training | seed_run.take_episodes()).items()}
         metrics |= {f"eval/{name}": value for name, value in measured.items()}
-        metrics["eval/wall_seconds"] = time.monotonic() - self._started
+        metrics["eval/wall_seconds"] = self.seconds
         return seed_run.log(self.step, metrics)
 
     def _fail_without_rows(self) -> None:

@@ -36,7 +36,7 @@ class Progress:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Show ``label``, such as "droq hopper", the seeds, and how many of ``total_steps`` steps are done."""
-        self._label = f"{label} {_seed_text(seeds)}"
+        self._label = f"{label} {seed_text(seeds)}"
         self._total_steps = total_steps
         self._console = console or _Console(stderr=True)
         self._clock = clock
@@ -45,6 +45,7 @@ class Progress:
         self._due = -math.inf
         self._step = self._updates = 0
         self.phases = Phases([], total_steps)  # those of the run, where it has any
+        self.first_update = 0  # the environment step after which updates begin; 0: not known
         self._per_step = self._per_update = 0.0  # seconds, those of phases left out; 0: not known yet
         # (seconds, step, updates, seconds of phases, updates of phases), the oldest first
         self._past: deque[tuple[float, int, int, float, int]] = deque()
@@ -88,11 +89,11 @@ class Progress:
         self._remember(now)
         if last_return is not None:
             good = [value for value in last_return if math.isfinite(value)]
-            self._return = sum(good) / len(good) if good else math.nan
+            self._return = sum(good) / len(good) if good else self._return  # all have failed, which is told elsewhere
         try:
             if self._live is not None:
                 self._live.update(self._text(), refresh=True)
-            elif last_return is not None:
+            elif last_return is not None and good:
                 self._console.print(self._text(), soft_wrap=True)
         except OSError:  # the terminal has gone away: training goes on, or ends by its SIGHUP
             self._live, self._console.quiet = None, True
@@ -123,11 +124,20 @@ class Progress:
             f"step {self._step:,}/{self._total_steps:,}",
             f"return {'-' if self._return is None else format(self._return, ',.1f')}",
             f"{format(updates / seconds, ',.0f') if learning else '-'} updates/s",
-            f"{'-' if left is None else duration(left)} left",
+            f"{self._without_updates() if left is None else duration(left)} left",
             *self.phases.text(),
             self._label,  # last, since a narrow terminal cuts the end off
         ]
         return Text("  ".join(parts), overflow="ellipsis", no_wrap=self._console.is_interactive)
+
+    def _without_updates(self) -> str:
+        """The time left while steps are random: with updates still to come no more than a bound, and when they do."""
+        if self._updates or not self._per_step or not self.first_update:
+            return "-"
+        left = duration((self._total_steps - self._step) * self._per_step)
+        if self.first_update > self._total_steps:
+            return left
+        return f"updates in {duration((self.first_update - self._step) * self._per_step)}, more than {left}"
 
 
 class _Console(Console):
@@ -136,7 +146,8 @@ class _Console(Console):
         self.quiet = True
 
 
-def _seed_text(seeds: Sequence[int]) -> str:
+def seed_text(seeds: Sequence[int]) -> str:
+    """Which seeds, or of more than four how many."""
     if len(seeds) == 1:
         return f"seed {seeds[0]}"
     return f"seeds {','.join(map(str, seeds))}" if len(seeds) <= 4 else f"{len(seeds)} seeds"

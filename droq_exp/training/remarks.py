@@ -9,7 +9,7 @@ import numpy as np
 
 from droq_exp.agent.box import ActionBox
 from droq_exp.codebases import Codebase
-from droq_exp.config.schema import EnvConfig
+from droq_exp.config.schema import Config
 from droq_exp.config.task import tried
 from droq_exp.envs.make import action_bounds
 from droq_exp.learner.backend import say_once
@@ -17,9 +17,15 @@ from droq_exp.runs.directory import RunDirectory
 from droq_exp.runs.provenance import other_contacts, versions
 
 
-def tell(task: EnvConfig, env: gymnasium.Env, codebase: Codebase, runs: Sequence[RunDirectory]) -> None:
-    """Say each remark once in this process, and in the log of each run."""
-    for line in (*tried(task).remarks, *_of_actions(task.id, env, codebase), *_of_mujoco(env)):
+def tell(config: Config, env: gymnasium.Env, codebase: Codebase, first: int, runs: Sequence[RunDirectory]) -> None:
+    """Say each remark once in this process, and in the log of each run; ``first`` is the step of the first update."""
+    task, steps = config.env, config.training.total_steps
+    for line in (
+        *tried(task).remarks,
+        *_of_actions(task.id, env, codebase),
+        *_of_mujoco(env),
+        *_of_steps(steps, first),
+    ):
         say_once(line)
         for run in runs:
             run.log.info("%s", line)
@@ -40,6 +46,11 @@ def _of_mujoco(env: gymnasium.Env) -> Iterator[str]:
             f"{other}: contacts of Hopper, Ant and Humanoid are not those of 3.3.5, so returns do not "
             "compare with the published ones (docs/fidelity.md)"
         )
+
+
+def _of_steps(total: int, first: int) -> Iterator[str]:
+    if first > total:
+        yield f"nothing will be learned: training.total_steps={total:,} ends before the first update, at step {first:,}"
 
 
 def _interval(low: np.ndarray, high: np.ndarray) -> str:

@@ -39,6 +39,7 @@ from droq_exp.training.progress import Progress
 from droq_exp.training.resume import Found, State, conditions, find_checkpoints, report_changes, start_points
 from droq_exp.training.seed_run import SeedRun
 from droq_exp.training.stopping import StopSignal
+from droq_exp.training.telling import tell_beginning, tell_end, tell_interruption
 
 
 def train(config: Config, recipe: Config, overrides: Sequence[str] = ()) -> int:
@@ -124,6 +125,8 @@ def _train_seeds(
             if stop.received is None:
                 raise
             code = stop.exit_code
+        if stop.received is not None:
+            tell_interruption(runs, stop.name)
     return code
 
 
@@ -188,15 +191,16 @@ def _train_together(
     label = f"{config.algo.name} {config.env.id}"
     seeds = [run.seed for run in runs]
     now = conditions(seeds, machine)
+    tell_beginning(config, seeds, states[0]["step"] if states else 0, machine.description)
     with (
         open_training(config, runs, states, machine, stop) as (agent, replay, envs, seed_runs),
         Progress(label, config.training.total_steps, seeds) as progress,
     ):
         for run, state in zip(runs, states, strict=False):  # without states: from step 0
             report_changes(run, state, now)
-        remarks.tell(config.env, envs[0], agent.codebase, runs)
         films = filming(config)
         loop = TrainingLoop(agent, replay, seed_runs, config, progress, now, films)
+        remarks.tell(config, envs[0], agent.codebase, loop.first_update, runs)
         try:
             with no_exit():
                 if states:
@@ -222,6 +226,8 @@ def _train_together(
                     seed_run.run.checkpoints.drop()
             elif seed_run.active:
                 seed_run.interrupt(loop.step, stop.name)
+        seconds = loop.seconds
+    tell_end(runs, seconds)
     if stop.received is not None:
         return stop.exit_code
     return int(any(run.state not in DONE for run in runs))

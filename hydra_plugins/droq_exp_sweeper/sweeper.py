@@ -13,7 +13,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 
-from droq_exp.config import left_to_experiment, readable
+from droq_exp.config import distinct, left_to_experiment, readable
 from droq_exp.launch import PointFailedError
 
 
@@ -48,7 +48,7 @@ class DroqExpSweeper(BasicSweeper):
         results = self.launcher.launch(points, initial_job_idx=0)
         failed = [point for point, result in zip(points, results, strict=True) if _failed(result)]
         for point in failed:
-            print(f"failed: {readable(point)}", file=sys.stderr)
+            print(f"failed: {distinct(point, points) or readable(point)}", file=sys.stderr)
         if failed:
             sys.exit(1)
         return results

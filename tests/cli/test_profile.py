@@ -71,8 +71,8 @@ def test_a_cell_that_cannot_be_measured_is_told_and_the_others_are_shown(
     ("arguments", "words"),
     [
         (["algo=drok"], "did you mean droq?"),
-        (["--all", "algo.utd_ratio=0"], "sweep point: algo=crossq env=ant algo.utd_ratio=0"),
-        (["--all", "env=hopper", "algo.utd_ratio=0"], "sweep point: algo=crossq env=hopper"),
+        (["--all", "algo.utd_ratio=0"], "sweep point: algo=crossq env=ant"),
+        (["--all", "env=hopper", "algo.utd_ratio=0"], "sweep point: algo=crossq"),
         (["--steps", "0"], "--steps"),
         (["--json", "no/file"], "--json: no is not a directory"),
         (["--json", "/"], "--json: / is a directory"),

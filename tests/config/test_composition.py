@@ -55,8 +55,8 @@ EXPECTED_CHOICES = {
     },
     "codebase": {"redq", "ku"},
     "hardware": {"auto", "cpu", "gpu", "cpu_parallel", "slurm_cpu", "slurm_gpu"},
-    "logger": {"tensorboard", "wandb"},
-    "callbacks": {"early_stop"},
+    "logger": {"csv", "none", "tensorboard", "wandb"},
+    "callbacks": {"early_stop", "none"},
 }
 NEEDS = {  # beside the choice
     "gym": "env.id=Pendulum-v1",

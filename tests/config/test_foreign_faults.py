@@ -54,6 +54,11 @@ class Scalar(SoftPolicyObjective):
         return super().loss(*given).mean()
 
 @dataclass(frozen=True)
+class NoTable(SquashedGaussianActor):
+    def buffers(self, spec):
+        raise RuntimeError("no table")
+
+@dataclass(frozen=True)
 class Raises(SquashedGaussianActor):
     def sample(self, *given, **named):
         raise KeyError("nothing here")
@@ -130,6 +135,7 @@ def theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, elsewhere: Path) -> 
         ("objective", "Wrong", r"targets are \[2, 1\], and must be \[2, 3, \.\.\.\]"),
         ("objective", "Turned", r"loss are \[2, 3, 2\], and must be \[2, 2, 3\]"),
         ("policy_objective", "Scalar", r"loss are \[\], and must be \[2, 3\]"),
+        ("actor", "NoTable", r"fails when tried: RuntimeError: no table"),
         ("actor", "Raises", r"fails when tried: KeyError: 'nothing here'"),
     ],
 )

@@ -10,6 +10,7 @@ import pytest
 from made_up import write_run
 from reports import make_report, only, written
 
+from droq_exp.cli.report import together
 from droq_exp.report import score_figures
 from droq_exp.report.build import build
 from droq_exp.report.curve_figures import learning_curves
@@ -182,3 +183,11 @@ def test_a_task_that_only_variants_have_is_left_out_of_a_figure_with_too_many_li
     assert figure is not None
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["hopper, at 5,000 steps"]
     assert len(report.tables["final_performance"].rows) == 14
+
+
+def test_places_that_lack_the_same_share_a_line() -> None:
+    lines = [*(f"redq/env{number}/sac: no seed 2" for number in range(9)), "redq/hopper: no evaluation"]
+    assert list(together(lines)) == [
+        "no seed 2: redq/env0/sac, redq/env1/sac, redq/env2/sac and 6 more",
+        "redq/hopper: no evaluation",
+    ]

@@ -59,6 +59,11 @@ def end(process: subprocess.Popen[str]) -> tuple[int, str]:
     return process.returncode, error
 
 
+def interruptions(error: str) -> list[str]:
+    """What the terminal was told of the interruption."""
+    return [line for line in error.splitlines() if line.startswith("interrupted")]
+
+
 # A real process
 
 
@@ -70,6 +75,10 @@ def test_a_signal_ends_training_in_order(number: signal.Signals, code: int, dire
     returned, error = end(process)
     assert returned == code
     assert "Traceback" not in error
+    said = interruptions(error)
+    assert len(said) == 1  # of both seeds
+    assert said[0].endswith("saved; the same command continues")
+    assert (number.name in said[0]) == (number != signal.SIGINT)
     for run in runs(directory):
         step = assert_interrupted(run, number.name)
         assert step >= 50
@@ -127,15 +136,18 @@ def test_ctrl_c_ends_a_sweep(directory: Path) -> None:
     assert returned == 130, error
     assert "Traceback" not in error
     assert_interrupted(only_run(directory), "SIGINT")  # of seed 0; seed 1 did not start
+    assert len(interruptions(error)) == 1
 
 
 # Within this process, at an exact step
 
 
 @pytest.mark.parametrize(("how", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
-def test_in_the_random_phase(how: str, code: int) -> None:
+def test_in_the_random_phase(how: str, code: int, capsys: pytest.CaptureFixture[str]) -> None:
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     assert train(*breaking(seed=0, at=20, how=how), "seed=[0,1]") == code
+    (said,) = interruptions(capsys.readouterr().err)
+    assert "at step 20, saved;" in said
     for run in runs():
         assert assert_interrupted(run, how) == 20
         assert sorted(os.listdir(run)) == ["checkpoint", "config.yaml", "status.json", "train.log"]
@@ -199,7 +211,7 @@ def test_loggers_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert states == ["interrupted", "interrupted"]
 
 
-def test_a_second_ctrl_c_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_ctrl_c_ends_at_once(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Here within a step of an evaluation."""
     act, went_on = Agent.act, []
 
@@ -214,6 +226,8 @@ def test_a_second_ctrl_c_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(CsvLogger, "close", lambda self, state: states.append(state))
     assert train("env=gym", "env.id=Counting-v0", LITTLE_BIAS) == 130
     assert not went_on
+    (said,) = interruptions(capsys.readouterr().err)
+    assert "nothing is saved yet" in said
     run = only_run()
     assert_interrupted(run, "SIGINT")
     assert states == ["interrupted"]

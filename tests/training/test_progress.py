@@ -51,11 +51,10 @@ def test_a_failed_seed_is_no_part_of_the_mean() -> None:
     progress, output, _ = make(terminal=False, seeds=(0, 1, 2, 3, 4))
     with progress:
         progress.update(10, 0, [1.0, math.nan, 3.0, 5.0, 7.0])
-        progress.update(20, 0, [math.nan] * 5)
-    first, second = output.getvalue().splitlines()
-    assert "return 4.0" in first
-    assert first.endswith("5 seeds")
-    assert "return nan" in second
+        progress.update(20, 0, [math.nan] * 5)  # all have failed, which the run says
+    (line,) = output.getvalue().splitlines()
+    assert "return 4.0" in line
+    assert line.endswith("5 seeds")
 
 
 def test_a_terminal_gets_one_line_redrawn_in_place() -> None:
@@ -86,17 +85,29 @@ def test_nothing_is_drawn_between_two_refreshes() -> None:
 
 
 def test_random_first_steps_promise_no_end() -> None:
+    """They are much quicker than the others: only when these begin is known, and a bound."""
     progress, output, clock = make(terminal=False, total_steps=20_000)
+    progress.first_update = 5001
     with progress:
         for step in range(1, 5001):  # 10,000 steps a second
             clock.seconds += 1e-4
-            progress.update(step, 0, [1.0] if step == 5000 else None)
+            progress.update(step, 0, [1.0] if step in (4000, 5000) else None)
         for step in range(5001, 5101):  # one a second
             clock.seconds += 1.0
             progress.update(step, 20 * (step - 5000), [2.0] if step == 5100 else None)
-    random, learning = output.getvalue().splitlines()
-    assert "- updates/s  - left" in random
+    random, _, learning = output.getvalue().splitlines()
+    assert "- updates/s  updates in 0:00, more than 0:02 left" in random
     assert "20 updates/s  4:08:20 left" in learning
+
+
+def test_a_run_without_updates_has_a_time_left_at_once() -> None:
+    progress, output, clock = make(terminal=True, total_steps=300)
+    progress.first_update = 5001
+    with progress:
+        for step in range(1, 101):
+            clock.seconds += 1.0
+            progress.update(step, 0)
+    assert "3:20 left" in output.getvalue().rsplit("\r", 1)[-1]
 
 
 def test_the_time_left_counts_phases_without_environment_steps() -> None:

@@ -111,10 +111,22 @@ def test_status_and_log_tell_how_it_went(capsys: pytest.CaptureFixture[str]) -> 
     assert f"INFO run {run.relative_to(Path('outputs').resolve())}" in first
     assert last.endswith("INFO finished at step 100")
     shown = capsys.readouterr()
-    assert [line.split()[:3] for line in shown.err.splitlines()] == [
-        ["50.0%", "step", "50/100"],
-        ["100.0%", "step", "100/100"],
-    ]
+    header, *progress, end, following = shown.err.splitlines()
+    for words in ("InvertedPendulum-v5 (obs 4, act 1)", "droq", "100 steps", "seed 5", "cpu, 1 threads, native"):
+        assert words in header
+    assert [line.split()[:3] for line in progress] == [["50.0%", "step", "50/100"], ["100.0%", "step", "100/100"]]
+    returns = [float(row["return_mean"]) for row in rows(run, "eval")]
+    assert f"droq-exp play {run.relative_to(Path.cwd())}" in following
+    assert end.startswith(f"finished: return {returns[-1]:,.1f}, best {max(returns):,.1f}, in 0:")
+
+
+def test_a_run_that_ends_before_the_first_update_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    """Here after 51 of debug=default's steps; in a sweep it is said once."""
+    assert train(*INVERTED, "training.total_steps=21", "bias.enabled=false") == 0
+    (said,) = [line for line in capsys.readouterr().err.splitlines() if "nothing will be learned" in line]
+    assert "training.total_steps=21" in said
+    assert "step 51" in said
+    assert said in log_text(only_run())
 
 
 @pytest.mark.parametrize("threads", [1, 2])
