@@ -263,6 +263,7 @@ def test_tensorboard_and_wandb_get_the_same_metrics_of_every_seed(
         assert found["exit"] == 0
         history = {row.pop("_step"): row for row in found["history"]}
         assert set(history) == {50, 100}
+        assert [row.pop("global_step") for row in history.values()] == [*history]
         assert set(history[100]) == names
         for name in sorted(names):
             logged = {step: row[name] for step, row in history.items() if name in row}
