@@ -27,7 +27,7 @@ class Run:
     Args:
         directory: the run's, absolute.
         seed: which.
-        state: "finished", "stopped" (by a callback), "failed" or "interrupted", as in ``status.json``.
+        state: "finished", "stopped" or "pruned" (by a callback), "failed" or "interrupted", as in ``status.json``.
         last_return: mean return of the last evaluation; None before the first.
         error: one line that says why it did not finish, or None; ``train.log`` has the traceback.
     """

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, Literal, Protocol
 
 
 @dataclass(frozen=True)
 class Stop:
-    """The seed is to end here, in order, as "stopped"; ``reason`` says why, in one line."""
+    """The seed is to end here, in order; ``reason`` says why, in one line.
+
+    ``state`` is how: "stopped" says that more steps are not needed, "pruned" that they are not worth their time.
+    """
 
     reason: str
+    state: Literal["stopped", "pruned"] = "stopped"
 
 
 class Callback(Protocol):
@@ -20,6 +25,9 @@ class Callback(Protocol):
     It is made once more when the configuration is checked: a ValueError there refuses the command in one line. What it
     raises later fails its seed.
     """
+
+    def placed(self, directory: Path) -> None:
+        """Be told the directory of the seed's run, once, before anything is asked; a class need not have this."""
 
     def evaluated(self, step: int, metrics: Mapping[str, float]) -> Stop | None:
         """Be told of an evaluation, by what loggers get of it: "eval/return_mean", "train/critic_loss" and so on.

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -103,6 +103,44 @@ def plan(
 
     with trusting(trust or []):
         show_plan(with_config_dir(overrides or [], config_dir))
+
+
+@app.command()
+def tune(
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="as for launch.py, and what is searched: 'key=log(a,b)', range(a,b), choice(a,b,...)",
+            metavar="KEY=VALUE",
+        ),
+    ] = None,
+    trials: Annotated[int, typer.Option(min=1, help="Trials in all; raising it continues.")] = 20,
+    parallel: Annotated[
+        int | None,
+        typer.Option(min=1, help="Trials at a time; default: hardware.jobs with cpu_parallel, else 1."),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds of each trial, from 0 on.")] = 1,
+    score: Annotated[
+        Literal["mean", "iqm"], typer.Option(help="A trial's value, of its seeds' scores (the key objective).")
+    ] = "mean",
+    prune: Annotated[
+        bool, typer.Option("--prune", help="End trials early that are worth less than the median.")
+    ] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Of the sampler: another one is another search.")] = 0,
+    config_dir: ConfigDir = None,
+    trust: Trust = None,
+) -> None:
+    """Search good values of some keys by Optuna, with runs as trials; the same command continues."""
+    from droq_exp.cli.tune import tune as tune_keys
+    from droq_exp.config.targets import trusting
+    from droq_exp.import_path import looking_in
+    from droq_exp.tune.search import Options
+    from droq_exp.tune.space import without_terms
+
+    lines = with_config_dir(overrides or [], config_dir)
+    own = named_by_user(without_terms(lines), config_dir)  # it trains, as launch.py does
+    with looking_in([os.getcwd()]), trusting(trust or []), trusting(own):
+        tune_keys(lines, Options(seeds, score, prune, seed), trials, parallel)
 
 
 @app.command()

@@ -16,7 +16,7 @@ from droq_exp.jobs.record import JobRecord
 from droq_exp.jobs.state import State, judged, summary
 from droq_exp.runs.files import DamagedError, walk
 from droq_exp.runs.log import LOG
-from droq_exp.runs.status import ASIDE, read_status
+from droq_exp.runs.status import ASIDE, CUT_SHORT, read_status
 from droq_exp.runs.status import FILE as STATUS_FILE
 
 TAIL_BYTES = 4096  # of a CSV: some ten rows, enough for a rate
@@ -36,7 +36,7 @@ class ListedRun:
         seconds_left: of a running run that has begun to learn, by its rate over the last intervals; else None.
         error: one line that says what went wrong, or None.
         damage: what is wrong with one of its files, where that is the error.
-        reason: one line that says why a callback has stopped it, or None.
+        reason: one line that says why a callback has ended it, or None.
         log: where to read more about the error; None where there is none.
         record: the job last submitted for it.
         overrides: what makes exactly this run; None where neither job.json nor status.json has them.
@@ -153,7 +153,7 @@ def _view(place: Path, below: Path, queue: Queue | None) -> ListedRun:
         seconds_left=_seconds_left(_last_rows(place / "train.csv"), total, phases) if state == "running" else None,
         error=damage or summary(state, status, record),
         damage=damage,
-        reason=status.get("reason") if state == "stopped" else None,
+        reason=status.get("reason") if state in CUT_SHORT else None,
         log=_log(state, place, record) if trouble else None,
         record=record,
         overrides=overrides,

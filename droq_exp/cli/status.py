@@ -1,4 +1,4 @@
-"""``droq-exp status``: a table of runs, why some have stopped, what is wrong with others, and counts."""
+"""``droq-exp status``: a table of runs, why some have ended early, what is wrong with others, and counts."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from droq_exp.training.progress import duration
 STYLES = {
     "finished": "green",
     "stopped": "green",
+    "pruned": "green",
     "running": "cyan",
     "queued": "blue",
     "interrupted": "yellow",

@@ -6,6 +6,7 @@ from droq_exp.config.composition import (
     compose_points,
     compose_sweep,
     own_parts,
+    search_block,
     sweep_points,
 )
 from droq_exp.config.errors import ConfigError
@@ -34,6 +35,7 @@ __all__ = [
     "own_parts",
     "plain",
     "readable",
+    "search_block",
     "sweep_points",
     "targets_of_directory",
     "task_modules",

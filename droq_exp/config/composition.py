@@ -92,6 +92,17 @@ def check_hydra_choices(overrides: Sequence[str]) -> None:
         _check_launcher(lines.parse(overrides))
 
 
+def search_block(overrides: Sequence[str]) -> dict[str, Any]:
+    """The ``tune`` block of what ``overrides`` choose: each key that is searched by itself, and among what.
+
+    Raises:
+        ConfigError: what cannot be read.
+    """
+    with _hydra():
+        chosen = tuple(lines.text(item) for item in lines.parse(overrides) if _is_choice(item))
+        return typing.cast("dict[str, Any]", OmegaConf.to_container(_choices(chosen).config.tune))
+
+
 def own_parts(overrides: Sequence[str]) -> Parts:
     """The unusual parts of the algorithm that ``overrides`` choose.
 

@@ -693,6 +693,9 @@ class Config:
         one_of("last_tenth", "last", "best"),
     )
     output_dir: str = key("outputs", "the folder of all runs", PATH)
+    tune: dict[str, Any] = key(
+        {}, "what droq-exp tune searches, each key with what would be typed after key=; no part of a run"
+    )
 
     @property
     def seeds(self) -> list[int]:

@@ -35,7 +35,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {  # this project's own targets, by the pl
     "env": (schema.EnvConfig._target_,),
     "codebase": (schema.RedqCodebaseConfig._target_, schema.KuCodebaseConfig._target_),
     "logger": (schema.CsvConfig._target_, schema.TensorBoardConfig._target_, schema.WandbConfig._target_),
-    "callbacks": (schema.EarlyStopConfig._target_,),
+    "callbacks": (schema.EarlyStopConfig._target_, "droq_exp.callbacks.prune.Prune"),
     "env.wrappers": tuple(f"gymnasium.wrappers.{name}" for name in WRAPPERS),
 }
 BUILT_IN = tuple(target for targets in ALLOWED.values() for target in targets)

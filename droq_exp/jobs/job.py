@@ -82,7 +82,8 @@ class Job:
         here = [str(run_directory(config, recipe, seed)) for seed in config.seeds]
         if here != self.directories:
             raise RuntimeError(f"the job was submitted for {self.directories}, but what is installed now makes {here}")
-        os.environ["OMP_NUM_THREADS"] = str(config.hardware.threads)
+        if config.hardware.threads is not None:
+            os.environ["OMP_NUM_THREADS"] = str(config.hardware.threads)
         early_build.begin(config)
         from droq_exp.training.train import train  # after the threads are known: torch reads them when it is imported
 

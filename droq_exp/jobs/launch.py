@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
@@ -24,10 +24,10 @@ from droq_exp.jobs.state import LIVE, STATES, State, summary
 from droq_exp.jobs.turns import turn
 from droq_exp.runs.files import DamagedError
 from droq_exp.runs.lock import HeldError
-from droq_exp.runs.status import DONE, read_status
+from droq_exp.runs.status import CUT_SHORT, DONE, read_status
 from droq_exp.runs.takeover import check_directory, set_aside
 
-WHAT_NOW = {"finished": "nothing to do", "stopped": "nothing to do", "running": "left alone", "queued": "left alone"}
+WHAT_NOW = dict.fromkeys(DONE, "nothing to do") | dict.fromkeys(LIVE, "left alone")
 LOOKS = 2  # that must agree on a run's end: files on a shared file system are seen late
 
 
@@ -39,7 +39,7 @@ def launch(points: Sequence[Sequence[str]], composed: Sequence[tuple[Config, Con
         composed: what ``compose`` makes of each.
 
     Returns:
-        For each point 0, or 1 where one of its runs ended otherwise than finished or stopped.
+        For each point 0, or 1 where one of its runs ended otherwise than in order.
 
     Raises:
         SystemExit: told in one line: 2 when two points are one run, or a directory holds another run; 1 when nothing
@@ -47,7 +47,7 @@ def launch(points: Sequence[Sequence[str]], composed: Sequence[tuple[Config, Con
     """
     try:
         runs = plan_runs(points, composed)
-        done = _submit(runs)
+        done = submit(runs, _say)
     except (ConfigError, DamagedError) as error:  # told here: Hydra would show a traceback
         _say(f"error: {error}", problem=True)
         sys.exit(2)
@@ -69,23 +69,40 @@ def launch(points: Sequence[Sequence[str]], composed: Sequence[tuple[Config, Con
     return [int(index in bad) for index in range(len(points))]
 
 
-def _submit(runs: Sequence[PlannedRun]) -> dict[PlannedRun, State]:
-    """Submit what is to be submitted, when it is this command's turn; return what is done."""
+def submit(
+    runs: Sequence[PlannedRun], tell: Callable[[str], None], at_once: int | None = None
+) -> dict[PlannedRun, State]:
+    """Submit what is to be submitted, when it is this command's turn.
+
+    Args:
+        runs: with jobs for hardware.
+        tell: is given what is submitted and what is not, a line each.
+        at_once: processes of these at a time, where they are this machine's; None: ``hardware.jobs``.
+
+    Returns:
+        What is done, and was before.
+
+    Raises:
+        ConfigError, DamagedError, QueueUnreachableError: as ``_look``; SubmissionError: as ``slurm.submit``.
+    """
     states = _look(runs)
     if not to_submit(states):
-        _tell_states(states)
+        _tell_states(states, tell)
         return {run: state for run, state in states.items() if state in DONE}
     with turn({job.experiment_directory for job in group_into_jobs(runs)}), _uninterrupted():
         states = _look(runs)  # another command may have been faster
-        _tell_states(states)
+        _tell_states(states, tell)
         submitted = to_submit(states)
         for run in submitted:
             if run.config.training.restart and (aside := set_aside(run.directory)) is not None:
-                _say(f"kept aside: {aside}")
+                tell(f"kept aside: {aside}")
         jobs = group_into_jobs(submitted)
+        if jobs and jobs[0].hardware.launcher == "slurm":
+            slurm.submit(jobs)
+        elif jobs:
+            pool.submit(jobs, at_once)
         if jobs:
-            (slurm.submit if jobs[0].hardware.launcher == "slurm" else pool.submit)(jobs)
-            _say(f"{len(jobs)} {'job' if len(jobs) == 1 else 'jobs'} submitted")
+            tell(f"{len(jobs)} {'job' if len(jobs) == 1 else 'jobs'} submitted")
     return {run: state for run, state in states.items() if state in DONE and run not in submitted}
 
 
@@ -99,11 +116,11 @@ def _look(runs: Sequence[PlannedRun]) -> dict[PlannedRun, State]:
     return states
 
 
-def _tell_states(states: Mapping[PlannedRun, State]) -> None:
+def _tell_states(states: Mapping[PlannedRun, State], tell: Callable[[str], None]) -> None:
     counts = Counter(states.values())
     for state in STATES:
         if counts[state]:
-            _say(f"{counts[state]} {state}: {WHAT_NOW.get(state, 'submitted')}")
+            tell(f"{counts[state]} {state}: {WHAT_NOW.get(state, 'submitted')}")
 
 
 def _watch(runs: Sequence[PlannedRun], done: Mapping[PlannedRun, State], seconds: float) -> dict[PlannedRun, State]:
@@ -142,8 +159,8 @@ def _tell_end(run: PlannedRun, state: State) -> None:
     except DamagedError as error:
         _say(f"{state}: {run.directory}: {error}", problem=True)
         return
-    if state == "stopped":
-        _say(f"stopped: {run.directory}: {status.get('reason')}")
+    if state in CUT_SHORT:
+        _say(f"{state}: {run.directory}: {status.get('reason')}")
         return
     why = f": {what}" if (what := summary(state, status, record)) else ""
     log = f" (log: {record.log})" if record is not None else ""

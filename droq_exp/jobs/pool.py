@@ -26,15 +26,18 @@ GO = "go\n"
 LOOK_SECONDS = 0.2  # between two looks at the jobs that run
 
 
-def submit(jobs: Sequence[PlannedJob]) -> None:
-    """Start a pool for ``jobs``, which must have the same ``hardware.jobs``, and write their records."""
+def submit(jobs: Sequence[PlannedJob], at_once: int | None = None) -> None:
+    """Start a pool for ``jobs``, which must have the same ``hardware.jobs``, and write their records.
+
+    It runs ``at_once`` of them at a time; None: ``hardware.jobs``.
+    """
     hardware = jobs[0].hardware
     assert isinstance(hardware, ParallelHardwareConfig)
     folder = jobs[0].experiment_directory / LOCAL_FOLDER / uuid.uuid4().hex[:8]
     folder.mkdir(parents=True)
     logs = [folder / f"{index}.log" for index in range(len(jobs))]
     work = [{"job": asdict(job.job), "log": str(log)} for job, log in zip(jobs, logs, strict=True)]
-    (folder / "jobs.json").write_text(json.dumps({"at_once": hardware.jobs, "jobs": work}, indent=2))
+    (folder / "jobs.json").write_text(json.dumps({"at_once": at_once or hardware.jobs, "jobs": work}, indent=2))
     with (folder / "pool.log").open("w") as log:
         pool = subprocess.Popen(
             [sys.executable, "-P", "-m", "droq_exp.jobs.pool", str(folder / "jobs.json")],

@@ -12,9 +12,9 @@ from droq_exp.jobs.record import JobRecord
 from droq_exp.runs.files import DamagedError, unreadable
 from droq_exp.runs.owner import LOCK, Owner, owner
 from droq_exp.runs.process import Process
-from droq_exp.runs.status import read_status
+from droq_exp.runs.status import CUT_SHORT, read_status
 
-State = Literal["finished", "stopped", "running", "queued", "failed", "interrupted", "vanished", "missing"]
+State = Literal["finished", "stopped", "pruned", "running", "queued", "failed", "interrupted", "vanished", "missing"]
 STATES: tuple[State, ...] = get_args(State)
 LIVE: tuple[State, ...] = ("running", "queued")  # a process trains there, or will
 
@@ -22,10 +22,10 @@ LIVE: tuple[State, ...] = ("running", "queued")  # a process trains there, or wi
 def point_state(directory: Path, total_steps: int, queue: Queue) -> State:
     """What has become of the run in ``directory``, which may not exist, that is to reach ``total_steps``.
 
-    "finished": all steps done. "stopped": a callback has ended it, whatever it was to reach. "queued" and "running": a
-    job, or a process that holds the lock, is on it. "failed": it ended with an error, or its files are damaged.
-    "interrupted": it ended by a signal, finished fewer steps, or was cancelled. "vanished": it was submitted or
-    started, and nothing is on it any more, though it never said that it ended. "missing": nothing was ever tried.
+    "finished": all steps done. "stopped" and "pruned": a callback has ended it, whatever it was to reach. "queued" and
+    "running": a job, or a process that holds the lock, is on it. "failed": it ended with an error, or its files are
+    damaged. "interrupted": it ended by a signal, finished fewer steps, or was cancelled. "vanished": it was submitted
+    or started, and nothing is on it any more, though it never said that it ended. "missing": nothing was ever tried.
 
     Raises:
         QueueUnreachableError: the answer depends on SLURM's queue, and SLURM does not answer.
@@ -41,8 +41,8 @@ def judged(directory: Path, total_steps: int, queue: Queue) -> State:
     status, record = read_status(directory), JobRecord.read(directory)
     if status is not None and status["state"] == "finished" and status["step"] >= total_steps:
         return "finished"
-    if status is not None and status["state"] == "stopped":
-        return "stopped"
+    if status is not None and status["state"] in CUT_SHORT:
+        return status["state"]
     job = None if record is None else queue.state(record)
     if job == QUEUED:
         return "running" if held(directory, queue) else "queued"  # by another process than the one that it waits for

@@ -44,4 +44,4 @@ class Logger(Protocol):
         """Write metrics named "eval/return_mean" or "train/critic_loss" at an environment step."""
 
     def close(self, state: str) -> None:
-        """End with the run's state: finished, stopped, interrupted or failed. Always called, once."""
+        """End with the run's state: finished, stopped, pruned, interrupted or failed. Always called, once."""

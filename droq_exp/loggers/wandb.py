@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Mode = Literal["online", "offline"]
 
-EXIT_CODES = {"finished": 0, "stopped": 0, "interrupted": 130, "failed": 1}
+EXIT_CODES = {"finished": 0, "stopped": 0, "pruned": 0, "interrupted": 130, "failed": 1}
 TAG_LENGTH = 64  # what wandb accepts
 RETRY_SECONDS = 600.0
 WRITTEN_SECONDS = 5.0  # in which a finished run is in its file

@@ -154,11 +154,17 @@ class RunDirectory:
         """End the run with everything done."""
         self._end("finished", step, None, logging.INFO, f"finished at step {step}")
 
-    def stop(self, step: int, reason: str) -> None:
-        """End the run in order, before its last step or at it, because a callback asks for it; ``reason`` is a line."""
+    def stop(self, step: int, reason: str, state: str = "stopped") -> None:
+        """End the run in order, before its last step or at it, because a callback asks for it.
+
+        Args:
+            step: where it is.
+            reason: why, in a line.
+            state: one of ``CUT_SHORT``.
+        """
         self._status["reason"] = reason
-        message = f"stopped at step {step}: {reason}"
-        self._end("stopped", step, None, logging.INFO, message)
+        message = f"{state} at step {step}: {reason}"
+        self._end(state, step, None, logging.INFO, message)
         print(f"{self.directory.name}: {message}", flush=True)
 
     def interrupt(self, step: int, signal_name: str) -> None:
@@ -185,7 +191,7 @@ class RunDirectory:
 
     @property
     def state(self) -> str:
-        """One of running, finished, stopped, interrupted, failed."""
+        """One of running, finished, stopped, pruned, interrupted, failed."""
         return self._status["state"]
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import fmean
 
@@ -34,13 +35,21 @@ def seed_score(directory: Path, objective: str) -> float | None:
     Raises:
         DamagedError: the file is damaged.
     """
+    returns = evaluations(directory)
+    return score_of(returns, objective) if returns else None
+
+
+def evaluations(directory: Path) -> dict[int, float]:
+    """The mean return of each evaluation of a seed by its step; raises as ``seed_score``."""
     path = directory / "eval.csv"
     rows = read_rows(path)
     if rows and not all(row.get(METRIC) for row in rows):
         raise damaged(path, f"no {METRIC}", REMEDY)
-    returns = {int(row["step"]): float(row[METRIC]) for row in rows}
-    if not returns:
-        return None
+    return {int(row["step"]): float(row[METRIC]) for row in rows}
+
+
+def score_of(returns: Mapping[int, float], objective: str) -> float:
+    """As ``seed_score``, of the mean returns of at least one evaluation by their steps."""
     end = max(returns)
     if objective == "best":
         return max(returns.values())

@@ -14,7 +14,8 @@ from droq_exp.runs.files import damaged, read_json, write_atomically
 FILE = "status.json"
 ASIDE = ".before-"  # in the name of a directory that was set aside: seed_0.before-1
 REMEDY = "removing it lets the run go on from its checkpoint, where it has one"
-DONE = ("finished", "stopped")  # states of a run that has ended in order: nothing is left to do
+CUT_SHORT = ("stopped", "pruned")  # states of a run that a callback has ended, for a reason that its status tells
+DONE = ("finished", *CUT_SHORT)  # of a run that has ended in order: nothing is left to do
 MOST_STEPS = 2**53  # beyond, a float is no count any more
 
 
@@ -54,7 +55,7 @@ def _or_null(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
 
 # What others count on: all that is needed, and the rest where it is there.
 NEEDED: dict[str, Callable[[Any], bool]] = {
-    "state": lambda value: value in ("running", "finished", "stopped", "interrupted", "failed"),
+    "state": lambda value: value in ("running", *DONE, "interrupted", "failed"),
     "step": _is_count,
     "started": is_time,
 }

@@ -12,10 +12,12 @@ import torch
 
 from droq_exp.agent.agent import Agent
 from droq_exp.agent.replay import Replay
+from droq_exp.callbacks import Stop
 from droq_exp.config.schema import Config
 from droq_exp.evaluation.episodes import BrokenOffError
 from droq_exp.evaluation.returns import Measurement, evaluate, measure
 from droq_exp.random_streams import Stream, derived_seed
+from droq_exp.runs.status import CUT_SHORT
 from droq_exp.training.filming import Filming
 from droq_exp.training.phases import LOG_EVERY, Phase, Phases, phases_of
 from droq_exp.training.progress import Progress
@@ -296,13 +298,13 @@ class TrainingLoop:
                 seed_run.fail(self.step, result)
                 continue
             try:
-                reason = self._log(index, training[index], result | beside[index])
+                asked = self._log(index, training[index], result | beside[index])
             except Exception as error:
                 seed_run.fail(self.step, error)
                 continue
             returns[index] = result["return_mean"]
-            if reason is not None:
-                self._stop(index, reason)
+            if asked is not None:
+                self._stop(index, asked)
         return returns
 
     def _measure_beside(self, measured: Iterable[int], stop: StopSignal) -> dict[int, dict[str, float]]:
@@ -328,15 +330,15 @@ class TrainingLoop:
         metrics, _ = yield from evaluate(seed_run.eval_envs(episodes), resets)
         return metrics["return_mean"]
 
-    def _stop(self, index: int, reason: str) -> None:
+    def _stop(self, index: int, asked: Stop) -> None:
         """End one seed in order; of what it takes to go on it keeps as much as a finished one does."""
         seed_run, keep = self._seed_runs[index], self._config.checkpoint.keep_replay
         if keep:
             self._store_transitions()
             self._save_seed(index)
         if seed_run.active:
-            seed_run.stop(self.step, reason)
-        if seed_run.run.state == "stopped" and not keep:
+            seed_run.stop(self.step, asked)
+        if seed_run.run.state in CUT_SHORT and not keep:
             seed_run.run.checkpoints.drop()
 
     def _take_training_metrics(self, at: float) -> list[dict[str, float]]:
@@ -369,8 +371,8 @@ class TrainingLoop:
         )
         return measured | {"evaluate_seconds": time.monotonic() - started}
 
-    def _log(self, index: int, training: dict[str, float], measured: dict[str, float]) -> str | None:
-        """Keep a seed's weights and log everything; return why it is to stop, or None."""
+    def _log(self, index: int, training: dict[str, float], measured: dict[str, float]) -> Stop | None:
+        """Keep a seed's weights and log everything; return what is to end it, or None."""
         seed_run = self._seed_runs[index]
         seed_run.run.checkpoints.save_weights(self._agent.weights_of(index), self.step)
         metrics = {f"train/{name}": value for name, value in (training | seed_run.take_episodes()).items()}

@@ -9,7 +9,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from droq_exp.callbacks import Callbacks
+from droq_exp.callbacks import Callbacks, Stop
 from droq_exp.envs import exchange
 from droq_exp.envs.make import close
 from droq_exp.evaluation.episodes import SIDE_BY_SIDE
@@ -167,11 +167,11 @@ class SeedRun:
         self._returns, self._lengths = [], []
         return metrics
 
-    def log(self, step: int, metrics: dict[str, float]) -> str | None:
+    def log(self, step: int, metrics: dict[str, float]) -> Stop | None:
         """Hand an evaluation's metrics, named ``group/name``, to every logger and callback.
 
         Returns:
-            Why a callback wants the seed to stop, or None.
+            What a callback wants to end the seed, or None.
         """
         self.run.check_lock()
         self._loggers.log(step, metrics)
@@ -192,11 +192,11 @@ class SeedRun:
         else:
             self.run.fail(step, error)
 
-    def stop(self, step: int, reason: str) -> None:
+    def stop(self, step: int, stop: Stop) -> None:
         """End because a callback asks for it."""
-        error = self._close_loggers("stopped")
+        error = self._close_loggers(stop.state)
         if error is None:
-            self.run.stop(step, reason)
+            self.run.stop(step, stop.reason, stop.state)
         else:
             self.run.fail(step, error)
 

@@ -29,7 +29,7 @@ from droq_exp.runs.identity import ONCE
 from droq_exp.runs.lock import RunLock
 from droq_exp.runs.owner import LOCK
 from droq_exp.runs.space import none_left_empty, refused_without_room
-from droq_exp.runs.status import DONE, read_status
+from droq_exp.runs.status import CUT_SHORT, DONE, read_status
 from droq_exp.runs.takeover import check_checkpoints, check_directory, check_results, record_accepted, set_aside, tidy
 from droq_exp.training import hardware, remarks
 from droq_exp.training.filming import check as check_filming
@@ -136,9 +136,12 @@ def _already_done(config: Config, recipe: Config, seed: int) -> bool:
     if status.get("state") in DONE:
         tidy(directory)
         check_results(directory)
-    if status.get("state") == "stopped":  # whatever it is to reach now: a longer run would have stopped there too
+    if status.get("state") in CUT_SHORT:  # whatever it is to reach now: a longer run would have ended there too
         ways = "training.restart=true starts it over"
-        print(f"already stopped at step {status['step']:,} ({status.get('reason')}): {directory}; {ways}", flush=True)
+        print(
+            f"already {status['state']} at step {status['step']:,} ({status.get('reason')}): {directory}; {ways}",
+            flush=True,
+        )
         record_accepted(directory, config)
         return True
     steps = RunDirectory.finished_steps(directory)
@@ -171,7 +174,7 @@ def open_training(
     with ExitStack() as closing:
         seed_runs: list[SeedRun] = []
         for index, (run, env) in enumerate(zip(runs, envs, strict=True)):
-            callbacks = Callbacks(config.callbacks)
+            callbacks = Callbacks(config.callbacks, run.directory)
             kept, problem = states[index]["member"].get("loggers") if states else None, None
             try:
                 loggers = Loggers(config.logger, run.info, kept)
