@@ -138,8 +138,8 @@ def _choices(key: str, text: str) -> tuple[str, ...]:
 def _interval(key: str, text: str, kind: Any, inside: str, known: Key | None) -> Term:
     annotation = None if known is None else kind_of(known.annotation)[0]
     if key in GROUPS or (known is not None and annotation not in (int, float, float | str)):
-        words = FORMS[annotation].words if annotation in FORMS else "a choice" if key in GROUPS else "a block of keys"
-        raise ConfigError(key, f"{text} is of numbers, and this is {words}; choice(a,b,...) searches it")
+        what = FORMS[annotation].words if annotation in FORMS else "a choice" if key in GROUPS else "a block of keys"
+        raise ConfigError(key, f"{text} is of numbers, and this is {what}; choice(a,b,...) searches it")
     words = [part.strip().removeprefix("step=") for part in inside.split(",")]
     if len(words) not in ((2, 3) if kind == "range" else (2,)) or not all(map(NUMBER.fullmatch, words)):
         raise ConfigError(key, f"{text} is no term of a search; it is {FORM}")
