@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from droq_exp.report.aggregate_tables import aggregates, improvement
@@ -12,6 +12,7 @@ from droq_exp.report.difference_table import differences, unpaired
 from droq_exp.report.published import PublishedCurve, published_for
 from droq_exp.report.run_tables import missing_seeds, run_time, unfinished_runs
 from droq_exp.report.scores import Comparison, Panel, compare
+from droq_exp.report.search import Search, importance_table, searches, trials_table
 from droq_exp.report.style import LineStyle, line_styles
 from droq_exp.report.table import Table
 from droq_exp.report.tables import dropout_sensitivity, final_performance, published_comparison, sample_efficiency
@@ -28,6 +29,7 @@ class Report:
         comparisons: the step and the scores at which the cells of a (codebase, env) are compared.
         tables: by name, in the order in which they are shown; those without rows are left out.
         missing: what is not there (yet) and therefore not in figures and tables, a line each.
+        searches: of ``droq-exp tune``, where the directories are such.
     """
 
     curves: Mapping[Cell, Mapping[str, Curve]]
@@ -36,20 +38,25 @@ class Report:
     comparisons: Mapping[Panel, Comparison]
     tables: Mapping[str, Table]
     missing: tuple[str, ...]
+    searches: Sequence[Search] = ()
 
 
 def build(sweep: Sweep) -> Report:
     """Compute the report of ``sweep``."""
     published = {cell: curve for cell, runs in sweep.cells.items() if (curve := published_for(runs)) is not None}
     comparisons = compare(sweep)
+    found, problems = searches(sweep.sources)
     tables = _tables(sweep, published, comparisons)
+    if found:
+        tables = [trials_table(found), importance_table(found), *tables]
     return Report(
         curves={cell: cell_curves(runs) for cell, runs in sweep.cells.items()},
         published=published,
         styles=line_styles(sweep.cells),
         comparisons=comparisons,
         tables={table.name: table for table in tables if table.rows},
-        missing=tuple(_missing(sweep, comparisons)),
+        missing=(*_missing(sweep, comparisons), *problems),
+        searches=found,
     )
 
 

@@ -12,6 +12,16 @@ from droq_exp.report.table import Column, Table, Value
 ALL = "all of these"  # environments, in a row below theirs
 
 CAPTIONS = {
+    "search_trials": (
+        "Trials of the search",
+        """The best first. Value: the score of the trial's seeds, by their objective; of a pruned trial, what it was
+        worth when it was pruned. The runs of its seeds are in the folder named, below the search's own.""",
+    ),
+    "search_importance": (
+        "Importance of what was searched",
+        """How much each key had to do with a complete trial's being in the best quarter, by PED-ANOVA (Watanabe et al.
+        2023, arXiv:2304.10255), in sum 1. Of few trials it is a rough guess.""",
+    ),
     "final_performance": (
         "Final performance",
         f"""Mean return over the evaluations of the last {2 * WINDOW:,} steps up to the step given, which at least half

@@ -29,6 +29,7 @@ from droq_exp.report.page_runs import (
     run_rows,
 )
 from droq_exp.report.page_style import Label, labels
+from droq_exp.report.search import Charts, charts
 from droq_exp.report.table import Column, Table
 from droq_exp.runs.files import write_atomically
 from droq_exp.runs.status import DONE
@@ -78,6 +79,7 @@ class Page:
     troubles: list[RunRow]
     underway: list[RunRow]
     absent: Sequence[str]
+    searches: list[Charts]
     problems: list[str]
     curves: Packed
     evaluated: bool
@@ -135,6 +137,7 @@ def _page(sweep: Sweep, report: Report, path: Path, thin_beyond: int) -> Page:
         troubles=[row for row in rows if row.state in ENDED_EARLY],
         underway=[row for row in rows if row.state not in (*ENDED_EARLY, *DONE)],
         absent=report.missing,
+        searches=[charts(search) for search in report.searches],
         problems=problems(sweep),
         curves=pack(sweep, report, thin_beyond),
         evaluated=any(len(run.eval) or len(run.train) for run in sweep.runs),
