@@ -202,7 +202,9 @@ def _axes(search: Search) -> list[Axis]:
         return []
     keys = [*search.about.terms]
     places = [SIDE + (WIDTH - 2 * SIDE) * index / len(keys) for index in range(len(keys) + 1)]
-    axes = [Axis(place, key, _key_ticks(search, key)) for place, key in zip(places, keys, strict=False)]
+    names = [key.rpartition(".")[2] for key in keys]
+    names = names if len({*names}) == len(names) else keys
+    axes = [Axis(place, name, _key_ticks(search, key)) for place, name, key in zip(places, names, keys, strict=False)]
     ends = [Tick(_height(share), _short(value)) for share, value in ((0, min(values)), (1, max(values)))]
     return [*axes, Axis(places[-1], "value", ends)]
 
@@ -250,9 +252,9 @@ def _share(search: Search, key: str, text: str) -> float:
 
 
 def _inside(search: Search, key: str) -> list[str]:
-    """The parts of a key's term; of a choice all values that trials have had."""
+    """The parts of a key's term; of a choice all values that trials have had, numbers by their size."""
     if search.about.scales[key] == "choice":
-        return sorted({trial.values[key] for trial in search.trials})
+        return sorted({trial.values[key] for trial in search.trials}, key=_by_size)
     return search.about.terms[key].partition("(")[2].removesuffix(")").split(",")
 
 
@@ -278,6 +280,13 @@ def _ticks(values: Sequence[float]) -> list[float]:
 
 def _polyline(points: Sequence[tuple[float, float]]) -> str:
     return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+
+
+def _by_size(text: str) -> tuple[float, str]:
+    try:
+        return float(text), text
+    except ValueError:
+        return math.inf, text
 
 
 def _short(value: float) -> str:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
+from time import sleep
 
 from optuna.trial import FrozenTrial, TrialState
 
@@ -69,7 +69,7 @@ class Head:
             self._ask()
             if not self._open:
                 return self._end()
-            time.sleep(self._search.hardware.poll_seconds)
+            sleep(self._search.hardware.poll_seconds)
 
     def _take_up(self) -> None:
         """Go on with what an earlier head has left."""
