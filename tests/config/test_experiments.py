@@ -27,6 +27,7 @@ POINTS = {
     "generations": 35,
     "smoke": 40,
     "smoke_run": 1,
+    "tune_droq": 1,
     "walk_in_the_park": 1,
     "dmc_hard": 35,
     "robopianist": 1,

@@ -19,6 +19,7 @@ from droq_exp.report.build import build
 from droq_exp.report.data import load
 from droq_exp.report.page import write_page
 from droq_exp.report.table import Column, Table
+from droq_exp.tune.record import About, Trial, write
 
 EVAL = ("return_mean", "return_std", "return_min", "return_max", "length_mean", "bias_mean", "bias_std")
 NORMALIZED = ("normalized_bias_mean", "normalized_bias_std")
@@ -91,6 +92,28 @@ def made_run(
     content = {**(config or configuration("droq", "hopper")), "seed": seed, "differences": differences or {}}
     (directory / "config.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     return directory
+
+
+def write_search(outputs: Path) -> None:
+    """What a search leaves: trials of all ends, of a number and a choice."""
+    terms = {"algo.dropout_rate": "log(0.0001,0.1)", "algo.hidden_sizes": "choice([256,256],[64])"}
+    trials = [
+        Trial(number, state, value, step, f"redq/droq/hopper-{number}", reason, dict(zip(terms, values, strict=True)))
+        for number, (state, value, step, reason, values) in enumerate(
+            [
+                ("complete", 1000.0, None, "", ("0.001", "[64]")),
+                ("pruned", 500.0, 3000, "at step 3,000", ("0.1", "[256,256]")),
+                ("failed", None, None, EVIL, ("0.01", "[256,256]")),
+                ("complete", 2000.0, None, "", ("0.0001", "[64]")),
+                ("running", None, None, "", ("0.0002", "[64]")),
+            ]
+        )
+    ]
+    scales = {"algo.dropout_rate": "log", "algo.hidden_sizes": "choice"}
+    importance = {"algo.dropout_rate": 0.75, "algo.hidden_sizes": 0.25}
+    about = About("droq-exp tune ...", terms, scales, 2, "mean", "last_tenth", True, importance, f"train {EVIL}")
+    (outputs / "search").mkdir()
+    write(outputs / "search", about, trials)
 
 
 def failed(summary: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_sweep import EVIL, configuration, failed, made_run, named, written
+from made_sweep import EVIL, configuration, failed, made_run, named, write_search, written
 from playwright.sync_api import Browser, Page, sync_playwright
 
 # Chromium asks its makers for updates otherwise, and root has no sandbox.
@@ -42,6 +42,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made_run(outputs, "droq", "odd", 0, evaluations=3, config=named("droq", "odd \"<b>%{x}'"))
     changed = {"algo.dropout_rate": {"recipe": 0.0001, "run": 0.1}}
     made_run(outputs, "droq", "hopper", 0, evaluations=12, differences=changed, folder="hopper-00000001")
+    write_search(outputs)
     return written(outputs)
 
 

@@ -24,6 +24,8 @@ from real_runs import (
 )
 
 import droq_exp
+from droq_exp.callbacks.prune import pass_verdict
+from droq_exp.cli.app import main as app
 from droq_exp.config import ConfigError, compose
 from droq_exp.config.targets import trusting
 from droq_exp.loggers.csv import CsvLogger
@@ -144,6 +146,27 @@ def test_what_it_takes_to_go_on_is_kept_where_a_finished_run_keeps_it() -> None:
         "state_000000050.pt",
         "weights.pt",
     ]
+
+
+def test_a_trial_that_its_search_gives_up_ends_as_pruned(capsys: pytest.CaptureFixture[str]) -> None:
+    command = (*LONG, "callbacks.prune._target_=droq_exp.callbacks.prune.Prune")
+    with pytest.MonkeyPatch.context() as patch:
+        interrupt_at(70, patch)
+        assert train(*command) == 143  # one evaluation, of which nobody thought ill
+    pass_verdict(only_run(), "less than\nothers")
+    assert train(*command) == 0
+    told = status(only_run())
+    assert (told["state"], told["step"], told["reason"]) == ("pruned", 100, "prune: less than others")
+    capsys.readouterr()
+    assert train(*command) == 0
+    assert capsys.readouterr().out.startswith("already pruned at step 100 (prune: less than others)")
+    for asked, answer in (("retry", "0 of 1 runs to retry"), ("status", "1 run: 1 pruned")):
+        with pytest.raises(SystemExit):
+            app([asked, "outputs"])
+        assert answer in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        app(["plan", *SMALL, *command])
+    assert capsys.readouterr().out.splitlines()[1].split()[-2:] == ["pruned", "skipped"]
 
 
 def test_the_result_of_a_script_says_so() -> None:
