@@ -59,9 +59,16 @@ class Sweep:
 
     def start(self, *overrides: str, multirun: bool = True) -> subprocess.Popen[str]:
         """Start a command in a process group of its own."""
+        return self._start([str(ROOT / "launch.py"), *(["-m"] if multirun else [])], overrides)
+
+    def tune(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start ``droq-exp tune``, likewise."""
+        return self._start(["-m", "droq_exp.cli.app", "tune"], arguments)
+
+    def _start(self, program: Sequence[str], arguments: Sequence[str]) -> subprocess.Popen[str]:
         paths = os.pathsep.join(str(ROOT / path) for path in (".", "tests/helpers"))
         process = Python(
-            [sys.executable, str(ROOT / "launch.py"), *(["-m"] if multirun else []), *TINY, *self.hardware, *overrides],
+            [sys.executable, *program, *TINY, *self.hardware, *arguments],
             cwd=self.directory,
             env=os.environ
             | {"PYTHONPATH": paths, "DROQ_EXP_TRUST": "gated_env", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
