@@ -174,6 +174,19 @@ def test_failures_and_interruptions(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(first.begun) == 3
 
 
+def test_ctrl_c_leaves_the_trials_to_the_next_head(capsys: pytest.CaptureFixture[str]) -> None:
+    world = World(near)
+    world.killed_at, world.killed_by = 1, KeyboardInterrupt
+    assert tune(GAMMA, "--trials", "1", world=world) == 130
+    told = capsys.readouterr().err
+    assert told == (
+        "trials under way go on without this command; the same command continues, "
+        f"droq-exp cancel {search_directory()} ends them\n"
+    )
+    assert tune(GAMMA, "--trials", "1", world=world) == 0
+    assert len(world.begun) == 1
+
+
 def test_two_heads_do_not_share_a_search(capsys: pytest.CaptureFixture[str]) -> None:
     assert tune(GAMMA, "--trials", "1", world=World(near)) == 0
     capsys.readouterr()

@@ -38,6 +38,7 @@ class World:
         self.begun: list[Path] = []  # each time that a job of a run began
         self.looks = 0
         self.killed_at: int | None = None
+        self.killed_by: type[BaseException] = KilledError
 
     def submit(self, runs: Sequence[PlannedRun], tell: Any, at_once: int) -> None:
         for run in runs:
@@ -54,7 +55,7 @@ class World:
     def sleep(self, seconds: float) -> None:
         self.looks += 1
         if self.looks == self.killed_at:
-            raise KilledError
+            raise self.killed_by
         for directory in list(self._running):
             self._step(directory)
 
