@@ -30,16 +30,27 @@ class Prune(Callback):
         self._directory = directory
 
     def evaluated(self, step: int, metrics: Mapping[str, float]) -> Stop | None:
-        """Ask for the end where the search does; DamagedError where the verdict cannot be read."""
+        """Ask for the end where the search does, unless this evaluation, which it does not know yet, is good enough.
+
+        Raises:
+            DamagedError: the verdict cannot be read.
+        """
         if self._directory is None:
             return None
         try:
             verdict = read_json(self._directory / FILE, REMEDY)
         except FileNotFoundError:
             return None
+        if verdict["unless"] is not None and metrics["eval/return_mean"] >= verdict["unless"]:
+            return None
         return Stop(str(verdict["reason"]), "pruned")
 
 
-def pass_verdict(directory: Path, reason: str) -> None:
-    """Let the run in ``directory`` end as pruned at its next evaluation."""
-    write_atomically(directory / FILE, json.dumps({"reason": reason}) + "\n")
+def pass_verdict(directory: Path, reason: str, unless: float | None) -> None:
+    """Let the run in ``directory`` end as pruned at its next evaluation, unless its mean return is so high there."""
+    write_atomically(directory / FILE, json.dumps({"reason": reason, "unless": unless}) + "\n")
+
+
+def withdraw_verdict(directory: Path) -> None:
+    """Let the run in ``directory`` go on."""
+    (directory / FILE).unlink(missing_ok=True)

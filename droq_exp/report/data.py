@@ -15,6 +15,7 @@ from droq_exp.cli.runs import survey
 from droq_exp.report.run_data import RunData, read_run
 
 NAMED_DIFFERENCES = 3  # of a variant, in its label
+LONG_NUMBER = 8  # digits and signs
 
 
 @dataclass(frozen=True, order=True)
@@ -178,9 +179,14 @@ def _variants(runs: Iterable[RunData]) -> dict[Variant, tuple[str, str]]:
 
 
 def _text(names: Sequence[str], differences: Mapping[str, tuple[Any, Any]]) -> str:
-    parts = [f"{name.partition('.')[2] or name}={differences[name][1]}" for name in names[:NAMED_DIFFERENCES]]
+    parts = [f"{name.partition('.')[2] or name}={_short(differences[name][1])}" for name in names[:NAMED_DIFFERENCES]]
     more = len(names) - len(parts)
     return ", ".join([*parts, *([f"{more} more"] if more else [])])
+
+
+def _short(value: Any) -> str:
+    """A value of a search has more digits than tell it from others."""
+    return f"{value:.4g}" if isinstance(value, float) and len(str(value)) > LONG_NUMBER else str(value)
 
 
 def _apart(told: dict[Variant, tuple[str, str]]) -> dict[Variant, tuple[str, str]]:

@@ -142,9 +142,16 @@ class Head:
         except DamagedError:
             return  # its end will tell
         self._study.report(trial.number, {step: value for step, value in worth.items() if math.isfinite(value)})
-        if worth and not trial.ended and self._study.should_prune(trial.number):
-            step = max(worth)
-            trial.sentence(f"{worth[step]:,.1f} at step {step:,} is less than the median of the trials before")
+        if not worth or trial.ended:
+            return
+        step = max(worth)
+        if trial.pruned_at is not None:
+            trial.sentence("another seed of the trial was pruned", None)
+        elif self._study.should_prune(trial.number):
+            median = self._study.median(step)
+            trial.sentence(f"{worth[step]:,.1f} at step {step:,}, where the median of trials was {median:,.1f}", median)
+        else:
+            trial.pardon()
 
     def _tell(self, trial: TrialUnderWay) -> None:
         """Tell the journal, and the user, how a trial has ended."""

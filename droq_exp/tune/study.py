@@ -95,6 +95,12 @@ class Study:
         """Whether a trial is worth less than the median of those that have ended were at its last step told."""
         return self._trial(number).should_prune()
 
+    def median(self, step: int) -> float:
+        """What the complete trials were worth at a step that some of them have told of, in the median."""
+        complete = [trial for trial in self.trials if trial.state is TrialState.COMPLETE]
+        told = [trial.intermediate_values[step] for trial in complete if step in trial.intermediate_values]
+        return float(np.median(told))
+
     def complete(self, number: int, value: float) -> None:
         """End a trial with its value."""
         check(self._path)

@@ -9,7 +9,7 @@ from statistics import fmean
 
 from scipy.stats import trim_mean
 
-from droq_exp.callbacks.prune import pass_verdict
+from droq_exp.callbacks.prune import pass_verdict, withdraw_verdict
 from droq_exp.jobs.launch import LOOKS
 from droq_exp.jobs.plan import PlannedRun
 from droq_exp.jobs.queue import Queue
@@ -40,7 +40,7 @@ class TrialUnderWay:
     runs: Sequence[PlannedRun]
     states: dict[PlannedRun, State] = field(default_factory=dict)
     _agreed: Counter[PlannedRun] = field(default_factory=Counter)
-    _sentenced: bool = False
+    _sentence: tuple[str, float | None] | None = None
 
     def look(self, queue: Queue) -> None:
         """See what has become of the runs; raises QueueUnreachableError."""
@@ -94,14 +94,20 @@ class TrialUnderWay:
         found = [evaluations(run.directory) for run in self.runs]
         return combined([score_of(each, objective) for each in found], score) if all(found) else None
 
-    def sentence(self, reason: str) -> None:
-        """Let the runs that go on end as pruned, at their next evaluations."""
-        if self._sentenced:
-            return
-        self._sentenced = True
-        for run, state in self.states.items():
-            if state in LIVE:
-                pass_verdict(run.directory, reason)
+    def sentence(self, reason: str, unless: float | None) -> None:
+        """Let the runs that go on end as pruned, at their next evaluations; None: whatever these are."""
+        if self._sentence != (reason, unless):
+            self._sentence = (reason, unless)
+            for run, state in self.states.items():
+                if state in LIVE:
+                    pass_verdict(run.directory, reason, unless)
+
+    def pardon(self) -> None:
+        """Take the sentence back: the trial has become better."""
+        if self._sentence is not None:
+            self._sentence = None
+            for run in self.runs:
+                withdraw_verdict(run.directory)
 
     def _problem(self, states: Sequence[State]) -> str | None:
         for run in self.runs:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from droq_exp.callbacks.prune import FILE
+from droq_exp.callbacks.prune import Prune
 from droq_exp.cli.app import main
 from droq_exp.config import Config
 from droq_exp.jobs.plan import PlannedRun
@@ -69,9 +69,10 @@ class World:
         rows.append((step, found))
         text = "".join(f"{step},{value!r}\n" for step, value in rows)
         (directory / "eval.csv").write_text("step,return_mean\n" + text)
-        if (directory / FILE).exists():
-            reason = json.loads((directory / FILE).read_text())["reason"]
-            self._end(directory, "pruned", step, reason=reason)
+        prune = Prune()
+        prune.placed(directory)
+        if (stop := prune.evaluated(step, {"eval/return_mean": found})) is not None:
+            self._end(directory, stop.state, step, reason=stop.reason)
         elif step == STEPS:
             self._end(directory, "finished", step)
 

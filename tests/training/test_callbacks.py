@@ -153,7 +153,7 @@ def test_a_trial_that_its_search_gives_up_ends_as_pruned(capsys: pytest.CaptureF
     with pytest.MonkeyPatch.context() as patch:
         interrupt_at(70, patch)
         assert train(*command) == 143  # one evaluation, of which nobody thought ill
-    pass_verdict(only_run(), "less than\nothers")
+    pass_verdict(only_run(), "less than\nothers", unless=1e6)
     assert train(*command) == 0
     told = status(only_run())
     assert (told["state"], told["step"], told["reason"]) == ("pruned", 100, "prune: less than others")
@@ -167,6 +167,16 @@ def test_a_trial_that_its_search_gives_up_ends_as_pruned(capsys: pytest.CaptureF
     with pytest.raises(SystemExit):
         app(["plan", *SMALL, *command])
     assert capsys.readouterr().out.splitlines()[1].split()[-2:] == ["pruned", "skipped"]
+
+
+def test_a_trial_that_becomes_good_enough_is_not_given_up() -> None:
+    command = (*PENDULUM, "callbacks.prune._target_=droq_exp.callbacks.prune.Prune")
+    with pytest.MonkeyPatch.context() as patch:
+        interrupt_at(70, patch)
+        assert train(*command) == 143
+    pass_verdict(only_run(), "less than others", unless=0)
+    assert train(*command) == 0
+    assert status(only_run())["state"] == "finished"
 
 
 def test_the_result_of_a_script_says_so() -> None:
