@@ -12,7 +12,7 @@ import typer
 from droq_exp.cli.errors import RefusedError
 from droq_exp.config import Config, ConfigError, compose, compose_points, sweep_points
 from droq_exp.config.errors import nearest
-from droq_exp.launch import refuse
+from droq_exp.launch.arguments import refuse
 
 if TYPE_CHECKING:
     from droq_exp.report.table import Table

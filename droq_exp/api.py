@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from droq_exp.import_path import looking_in
-from droq_exp.launch import check_output_dirs, named_by_user, with_config_dir
+from droq_exp.launch.arguments import named_by_user, with_config_dir
+from droq_exp.launch.checks import check_output_dirs
 
 if TYPE_CHECKING:
     import pandas as pd

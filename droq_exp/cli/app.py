@@ -13,7 +13,7 @@ import typer
 from droq_exp import __version__
 from droq_exp.cli.errors import RefusedError
 from droq_exp.exits import SignalExit
-from droq_exp.launch import check_working_directory, named_by_user, refuse, with_config_dir
+from droq_exp.launch.arguments import check_working_directory, named_by_user, refuse, with_config_dir
 from droq_exp.streams import prepare_streams
 
 app = typer.Typer(

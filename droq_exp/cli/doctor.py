@@ -23,7 +23,7 @@ from droq_exp.config import ConfigError
 from droq_exp.evaluation.rendering import RenderingError, use_offscreen
 from droq_exp.import_path import child_environment
 from droq_exp.jobs.queue import partitions
-from droq_exp.launch import check_output_dirs
+from droq_exp.launch.checks import check_output_dirs
 from droq_exp.learner.native import build
 from droq_exp.runs.provenance import OTHER_CONTACTS, other_contacts, versions
 

@@ -14,7 +14,7 @@ from droq_exp.config.schema import ParallelHardwareConfig, SlurmHardwareConfig
 from droq_exp.jobs.plan import PlannedJob, PlannedRun, group_into_jobs, plan_runs, to_submit
 from droq_exp.jobs.queue import Queue
 from droq_exp.jobs.state import LIVE, STATES, State
-from droq_exp.launch import check_sweep
+from droq_exp.launch.checks import check_sweep
 from droq_exp.runs.checkpoint_files import FOLDER, state_steps
 from droq_exp.runs.status import DONE
 from droq_exp.runs.takeover import check_directory

@@ -14,7 +14,7 @@ from droq_exp.config import Config, ConfigError, compose_points, readable
 from droq_exp.config.overrides import quoted
 from droq_exp.config.targets import check_stored_overrides
 from droq_exp.jobs.queue import QueueUnreachableError
-from droq_exp.launch import INTERRUPTED, train_point
+from droq_exp.launch.points import INTERRUPTED, train_point
 from droq_exp.runs.files import DamagedError
 from droq_exp.runs.identity import ONCE, run_directory
 from droq_exp.runs.takeover import check_directory

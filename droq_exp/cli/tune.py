@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from droq_exp.cli.errors import RefusedError
 from droq_exp.config.schema import ParallelHardwareConfig
 from droq_exp.jobs.slurm import SubmissionError
-from droq_exp.launch import check_memory, check_output_dirs
+from droq_exp.launch.checks import check_memory, check_output_dirs
 from droq_exp.runs.lock import HeldError, RunLock
 from droq_exp.tune.search import Options, Search, make_search
 

@@ -31,7 +31,8 @@ class DroqExpLauncher(BasicLauncher):
         """
         from droq_exp.config import ConfigError
         from droq_exp.config.schema import JobsHardwareConfig
-        from droq_exp.launch import PointFailedError, composed_point, point_score, refuse
+        from droq_exp.launch.arguments import refuse
+        from droq_exp.launch.points import PointFailedError, composed_point, point_score
 
         assert self.config is not None
         search = [line for line in self.config.hydra.overrides.hydra if line.startswith("hydra.searchpath")]

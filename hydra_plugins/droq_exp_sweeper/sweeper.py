@@ -14,7 +14,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 
 from droq_exp.config import distinct, left_to_experiment, readable
-from droq_exp.launch import PointFailedError
+from droq_exp.launch.points import PointFailedError
 
 
 @dataclass

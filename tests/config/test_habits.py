@@ -9,7 +9,8 @@ import pytest
 from droq_exp.config import ConfigError, compose, compose_sweep, distinct
 from droq_exp.config.keys import known_keys
 from droq_exp.config.targets import trusting
-from droq_exp.launch import main, with_config_dir
+from droq_exp.launch import main
+from droq_exp.launch.arguments import with_config_dir
 
 RATES = "algo.actor_learning_rate and algo.critic_learning_rate"
 

@@ -8,7 +8,8 @@ import pytest
 
 from droq_exp.config import ConfigError, compose
 from droq_exp.config.algorithms import PURPOSES, algorithms
-from droq_exp.launch import main, with_config_dir
+from droq_exp.launch import main
+from droq_exp.launch.arguments import with_config_dir
 
 GLOBAL = "# @package _global_\n"
 TWO_CRITICS = "num_critics: 2, num_min: 2, dropout_rate: 0.0, layer_norm: true"
