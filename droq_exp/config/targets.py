@@ -78,9 +78,9 @@ def current_target(name: str) -> str:
 def trusting(packages: Iterable[str]) -> Iterator[None]:
     """Trust packages, or keys such as ``hardware.setup``, within the block; other threads are not concerned.
 
-    "module:" stands for the tasks of a module alone, not for targets in it.
+    "module:" stands for the tasks of a module alone, not for targets in it. A string is one of them, not its letters.
     """
-    token = _given.set((*_given.get(), *packages))
+    token = _given.set((*_given.get(), *([packages] if isinstance(packages, str) else packages)))
     try:
         yield
     finally:

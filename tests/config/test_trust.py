@@ -238,6 +238,8 @@ def test_stored_overrides_are_not_repeated_unasked(line: str, name: str) -> None
         check_stored_overrides("seed_0", ["algo=sac", line])
     with trusting([name]):
         check_stored_overrides("seed_0", ["algo=sac", line])
+    with trusting(name):  # one name, not its letters
+        assert trusted() == [name]
     assert trusted() == []
 
 
