@@ -23,7 +23,7 @@ from droq_exp.agent.agent import Agent
 from droq_exp.cli.app import main
 act = Agent.act
 def told(self, *arguments):
-    print("acting", flush=True)
+    print("acting", file=sys.__stdout__, flush=True)
     Agent.act = act
     return act(self, *arguments)
 Agent.act = told
