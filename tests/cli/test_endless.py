@@ -17,13 +17,13 @@ from run_files import ENVIRONMENT
 
 pytestmark = pytest.mark.program
 
-PLAYED = """
-import signal, sys, odd_env
+PLAYED = r"""
+import os, odd_env
 from droq_exp.agent.agent import Agent
 from droq_exp.cli.app import main
 act = Agent.act
 def told(self, *arguments):
-    print("acting", file=sys.__stdout__, flush=True)
+    os.write(1, b"acting\n")  # evaluate has stdout of its own
     Agent.act = act
     return act(self, *arguments)
 Agent.act = told
