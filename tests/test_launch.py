@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import resource
+import select
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -317,6 +318,19 @@ def test_a_reader_who_has_seen_enough_is_no_error(tmp_path: Path) -> None:
         assert (done.stdout, done.stderr) == ("0\n", "")
     (status,) = tmp_path.rglob("status.json")
     assert '"finished"' in status.read_text()
+
+
+@pytest.mark.parametrize("flags", [[], ["-u"]])
+def test_a_line_is_there_once_it_is_written(flags: list[str], tmp_path: Path) -> None:
+    code = "import sys; from droq_exp.streams import prepare_streams; prepare_streams(); "
+    code += "print('told', file=sys.stderr); sys.stdin.read()"
+    pipes = {"stdin": subprocess.PIPE, "stderr": subprocess.PIPE}
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    environment["PYTHONPATH"] = str(ROOT)
+    with subprocess.Popen([sys.executable, *flags, "-c", code], env=environment, **pipes) as process:
+        assert process.stderr is not None
+        assert select.select([process.stderr], [], [], 60)[0]
+        process.communicate()
 
 
 @pytest.mark.parametrize("module", ["droq_exp", "droq_exp.cli.app"])

@@ -185,7 +185,9 @@ def test_an_attribute_named_state_is_none_to_keep() -> None:
     assert train(*LITTLE, "logger.x._target_=their_faults.Attribute", "checkpoint.interval=60") == 0
 
 
-@pytest.mark.parametrize(("what", "shown"), [("text", "'stop'"), ("yes", "True"), ("none", "Stop(reason=None)")])
+@pytest.mark.parametrize(
+    ("what", "shown"), [("text", "'stop'"), ("yes", "True"), ("none", "Stop(reason=None, state='stopped')")]
+)
 def test_a_callback_that_answers_something_else_is_named(what: str, shown: str) -> None:
     assert train(*LITTLE, "callbacks.x._target_=their_faults.Says", f"callbacks.x.what={what}") == 1
     assert f"the callback x answers {shown}, which is neither Stop(<text>) nor None" in json.dumps(status(only_run()))
