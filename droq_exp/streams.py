@@ -27,7 +27,7 @@ class _Outliving(io.TextIOWrapper):
     def __init__(self, stream: io.TextIOWrapper) -> None:
         raw = _Descriptor(stream.fileno(), "w", closefd=False)
         super().__init__(
-            raw if stream.write_through else io.BufferedWriter(raw),  # type: ignore[arg-type]  # as Python's own with -u
+            raw if stream.write_through else io.BufferedWriter(raw),  # as Python's own with -u
             encoding=stream.encoding,
             errors=stream.errors,
             line_buffering=stream.line_buffering,

@@ -28,6 +28,7 @@ from droq_exp.learner.native import build
 from droq_exp.runs.provenance import OTHER_CONTACTS, other_contacts, versions
 
 OK, ABSENT, BROKEN = "ok", "absent", "broken"  # absent: training works without it
+UNKNOWN = "unknown"  # no answer in time: the machine may be busy
 PATIENCE = 90.0  # seconds for what another process is asked
 LITTLE_ROOM = 5 * 2**30  # bytes; a long run's replay file and checkpoints take some tenths of it
 GPU = (
@@ -39,10 +40,11 @@ TRAINING = (
     *("debug=default", "env=inverted_pendulum", "hardware=cpu", "bias.enabled=false", "eval.episodes=1"),
     *("algo.utd_ratio=1", "training.total_steps=55"),
 )
+SMALLEST_RUN = "python launch.py experiment=smoke_run"
 
 
 class Finding(NamedTuple):
-    """What was found of one thing: ``state`` is ``OK``, ``ABSENT`` or ``BROKEN``; ``todo`` what helps, or nothing."""
+    """What was found of one thing: ``state`` is one of the four above; ``todo`` what helps, or nothing."""
 
     name: str
     state: str
@@ -50,8 +52,12 @@ class Finding(NamedTuple):
     todo: str = ""
 
 
+class _Silence(str):
+    """In a line, that another process does not answer."""
+
+
 def doctor(directory: Path, as_json: bool) -> int:
-    """Print a line for each thing; return 0 where training works, else 1.
+    """Print a line for each thing; return 0 where training works, else 1; in JSON, null where that is not known.
 
     Args:
         directory: where runs are to be written.
@@ -72,22 +78,26 @@ def doctor(directory: Path, as_json: bool) -> int:
     )
     with ThreadPoolExecutor(max_workers=4) as pool:
         findings = list(pool.map(lambda check: check(), checks))
-    works = all(finding.state != BROKEN for finding in findings)
+    broken = any(finding.state == BROKEN for finding in findings)
+    works = None if findings[0].state == UNKNOWN and not broken else not broken
     if as_json:
         print(json.dumps({"works": works, "findings": [finding._asdict() for finding in findings]}, indent=2))
-        return int(not works)
+        return int(works is not True)
     width = max(len(finding.name) for finding in findings)
     for finding in findings:
         todo = f"; {finding.todo}" if finding.todo else ""
-        print(f"{finding.state:<6}  {finding.name:<{width}}  {finding.found}{todo}")
-    print("training works here" if works else "training does not work here")
-    return int(not works)
+        print(f"{finding.state:<7}  {finding.name:<{width}}  {finding.found}{todo}")
+    told = {True: "training works here", False: "training does not work here", None: "training could not be checked"}
+    print(told[works])
+    return int(works is not True)
 
 
 def _training() -> Finding:
     """A run of seconds, as a user would start it."""
     with tempfile.TemporaryDirectory() as place:
         problem = _problem("-m", "droq_exp", *TRAINING, f"output_dir={place}/outputs", directory=place)
+    if isinstance(problem, _Silence):
+        return Finding("training", UNKNOWN, problem, f"again when less runs here, or {SMALLEST_RUN}")
     if problem is None:
         return Finding("training", OK, f"{' '.join(TRAINING[:2])} has trained and finished")
     return Finding("training", BROKEN, problem, "pip install -e . installs what it needs")
@@ -148,8 +158,8 @@ def _compiler() -> Finding:
 
 def _gpu() -> Finding:
     done = _python("-c", GPU)
-    if isinstance(done, str):
-        return Finding("GPU", ABSENT, done, "hardware=cpu trains without")
+    if isinstance(done, _Silence):
+        return Finding("GPU", UNKNOWN, done, "again when less runs here; hardware=cpu trains without one")
     if names := done.stdout.strip():
         return Finding("GPU", OK, names)
     if shutil.which("nvidia-smi") is None:
@@ -168,7 +178,8 @@ def _slurm() -> Finding:
     try:
         names = partitions()
     except Exception as error:  # whatever a cluster's program does
-        return Finding("SLURM", ABSENT, str(error), "hardware=cpu_parallel runs jobs here")
+        first = str(error).partition(" sinfo: ")[0]  # of what it complains of
+        return Finding("SLURM", ABSENT, first, "hardware=cpu_parallel runs jobs here")
     return Finding("SLURM", OK, f"partitions {', '.join(names)}")
 
 
@@ -176,6 +187,8 @@ def _wandb() -> Finding:
     problem = _problem("-c", WANDB)
     if problem is None:
         return Finding("wandb", OK, "logged in, and its server answers")
+    if isinstance(problem, _Silence):
+        return Finding("wandb", UNKNOWN, problem, "logger=wandb keeps runs offline")
     return Finding("wandb", ABSENT, problem.removeprefix("RefusedError: "), "logger=wandb keeps runs offline")
 
 
@@ -189,7 +202,7 @@ def _extras() -> Finding:
             wanted.setdefault(extra, []).append(_distribution(requirement))
     missing = {extra for extra, names in wanted.items() if not all(map(_is_installed, names))}
     there = ", ".join(extra for extra in wanted if extra not in missing) or "none"
-    todo = f"pip install 'droq-exp[{','.join(sorted(missing))}]' has the others" if missing else ""
+    todo = f"pip install 'droq-exp[{','.join(sorted(missing))}]' installs the others" if missing else ""
     return Finding("extras", ABSENT if missing else OK, f"installed: {there}", todo)
 
 
@@ -212,7 +225,7 @@ def _is_installed(name: str) -> bool:
 def _problem(*arguments: str, directory: str | None = None) -> str | None:
     """Why Python with ``arguments`` does not end in order, in a line; None where it does."""
     done = _python(*arguments, directory=directory)
-    if isinstance(done, str):
+    if isinstance(done, _Silence):
         return done
     if done.returncode == 0:
         return None
@@ -220,7 +233,7 @@ def _problem(*arguments: str, directory: str | None = None) -> str | None:
     return lines[-1].rpartition(".RefusedError: ")[2].removeprefix("error: ")
 
 
-def _python(*arguments: str, directory: str | None = None) -> subprocess.CompletedProcess[str] | str:
+def _python(*arguments: str, directory: str | None = None) -> subprocess.CompletedProcess[str] | _Silence:
     """What Python with ``arguments`` has done, or in a line that it does not answer."""
     try:
         return subprocess.run(
@@ -233,6 +246,6 @@ def _python(*arguments: str, directory: str | None = None) -> subprocess.Complet
             timeout=PATIENCE,
         )
     except subprocess.TimeoutExpired:
-        return f"no answer within {PATIENCE:.0f} s"
+        return _Silence(f"no answer within {PATIENCE:.0f} s")
     except OSError as error:
         raise RefusedError(f"{sys.executable} cannot be started: {error.strerror}") from error

@@ -63,7 +63,9 @@ def check_file(path: Path) -> None:
         try:
             importlib.import_module(package)
         except ImportError as error:
-            raise ExportError(f'{error}; pip install "droq-exp[export]" installs what it takes') from error
+            raise ExportError(
+                f"export needs {error.name}, which is not installed; pip install 'droq-exp[export]' installs it"
+            ) from error
 
 
 def write_policy(path: Path, policy: DeterministicPolicy, told: Mapping[str, Any], played: Played) -> None:

@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> None:
         with looking_in([os.getcwd()]):  # a user's own parts are there
             _main(parser, args)
     except KeyboardInterrupt:
-        print("interrupted while nothing trained; the same command continues", file=sys.stderr)
+        print("interrupted while nothing trained; run the same command again", file=sys.stderr)
         sys.exit(130)
 
 
@@ -105,7 +105,7 @@ def _run(args: argparse.Namespace, overrides: Sequence[str]) -> None:
             early_build.begin(config)
         _hydra_main(["--multirun", *plain(overrides)])
         places = " ".join(sorted(set(map(experiment_folder, configs))))
-        print(f"next: droq-exp status {places}; droq-exp report {places}", file=sys.stderr)
+        print(f"next: droq-exp status {places}\n      droq-exp report {places}", file=sys.stderr)
     else:
         point = compose(overrides)
         remember(plain(overrides), point)

@@ -69,7 +69,7 @@ def run_point(composed: DictConfig) -> float | None:
     code = train_point(config, recipe, overrides)
     if not code and not sweep:
         directory = shlex.quote(str(run_directory(config, recipe, config.seeds[0])))
-        print(f"next: droq-exp play {directory}; droq-exp report {experiment_folder(config)}", file=sys.stderr)
+        print(f"next: droq-exp play {directory}\n      droq-exp report {experiment_folder(config)}", file=sys.stderr)
     if code in INTERRUPTED or not sweep:
         sys.exit(code)
     if code:

@@ -42,7 +42,8 @@ class Hardware:
     @property
     def description(self) -> str:
         """Device, threads and who makes the updates, for people."""
-        threads = f"{torch.get_num_threads()} threads"
+        number = torch.get_num_threads()
+        threads = f"{number} thread{'s' if number != 1 else ''}"
         where = threads if self.device == "cpu" else torch.cuda.get_device_name(self.device)
         return f"{self.device}, {where}, {self.backend.name}"
 

@@ -85,6 +85,14 @@ def test_nothing_waits_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     assert str(doctor._python("-c", "import time; time.sleep(60)")).startswith("no answer within")
 
 
+def test_a_busy_machine_is_no_broken_one(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_python", lambda *_, **__: doctor._Silence("no answer within 90 s"))
+    assert doctor.doctor(Path("outputs"), as_json=False) == 1
+    out = capsys.readouterr().out
+    assert out.endswith("training could not be checked\n")
+    assert [line.split()[1] for line in out.splitlines() if line.startswith("unknown")] == ["training", "GPU", "wandb"]
+
+
 def test_slurms_answer_is_its_partitions(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "partitions", lambda: ["cpu*", "gpu"])
     assert told(capsys)["SLURM"] == ("ok", "partitions cpu*, gpu", "")
