@@ -222,7 +222,7 @@ def test_tables_as_markdown(capsys: pytest.CaptureFixture[str]) -> None:
     assert head == "| seeds | ms per environment step | updates/s | ratio |"
     assert rule == "| ---: | ---: | ---: | ---: |"
     assert row.startswith("| 1 | ")
-    assert caption.startswith("cpu, 1 threads, native; code base redq; torch ")
+    assert caption.startswith("cpu, 1 thread, native; code base redq; torch ")
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def test_a_table_for_each_algorithm_and_environment(tmp_path: Path, capsys: pyte
     )
     assert rule.count("---:") == 6
     assert empty == ""
-    assert caption == "cpu, 1 threads, native; codebase redq; medians of 2 environment steps."
+    assert caption == "cpu, 1 thread, native; codebase redq; medians of 2 environment steps."
     content = json.loads(path.read_text())
     for line, cell in zip((sac, redq), content["cells"], strict=True):
         _, algo, env, loop, updates, update, critics, *_ = [part.strip() for part in line.split("|")]

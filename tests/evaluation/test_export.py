@@ -238,7 +238,7 @@ def test_the_command_prints_what_loads_the_files_and_is_refused_in_a_line(
         assert words in error_line(capsys)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     assert droq_exp("export", run, "--onnx", str(tmp_path / "b.onnx")) == 2
-    assert 'pip install "droq-exp[export]"' in error_line(capsys)
+    assert "pip install 'droq-exp[export]'" in error_line(capsys)
     assert graph.read_bytes() == content
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".onnx", ".safetensors"]
 

@@ -214,7 +214,7 @@ def test_a_finished_run_is_left_as_it_is(capsys: pytest.CaptureFixture[str]) -> 
         assert launch(*PENDULUM, *again) == 0
         shown = capsys.readouterr()
         assert shown.out.count("already finished at step 100: ") == (2 if "[" in again[0] else 1)
-        assert [line.split()[0] for line in shown.err.splitlines()] == ["next:"]
+        assert [line.split()[0] for line in shown.err.splitlines()] == ["next:", "droq-exp"]
     assert [contents(run) for run in runs()] == before
 
 
@@ -266,5 +266,5 @@ def test_without_a_compiler_a_run_says_so_once_and_goes_on(directory: Path, tmp_
     assert error.startswith(
         "updates: eager, not this project's C++: no C++ compiler found; run droq-exp build on a machine"
     )
-    assert len(error.splitlines()) == 6  # and the beginning, two evaluations, the end and what is next
+    assert len(error.splitlines()) == 7  # and the beginning, two evaluations, the end and what is next
     assert [status(run)["state"] for run in runs(directory)] == ["finished"] * 2

@@ -102,7 +102,7 @@ def test_status_and_log_tell_how_it_went(capsys: pytest.CaptureFixture[str]) -> 
     assert (told["state"], told["seed"], told["step"], told["total_steps"]) == ("finished", 5, 100, 100)
     assert told["error"] is None
     assert set(told["versions"]) == {"python", "torch", "numpy", "gymnasium", "mujoco", "droq_exp"}
-    assert told["device"] == "cpu, 1 threads, native"
+    assert told["device"] == "cpu, 1 thread, native"
     assert torch.get_num_threads() == 1
     started, ended = (datetime.fromisoformat(told[key]) for key in ("started", "ended"))
     assert started.utcoffset() is not None
@@ -112,7 +112,7 @@ def test_status_and_log_tell_how_it_went(capsys: pytest.CaptureFixture[str]) -> 
     assert last.endswith("INFO finished at step 100")
     shown = capsys.readouterr()
     header, *progress, end, following = shown.err.splitlines()
-    for words in ("InvertedPendulum-v5 (obs 4, act 1)", "droq", "100 steps", "seed 5", "cpu, 1 threads, native"):
+    for words in ("InvertedPendulum-v5 (obs 4, act 1)", "droq", "100 steps", "seed 5", "cpu, 1 thread, native"):
         assert words in header
     assert [line.split()[:3] for line in progress] == [["50.0%", "step", "50/100"], ["100.0%", "step", "100/100"]]
     returns = [float(row["return_mean"]) for row in rows(run, "eval")]
