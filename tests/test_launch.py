@@ -229,7 +229,7 @@ def own_logging() -> Iterator[None]:
     ],
 )
 def test_hydras_own_flags(arguments: list[str], words: str, tmp_path: Path) -> None:
-    """In a process of its own: Hydra's help closes the handlers of whatever logs in this one, pytest's files with them."""
+    """In a process of its own: Hydra's help closes the handlers of all that logs, and pytest's files with them."""
     done = forks.run([sys.executable, str(ROOT / "launch.py"), *arguments], cwd=tmp_path)
     assert (done.returncode, words in done.stdout) == (0, True), done.stderr
     assert os.listdir(tmp_path) == []
