@@ -111,7 +111,7 @@ def test_status_and_log_tell_how_it_went(capsys: pytest.CaptureFixture[str]) -> 
     assert f"INFO run {run.relative_to(Path('outputs').resolve())}" in first
     assert last.endswith("INFO finished at step 100")
     shown = capsys.readouterr()
-    header, *progress, end, following = shown.err.splitlines()
+    header, *progress, end, following, _ = shown.err.splitlines()
     for words in ("InvertedPendulum-v5 (obs 4, act 1)", "droq", "100 steps", "seed 5", "cpu, 1 thread, native"):
         assert words in header
     assert [line.split()[:3] for line in progress] == [["50.0%", "step", "50/100"], ["100.0%", "step", "100/100"]]
