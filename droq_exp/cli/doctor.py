@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -40,6 +41,7 @@ TRAINING = (
     *("debug=default", "env=inverted_pendulum", "hardware=cpu", "bias.enabled=false", "eval.episodes=1"),
     *("algo.utd_ratio=1", "training.total_steps=55"),
 )
+NAME = re.compile(r"[\w.-]+")  # that a requirement begins with
 SMALLEST_RUN = "python launch.py experiment=smoke_run"
 
 
@@ -199,19 +201,11 @@ def _extras() -> Finding:
         requirement, _, marker = line.partition(";")
         if "extra ==" in marker:
             extra = marker.rpartition("==")[2].strip().strip("'\"")
-            wanted.setdefault(extra, []).append(_distribution(requirement))
+            wanted.setdefault(extra, []).append(NAME.match(requirement)[0])  # type: ignore[index]  # a requirement has one
     missing = {extra for extra, names in wanted.items() if not all(map(_is_installed, names))}
     there = ", ".join(extra for extra in wanted if extra not in missing) or "none"
     todo = f"pip install 'droq-exp[{','.join(sorted(missing))}]' installs the others" if missing else ""
     return Finding("extras", ABSENT if missing else OK, f"installed: {there}", todo)
-
-
-def _distribution(requirement: str) -> str:
-    return next(requirement[:end] for end in range(1, len(requirement) + 1) if _ends(requirement, end)).strip()
-
-
-def _ends(requirement: str, end: int) -> bool:
-    return end == len(requirement) or requirement[end] in "<>=!~[ "
 
 
 def _is_installed(name: str) -> bool:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from droq_exp.cli.runs import ListedRun, survey
 from droq_exp.config import Config, ConfigError, compose_points, readable
-from droq_exp.config.overrides import quoted
+from droq_exp.config.overrides import quoted, typed_key
 from droq_exp.config.targets import check_stored_overrides
 from droq_exp.jobs.queue import QueueUnreachableError
 from droq_exp.launch.points import INTERRUPTED, train_point
@@ -66,7 +66,7 @@ def _points(runs: Sequence[ListedRun]) -> list[_Point]:
         else:
             # Where the run is now: the command may have been given elsewhere, and the directories moved since.
             check_stored_overrides(run.name, run.overrides)
-            repeated = [line for line in run.overrides if line.partition("=")[0].lstrip("+") not in ONCE]
+            repeated = [line for line in run.overrides if typed_key(line) not in ONCE]
             known.append((run, [*repeated, f"output_dir={quoted(str(_place(run).parents[4]))}"]))
     points = []
     for (run, overrides), (config, recipe) in zip(known, compose_points([line for _, line in known]), strict=True):

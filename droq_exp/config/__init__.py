@@ -16,8 +16,10 @@ from droq_exp.config.overrides import (
     left_to_experiment,
     plain,
     readable,
+    search_lines,
     targets_of_directory,
     task_modules,
+    typed_key,
     typed_targets,
 )
 from droq_exp.config.schema import Config
@@ -36,8 +38,10 @@ __all__ = [
     "plain",
     "readable",
     "search_block",
+    "search_lines",
     "sweep_points",
     "targets_of_directory",
     "task_modules",
+    "typed_key",
     "typed_targets",
 ]

@@ -301,8 +301,7 @@ class _Chosen(NamedTuple):
 
 def _choices(overrides: tuple[str, ...]) -> _Chosen:
     """What is composed of ``conf/`` alone is kept while its files stay as they are; of others, during a command."""
-    elsewhere = any(line.startswith("hydra.searchpath") for line in overrides)
-    return _compose_choices(overrides, _command if elsewhere else _conf_files())
+    return _compose_choices(overrides, _command if lines.search_lines(overrides) else _conf_files())
 
 
 @lru_cache(maxsize=64)

@@ -157,6 +157,16 @@ def distinct(point: Sequence[str], points: Sequence[Sequence[str]]) -> str:
     return readable([line for line in point if line not in shared])
 
 
+def typed_key(line: str) -> str:
+    """The key that an override sets, without the pluses before it."""
+    return line.partition("=")[0].lstrip("+")
+
+
+def search_lines(overrides: Sequence[str]) -> list[str]:
+    """Those of ``overrides`` by which further configuration directories are searched."""
+    return [line for line in overrides if line.startswith("hydra.searchpath")]
+
+
 def search_path(parsed: Sequence[Override]) -> list[Path]:
     """Further configuration directories that are asked for.
 

@@ -49,12 +49,11 @@ def run_point(composed: DictConfig) -> float | None:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from droq_exp.config import ConfigError, readable
+    from droq_exp.config import ConfigError, readable, search_lines
     from droq_exp.runs.identity import run_directory
 
     job = HydraConfig.get()
-    search = [line for line in job.overrides.hydra if line.startswith("hydra.searchpath")]
-    overrides = [*search, *job.overrides.task]
+    overrides = [*search_lines(job.overrides.hydra), *job.overrides.task]
     try:
         config, recipe = composed_point(overrides)
     except ConfigError as error:
@@ -122,8 +121,9 @@ def point_score(config: Config, recipe: Config) -> float | None:
 
 def _of_run(overrides: Sequence[str]) -> tuple[str, ...]:
     """The plain ``overrides`` of a point that say what its run is, in Hydra's order: its own come first."""
-    search = [line for line in overrides if line.startswith("hydra.searchpath")]
-    return (*search, *(line for line in overrides if not line.startswith("hydra")))
+    from droq_exp.config import search_lines
+
+    return (*search_lines(overrides), *(line for line in overrides if not line.startswith("hydra")))
 
 
 def experiment_folder(config: Config) -> str:

@@ -6,11 +6,9 @@ import struct
 from collections.abc import Mapping
 from pathlib import Path
 
-import yaml
-
 from droq_exp.evaluation.video import small_gif
 from droq_exp.loggers.base import RunInfo
-from droq_exp.runs.files import discard
+from droq_exp.runs.files import discard, dump_yaml
 
 
 class TensorBoardLogger:
@@ -26,9 +24,9 @@ class TensorBoardLogger:
             discard(directory)
         self._writer = SummaryWriter(str(directory), purge_step=info.resumed_at + 1 if info.resumed_at else None)
         for tag, value in (("name", info.name), ("group", info.group), ("tags", list(info.tags))):
-            self._writer.add_text(tag, value if isinstance(value, str) else yaml.safe_dump(value))
+            self._writer.add_text(tag, value if isinstance(value, str) else dump_yaml(value))
         # Indented by four: TensorBoard shows texts as Markdown, where that is code.
-        lines = yaml.safe_dump(info.config, sort_keys=False).splitlines()
+        lines = dump_yaml(info.config, sort_keys=False).splitlines()
         self._writer.add_text("config", "\n".join(f"    {line}" for line in lines))
         self._writer.flush()
 

@@ -104,20 +104,16 @@ def _draw_panel(axes: Axes, curves: Mapping[Cell, Curve], report: Report, metric
             if cell in report.published:
                 _draw_published(axes, report.published[cell], report.styles[cell.line], end)
     published = len(axes.lines)
-    for cell, curve in curves.items():
-        _draw_curve(axes, curve, report.styles[cell.line], 2.5 * min(_equal_later(curve, curves.values()), 2))
+    drawn = [*curves.items()]
+    for place, (cell, curve) in enumerate(drawn, 1):  # of equal lines those behind are wider, so that each shows
+        equal = sum(np.array_equal(curve.center, later.center, equal_nan=True) for _, later in drawn[place:])
+        _draw_curve(axes, curve, report.styles[cell.line], 2.5 * min(equal, 2))
     if "bias" in metric.name and metric.name.endswith("mean"):
         axes.axhline(0, color="#666666", linewidth=0.8, zorder=1)
     axes.set_xlim(0, end)
     _limit(axes, [*curves.values()], [line.get_ydata() for line in axes.lines[:published]])
     if labelled:
         _label_ends(axes, curves, report)
-
-
-def _equal_later(curve: Curve, curves: Iterable[Curve]) -> int:
-    """How many of ``curves`` behind this one equal it: it is wider then, so that each shows."""
-    equal = [each for each in curves if each is curve or np.array_equal(each.center, curve.center, equal_nan=True)]
-    return len(equal) - 1 - next(index for index, each in enumerate(equal) if each is curve)
 
 
 def _draw_curve(axes: Axes, curve: Curve, style: LineStyle, wider: float) -> None:

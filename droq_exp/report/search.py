@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,12 +148,10 @@ def importance_table(found: Sequence[Search]) -> Table:
 
 def charts(search: Search) -> Charts:
     """The places of everything on a search's charts."""
-    counts: dict[str, int] = {}
-    for trial in search.trials:
-        counts[trial.state] = counts.get(trial.state, 0) + 1
-    told = ", ".join(f"{count:,} {state}" for state, count in counts.items())
+    counts = Counter(trial.state for trial in search.trials)
+    by_state = ", ".join(f"{count:,} {state}" for state, count in counts.items())
     axes = _axes(search)
-    return Charts(search, told, _history(search), _bars(search.about), axes, _lines(search, axes))
+    return Charts(search, by_state, _history(search), _bars(search.about), axes, _lines(search, axes))
 
 
 def _history(search: Search) -> History | None:

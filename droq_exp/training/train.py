@@ -16,6 +16,7 @@ from droq_exp.agent.agent import Agent
 from droq_exp.agent.auto_dropout import AutoDropout
 from droq_exp.agent.replay import Replay
 from droq_exp.callbacks import Callbacks
+from droq_exp.config.overrides import typed_key
 from droq_exp.config.rules import AUTO
 from droq_exp.config.schema import Config
 from droq_exp.envs.build import build_env
@@ -101,9 +102,7 @@ def _train_seeds(
         try:
             for seed in found:
                 once = ("seed", *ONCE)
-                lines = [line for line in overrides if line.partition("=")[0].lstrip("+") not in once] + [
-                    f"seed={seed}"
-                ]
+                lines = [*(line for line in overrides if typed_key(line) not in once), f"seed={seed}"]
                 with refused_without_room(run_directory(config, recipe, seed)):
                     run = RunDirectory.open(config, recipe, seed, device=machine.description, overrides=lines)
                 runs.append(run)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from droq_exp.config import Config, ConfigError, compose_points, overrides, own_parts, plain, search_block
-from droq_exp.config.overrides import quoted
+from droq_exp.config.overrides import quoted, search_lines, typed_key
 from droq_exp.config.schema import HardwareConfig, JobsHardwareConfig, ParallelHardwareConfig
 from droq_exp.jobs.plan import PlannedRun, plan_runs
 from droq_exp.runs.identity import environment_name, group_parts, identity, run_directory, short_hash
@@ -98,7 +98,7 @@ class Search:
     def training_command(self, values: Mapping[str, Value]) -> str:
         """What trains with ``values`` outside the search, as one would type it."""
         seeds = ",".join(map(str, range(self.options.seeds)))
-        search = [line for line in self.lines if line.startswith("hydra.searchpath")]
+        search = search_lines(self.lines)
         words = [line for line in self.lines if line not in search]
         seed = [f"seed=[{seeds}]" if self.options.seeds > 1 else "seed=0"]
         return shlex.join(["droq-exp-train", *search, *words, *self._values(values), *seed])
@@ -133,7 +133,7 @@ def make_search(lines: Sequence[str], options: Options) -> Search:
         raise ConfigError("callbacks.prune", "is --prune's own; yours has another name")
     name = _name(config, recipe, terms, options)
     directory = Path(config.output_dir) / FOLDER / name
-    shared = [line for line in plain(given) if _key(line) not in ("output_dir", "experiment_name")]
+    shared = [line for line in plain(given) if typed_key(line) not in ("output_dir", "experiment_name")]
     search = Search(terms, tuple(shared), options, directory, config)
     search.runs({term.key: term.corners[0] for term in terms})  # which says what else stands in the way
     return search
@@ -167,7 +167,3 @@ def _name(config: Config, recipe: Config, terms: Sequence[Term], options: Option
     first = config.experiment_name if config.experiment_name != "runs" else config.algo.name
     said = re.sub(r"[^A-Za-z0-9._-]", "_", f"{first}-{environment_name(config)}")
     return f"{said}-{short_hash(content)}"
-
-
-def _key(line: str) -> str:
-    return line.lstrip("+").partition("=")[0]

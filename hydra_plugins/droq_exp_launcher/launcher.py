@@ -29,13 +29,13 @@ class DroqExpLauncher(BasicLauncher):
             SystemExit: 1 where nothing can be submitted, 2 where a point is none that a run can be, 130 on Ctrl-C,
                 after which jobs go on.
         """
-        from droq_exp.config import ConfigError
+        from droq_exp.config import ConfigError, search_lines
         from droq_exp.config.schema import JobsHardwareConfig
         from droq_exp.launch.arguments import refuse
         from droq_exp.launch.points import PointFailedError, composed_point, point_score
 
         assert self.config is not None
-        search = [line for line in self.config.hydra.overrides.hydra if line.startswith("hydra.searchpath")]
+        search = search_lines(self.config.hydra.overrides.hydra)
         points = [[*search, *point] for point in job_overrides]
         try:
             composed = [composed_point(point) for point in points]
