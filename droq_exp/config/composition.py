@@ -304,7 +304,7 @@ def _choices(overrides: tuple[str, ...]) -> _Chosen:
     return _compose_choices(overrides, _command if lines.search_lines(overrides) else _conf_files())
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=256)
 def _compose_choices(overrides: tuple[str, ...], files: object) -> _Chosen:
     with _told():
         composed = hydra.compose("config", list(overrides), return_hydra_config=True)

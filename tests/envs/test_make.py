@@ -68,7 +68,7 @@ def test_environment_is_its_v4_oracle_step_by_step(config, pair):
     low, high = action_bounds(env)
     endings = {"terminated": 0, "truncated": 0}
     ended, seed = True, 0
-    for _ in range(3000):  # past two time limits where nothing falls
+    for _ in range(3000 if config == "halfcheetah" else 1500):  # past a time limit, or two where nothing falls
         if ended:
             obs, _ = env.reset(seed=seed)
             expected, _ = oracle.reset(seed=seed)

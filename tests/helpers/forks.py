@@ -20,6 +20,8 @@ import subprocess
 import sys
 import threading
 import types
+import uuid
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
 from typing import Any, NoReturn
@@ -27,21 +29,26 @@ from typing import Any, NoReturn
 IMPORTED = (
     *("torch", "torch._dynamo"),  # the second by torch.func with its first gradient
     *("numpy", "gymnasium", "hydra", "hydra.main", "omegaconf", "typer", "rich.console"),
+    *("pandas", "scipy.stats", "matplotlib.figure"),
 )  # not MuJoCo, which then chooses its OpenGL by the environment
+SERVER = "FORKS_SERVER"  # in the environment of what is forked: who forks what it starts in turn
 MOST_BYTES = 1 << 17  # of a request: its environment, above all
 
 
-class Python(subprocess.Popen[str]):
-    """As ``Popen([sys.executable, ...], text=True)``; SIGINT counts, even below a shell's background job."""
+class Popen(subprocess.Popen[Any]):
+    """As ``subprocess.Popen``, which it is for all but this Python itself, started with plain options.
 
-    def __init__(self, command: list[str], **options: Any) -> None:
-        """``preexec_fn`` alone is not had."""
-        assert command[0] == sys.executable
-        super().__init__(command, text=True, **options)
+    SIGINT counts for what is forked, even below a shell's background job.
+    """
+
+    _status = -1  # tells how what was forked has ended
 
     def _execute_child(self, command: Any, executable: Any, preexec: Any, close: Any, fds: Any, *more: Any) -> None:
         cwd, env, _, _, _, *pipes = more
         pipes, new_session = pipes[:6], pipes[-2]
+        if preexec or fds or executable or not _is_this_python(command):
+            super()._execute_child(command, executable, preexec, close, fds, *more)  # type: ignore[misc]
+            return
         stdin, _, _, stdout, _, stderr = pipes
         request = {
             "arguments": [os.fspath(part) for part in command[1:]],
@@ -51,25 +58,47 @@ class Python(subprocess.Popen[str]):
         }
         self._status, told = os.pipe()
         given = [own if own != -1 else number for number, own in enumerate((stdin, stdout, stderr))]
-        server = _server()
-        socket.send_fds(server, [json.dumps(request).encode()], [*given, told])
-        os.close(told)
-        self.pid = int(server.recv(100))
+        with _asked() as server:
+            socket.send_fds(server, [json.dumps(request).encode()], [*given, told])
+            os.close(told)
+            self.pid = int(server.recv(100))
         self._child_created = True
         self._close_pipe_fds(*pipes)  # type: ignore[attr-defined]
 
-    def _internal_poll(self, *_: Any, **__: Any) -> int | None:
+    def _internal_poll(self, *arguments: Any, **options: Any) -> int | None:
+        if self._status == -1:
+            return super()._internal_poll(*arguments, **options)  # type: ignore[misc,no-any-return]
         if self.returncode is None and select.select([self._status], [], [], 0)[0]:
             self._try_wait(0)
         return self.returncode
 
     def _try_wait(self, flags: int) -> tuple[int, int]:
+        if self._status == -1:
+            return super()._try_wait(flags)  # type: ignore[misc,no-any-return]
         if flags & os.WNOHANG and not select.select([self._status], [], [], 0)[0]:
             return 0, 0
         status = int(os.read(self._status, 100) or signal.SIGKILL)  # nothing: its parent was killed
         os.close(self._status)
         self.returncode = os.waitstatus_to_exitcode(status)
         return self.pid, status
+
+
+class Python(Popen):
+    """As ``Popen([sys.executable, ...], text=True)``."""
+
+    def __init__(self, command: list[str], **options: Any) -> None:
+        assert _is_this_python(command)
+        super().__init__(command, text=True, **options)
+
+
+def _is_this_python(command: Any) -> bool:
+    return isinstance(command, list | tuple) and command[0] == sys.executable and _startable(command[1:])
+
+
+def _startable(arguments: Sequence[Any]) -> bool:
+    """Whether ``_execute`` knows all options before the program."""
+    program = next((part for part in map(os.fspath, arguments) if part != "-P"), "-")
+    return program in ("-c", "-m") or not program.startswith("-")
 
 
 def run(command: list[str], *, timeout: float = 300, check: bool = False, **options: Any) -> Any:
@@ -86,34 +115,47 @@ def run(command: list[str], *, timeout: float = 300, check: bool = False, **opti
     return done
 
 
+def _asked() -> socket.socket:
+    """A connection to the process that forks: this one's own, or that of the process which had this one forked."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    connection.connect("\0" + (os.environ.get(SERVER) or _server()))
+    return connection
+
+
 @cache
-def _server() -> socket.socket:
-    """Of this process, with which it ends."""
-    ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with its:
-        process = subprocess.Popen(
-            [sys.executable, "-P", __file__, str(its.fileno())],
-            pass_fds=[its.fileno()],
-            env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {"OMP_NUM_THREADS": "1"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            start_new_session=True,  # not ended by the Ctrl-C that a test or its user sends
-        )
+def _server() -> str:
+    """Name of the process that forks for this one, with which it ends."""
+    name = f"forks-{uuid.uuid4().hex}"
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listening.bind(f"\0{name}")
+    listening.listen(100)
+    held, hold = socket.socketpair()
+    process = subprocess.Popen(
+        [sys.executable, "-P", __file__, str(listening.fileno()), str(held.fileno()), name],
+        pass_fds=[listening.fileno(), held.fileno()],
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {"OMP_NUM_THREADS": "1"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,  # not ended by the Ctrl-C that a test or its user sends
+    )
+    listening.close()
+    held.close()
 
     def end() -> None:
-        ours.close()
+        hold.close()
         process.wait()
 
     atexit.register(end)
-    return ours
+    return name
 
 
-def _serve(channel: socket.socket) -> list[str]:
+def _serve(listening: socket.socket, held: socket.socket, own_name: str) -> list[str]:
     """Fork for each request; return, in each fork, the arguments of the Python that it is to be."""
     before = dict(os.environ)
     for name in IMPORTED:
         importlib.import_module(name)
     made = {name: value for name, value in os.environ.items() if name not in before}  # Gymnasium silences pygame so
+    made[SERVER] = own_name
     gc.collect()
     gc.freeze()
     woken, wake = socket.socketpair()
@@ -123,17 +165,21 @@ def _serve(channel: socket.socket) -> list[str]:
     signal.set_wakeup_fd(wake.fileno())
     status_of: dict[int, int] = {}
     while True:
-        ready, _, _ = select.select([channel, woken], [], [])
+        ready, _, _ = select.select([listening, held, woken], [], [])
         if woken in ready:
             woken.recv(1000)
             _tell(status_of)
-        if channel in ready:
+        if held in ready:
+            sys.exit()
+        if listening in ready:
+            channel, _ = listening.accept()
             request, fds, _, _ = socket.recv_fds(channel, MOST_BYTES, 4)
-            if not request:
-                sys.exit()
+            if not request:  # whoever asked was killed meanwhile
+                channel.close()
+                continue
             pid = os.fork()
             if pid == 0:
-                for end in (channel, woken, wake):
+                for end in (channel, listening, held, woken, wake):
                     end.close()
                 for fd in (*status_of.values(), fds.pop()):
                     os.close(fd)
@@ -141,7 +187,9 @@ def _serve(channel: socket.socket) -> list[str]:
             status_of[pid] = fds.pop()
             for fd in fds:
                 os.close(fd)
-            channel.send(str(pid).encode())
+            with suppress(OSError):  # likewise
+                channel.send(str(pid).encode())
+            channel.close()
 
 
 def _tell(status_of: dict[int, int]) -> None:
@@ -169,20 +217,23 @@ def _become(request: dict[str, Any], made: dict[str, str], fds: list[int]) -> li
     signal.signal(signal.SIGINT, signal.default_int_handler)
     random.seed()
     sys.modules["numpy"].random.seed()
+    subprocess.Popen = Popen  # type: ignore[misc]
     return request["arguments"]
 
 
 def _execute(arguments: list[str]) -> None:
     """As ``python <arguments>`` would."""
-    first, *rest = arguments
+    isolated = arguments[0] == "-P"
+    first, *rest = arguments[isolated:]
     paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
     if first in ("-c", "-m"):
         name, *rest = rest
         sys.argv = ["-c" if first == "-c" else name, *rest]
-        sys.path[:0] = ["" if first == "-c" else os.getcwd(), *paths]
+        own_path = "" if first == "-c" else os.getcwd()
     else:
-        sys.argv = arguments
-        sys.path[:0] = [os.path.dirname(os.path.abspath(first)), *paths]
+        sys.argv = [first, *rest]
+        own_path = os.path.dirname(os.path.abspath(first))
+    sys.path[:0] = [*([] if isolated else [own_path]), *paths]
     if first == "-c":
         main = sys.modules["__main__"] = types.ModuleType("__main__")
         exec(compile(name, "<string>", "exec"), vars(main))
@@ -216,4 +267,4 @@ def _end(arguments: list[str]) -> NoReturn:
 
 
 if __name__ == "__main__":
-    _end(_serve(socket.socket(fileno=int(sys.argv[1]))))
+    _end(_serve(socket.socket(fileno=int(sys.argv[1])), socket.socket(fileno=int(sys.argv[2])), sys.argv[3]))

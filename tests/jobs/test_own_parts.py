@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import forks
 import pytest
 from run_files import ENVIRONMENT, stand_in
 from submitit.core.utils import DelayedSubmission
@@ -65,11 +66,14 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return directory
 
 
-def run(arguments: list[str], directory: Path | None = None) -> subprocess.CompletedProcess[str]:
+def run(arguments: list[str], directory: Path | None = None) -> Any:
+    return forks.run([sys.executable, *arguments], cwd=directory, env=ENVIRONMENT)
+
+
+def really_run(arguments: list[str]) -> Any:
+    """As ``run``, in a new Python, which imports everything itself; so do the jobs that it starts."""
     command = [sys.executable, *arguments]
-    return subprocess.run(
-        command, cwd=directory, env=ENVIRONMENT, capture_output=True, text=True, timeout=300, check=False
-    )
+    return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=300, check=False)
 
 
 def status() -> dict[str, Any]:
@@ -92,7 +96,7 @@ def test_training_looks_in_the_working_directory_however_it_is_started(way: str,
         "droq-exp-train": [console_script(tmp_path, "droq_exp.launch")],
         "python -m droq_exp": ["-m", "droq_exp"],
     }
-    done = run([*programs[way], *MINE, "--trust", "my_parts", "--cfg", "job"])
+    done = really_run([*programs[way], *MINE, "--trust", "my_parts", "--cfg", "job"])
     assert done.returncode == 0, done.stderr
     assert "_target_: my_parts.Mine" in done.stdout
     assert not (here / "taken").exists()  # by a plugin of Hydra that nobody named
@@ -102,7 +106,7 @@ def test_a_job_finds_and_trusts_what_its_command_does_and_a_retry_asks_again(her
     """Real jobs of ``hardware=cpu_parallel``; the first breaks in its training."""
     launch = [str(ROOT / "launch.py"), *MINE, "hardware=cpu_parallel", "hardware.poll_seconds=0.2"]
     (tmp_path / "broken").touch()
-    broken = run(launch)
+    broken = really_run(launch)
     assert broken.returncode == 1, broken.stderr
     assert status()["error"]["summary"] == "RuntimeError: the simulator broke"
 
@@ -121,7 +125,7 @@ def test_a_job_finds_and_trusts_what_its_command_does_and_a_retry_asks_again(her
 
 def test_what_slurm_is_given(here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """SLURM may start the job with other variables: what it must know stands in the script and in the job itself."""
-    for name in ("sbatch", "srun"):
+    for name in ("sbatch", "srun", "scontrol"):
         stand_in(tmp_path / "bin", name, "Submitted batch job 7\n")
     monkeypatch.setitem(ENVIRONMENT, "PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
     sbatch = tmp_path / "bin" / "sbatch"

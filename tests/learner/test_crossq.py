@@ -120,7 +120,7 @@ def test_it_is_the_reference() -> None:
     compare(spec_of(), 1e-9)
 
 
-@pytest.mark.slow  # minutes to compile; test_learner_reference.py compiles the usual parts
+@pytest.mark.slow  # minutes to compile
 def test_compiled_it_is_the_reference_too() -> None:
     compare(spec_of(torch.float32), 2e-3, COMPILED)
 

@@ -9,11 +9,10 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from torch._inductor import config, cpu_vec_isa
-from torch._inductor.cpp_builder import get_cpp_compiler
 
 from droq_exp.config import ConfigError, compose
 from droq_exp.learner import backend
@@ -24,12 +23,18 @@ pytestmark = pytest.mark.program
 
 
 @pytest.fixture(autouse=True)
-def undecided() -> Iterator[None]:
+def config() -> Iterator[Any]:
+    """Inductor's, in which nothing is decided yet; it takes seconds to import."""
+    from torch._inductor import config
+
     with config.patch({"cpp.vec_isa_ok": None}):
-        yield
+        yield config
 
 
-def test_what_is_trusted_is_what_inductor_finds_by_its_tests() -> None:
+def test_what_is_trusted_is_what_inductor_finds_by_its_tests(config: Any) -> None:
+    from torch._inductor import cpu_vec_isa
+    from torch._inductor.cpp_builder import get_cpp_compiler
+
     tested = cpu_vec_isa.valid_vec_isa_list.__wrapped__()
     _skip_instruction_checks(get_cpp_compiler())
     if torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512"):
@@ -39,7 +44,7 @@ def test_what_is_trusted_is_what_inductor_finds_by_its_tests() -> None:
         assert config.cpp.vec_isa_ok is None
 
 
-def test_a_compiler_that_does_not_know_the_instructions_is_tested_as_ever(tmp_path: Path) -> None:
+def test_a_compiler_that_does_not_know_the_instructions_is_tested_as_ever(config: Any, tmp_path: Path) -> None:
     old = tmp_path / "g++"
     old.write_text("#!/bin/sh\nexit 1\n")
     old.chmod(0o755)
