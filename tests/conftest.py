@@ -63,11 +63,13 @@ class ByModule(LoadScopeScheduling):
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest come first; the folders of SLURM's tests and of the page's are their markers."""
+    """The longest come first; the folders of SLURM's tests and of the page's are their markers; slow ones take long."""
     items.sort(key=lambda item: LONGEST.index(item.path.parent.name) if item.path.parent.name in LONGEST else 99)
     for item in items:
         if item.path.parent.name in MARKED:
             item.add_marker(MARKED[item.path.parent.name])
+        if item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.timeout(0))
 
 
 @pytest.fixture(autouse=True)

@@ -44,6 +44,7 @@ def composed(point: tuple[str, ...]) -> None:
     compose(point)
 
 
+@pytest.mark.program
 @pytest.mark.parametrize("words", commands("python launch.py"))
 def test_a_command_that_trains_composes(words: tuple[str, ...]) -> None:
     overrides = [word for word in words if "=" in word]

@@ -9,9 +9,9 @@ import numpy as np
 
 from droq_exp.config.schema import KuBiasConfig
 from droq_exp.evaluation.bias import bias_along
-from droq_exp.evaluation.returns import EnvPool, EvaluatedAgent, Measurement, evaluate
+from droq_exp.evaluation.returns import EnvPool, EvaluatedAgent, Measurement, evaluate, evaluation_seeds
 from droq_exp.learner.orders import PolicyAfterCritics
-from droq_exp.random_streams import Stream, derived_seed, generator
+from droq_exp.random_streams import Stream, generator
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,7 @@ class KuCodebase:
         gamma: float,
     ) -> Measurement[dict[str, float]]:
         """Evaluate seed ``seed_index`` after environment step ``step``: returns, and Q-bias along the same episodes."""
-        env_seeds = [derived_seed(seed, Stream.EVALUATION_ENV, step, episode) for episode in range(episodes)]
-        metrics, trajectories = yield from evaluate(envs(episodes), env_seeds)
+        metrics, trajectories = yield from evaluate(envs(episodes), evaluation_seeds(seed, step, episodes))
         if bias.enabled:
             rng = generator(seed, Stream.BIAS_ACTION, step)
             metrics |= bias_along(agent, seed_index, trajectories, gamma, rng)

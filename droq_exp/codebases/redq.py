@@ -12,7 +12,7 @@ import numpy as np
 from droq_exp.config.schema import RedqBiasConfig
 from droq_exp.evaluation.bias import soft_bias
 from droq_exp.evaluation.episodes import Episode
-from droq_exp.evaluation.returns import EnvPool, EvaluatedAgent, Measurement, evaluate
+from droq_exp.evaluation.returns import EnvPool, EvaluatedAgent, Measurement, evaluate, evaluation_seeds
 from droq_exp.learner.orders import PolicyBesideCritics
 from droq_exp.random_streams import Stream, derived_seed, generator
 
@@ -67,8 +67,7 @@ class RedqCodebase:
 
         The bias rollouts follow the stochastic policy from resets. So many are played at once as it takes of long ones.
         """
-        env_seeds = [derived_seed(seed, Stream.EVALUATION_ENV, step, episode) for episode in range(episodes)]
-        metrics, _ = yield from evaluate(envs(episodes), env_seeds)
+        metrics, _ = yield from evaluate(envs(episodes), evaluation_seeds(seed, step, episodes))
         if bias.enabled:
             own = envs(math.ceil(bias.min_pairs / bias.steps_per_episode))
             rollouts = (

@@ -13,21 +13,25 @@ class ConfigError(ValueError):
 
     Args:
         key: the configuration key, as one would type it.
-        problem: what is wrong with it and what is allowed.
+        problem: what is wrong with it, and what is allowed where that is short.
         suggestion: a valid name near what was typed, or None.
+        allowed: what is allowed, where that is a long list: it comes after the suggestion.
     """
 
-    def __init__(self, key: str, problem: str, suggestion: str | None = None) -> None:
-        """Put the three together; line breaks become spaces."""
-        self.key, self.problem, self.suggestion = key, problem, suggestion
-        line = f"{key}: {problem}" + (f"; did you mean {suggestion}?" if suggestion else "")
+    def __init__(self, key: str, problem: str, suggestion: str | None = None, allowed: str = "") -> None:
+        """Put them together; line breaks become spaces."""
+        self.key, self.problem, self.suggestion, self.allowed = key, problem, suggestion, allowed
+        meant = f"; did you mean {suggestion}?" if suggestion else ""
+        line = f"{key}: {problem}{meant}" + (f"{'' if meant else ';'} {allowed}" if allowed else "")
         super().__init__(" ".join(line.split()))
+
+    def noting(self, where: str) -> ConfigError:
+        """The same error, saying ``where`` it is."""
+        return ConfigError(self.key, f"{self.problem} ({where})", self.suggestion, self.allowed)
 
     def at(self, point: str) -> ConfigError:
         """The same error, naming the point of a sweep that has it."""
-        return ConfigError(
-            self.key, f"{self.problem} (sweep point: {point})" if point else self.problem, self.suggestion
-        )
+        return self.noting(f"sweep point: {point}") if point else self
 
 
 class OtherRunError(ConfigError):

@@ -196,7 +196,8 @@ def _unknown(key: str, keys: typing.Mapping[str, Key], codebase: str) -> ConfigE
     if is_part(parent) and not allowed:
         return ConfigError(key, f"{parent} has no keys of its own; {parent}._target_=<class> names one that has")
     suggestion = key_meant(key) or _nearest_key(key, prefix, list(keys))
-    return ConfigError(key, f"unknown key; allowed {'in ' + parent if parent else 'at the top'}: {allowed}", suggestion)
+    where = f"in {parent}" if parent else "at the top"
+    return ConfigError(key, "unknown key", suggestion, f"allowed {where}: {allowed}")
 
 
 def _nearest_key(key: str, prefix: str, keys: list[str]) -> str | None:

@@ -52,8 +52,8 @@ def own_keys(
             value = _converted(f"{key}.{name}", hints.get(name), value)
         elif not any_name or name in passed:
             near = nearest(name, defaults)
-            problem = f"unknown key; allowed in {key}: {', '.join(sorted(defaults)) or 'none'}"
-            raise ConfigError(f"{key}.{name}", problem, f"{key}.{near}" if near else None)
+            allowed = f"allowed in {key}: {', '.join(sorted(defaults)) or 'none'}"
+            raise ConfigError(f"{key}.{name}", "unknown key", f"{key}.{near}" if near else None, allowed)
         checked[name] = value
     for name, default in defaults.items():
         if default is inspect.Parameter.empty and name not in given:

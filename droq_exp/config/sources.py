@@ -34,7 +34,7 @@ def with_source(error: ConfigError, names: Mapping[str, Any], directories: Seque
                 return ConfigError(other, problem, nearest(str(name), allowed))
         ours = group != "experiment" and path.is_relative_to(conf_directory())  # and right, as they stand
         if not ours and _holds(content if _is_global(path) else {group: content}, error.key):
-            return ConfigError(error.key, f"{error.problem} (in {path})", error.suggestion)
+            return error.noting(f"in {path}")
     return error
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from droq_exp.evaluation.episodes import ActingAgent, Episode, Trajectory, play
 from droq_exp.exits import no_exit
+from droq_exp.random_streams import Stream, derived_seed
 
 if TYPE_CHECKING:
     import gymnasium
@@ -72,6 +73,11 @@ def measure(
             else:
                 go_on(seed_index, outcome)
     return results
+
+
+def evaluation_seeds(seed: int, step: int, episodes: int) -> list[int]:
+    """What the episodes of the evaluation of ``seed`` after environment step ``step`` are reset with."""
+    return [derived_seed(seed, Stream.EVALUATION_ENV, step, episode) for episode in range(episodes)]
 
 
 def evaluate(

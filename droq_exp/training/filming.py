@@ -16,8 +16,8 @@ from droq_exp.envs.build import build_env
 from droq_exp.envs.make import close
 from droq_exp.evaluation.episodes import BrokenOffError, Episode, play
 from droq_exp.evaluation.rendering import RenderingError, drawing_env, following
+from droq_exp.evaluation.returns import evaluation_seeds
 from droq_exp.evaluation.video import GIF_FPS, Filmed, frame_rate, writing
-from droq_exp.random_streams import Stream, derived_seed
 from droq_exp.runs.directory import RunDirectory
 from droq_exp.runs.videos import video_file
 
@@ -64,7 +64,7 @@ class Filming:
             path, rate = video_file(run.directory, step), frame_rate(self._env)
             path.parent.mkdir(exist_ok=True)
             every = math.ceil(rate / GIF_FPS)  # drawing takes longer than acting
-            seed = derived_seed(run.seed, Stream.EVALUATION_ENV, step, 0)
+            (seed,) = evaluation_seeds(run.seed, step, 1)
             with writing(path, rate / every) as video:
                 filmed = Filmed(self._env, video.add, every)
                 played = play(agent, {seed_index: [Episode(filmed, seed)]}, break_off)[seed_index]

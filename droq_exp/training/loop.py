@@ -15,8 +15,7 @@ from droq_exp.agent.replay import Replay
 from droq_exp.callbacks import Stop
 from droq_exp.config.schema import Config
 from droq_exp.evaluation.episodes import BrokenOffError
-from droq_exp.evaluation.returns import Measurement, evaluate, measure
-from droq_exp.random_streams import Stream, derived_seed
+from droq_exp.evaluation.returns import Measurement, evaluate, evaluation_seeds, measure
 from droq_exp.runs.status import CUT_SHORT
 from droq_exp.training.filming import Filming
 from droq_exp.training.phases import LOG_EVERY, Phase, Phases, phases_of
@@ -325,9 +324,9 @@ class TrainingLoop:
                 self._filming.film(self._agent, index, run, self.step, lambda: stop.received is not None)
 
     def _returns(self, seed_run: SeedRun) -> Measurement[float]:
-        episodes, seed = self._config.eval.episodes, seed_run.run.seed
-        resets = [derived_seed(seed, Stream.EVALUATION_ENV, self.step, episode) for episode in range(episodes)]
-        metrics, _ = yield from evaluate(seed_run.eval_envs(episodes), resets)
+        episodes = self._config.eval.episodes
+        seeds = evaluation_seeds(seed_run.run.seed, self.step, episodes)
+        metrics, _ = yield from evaluate(seed_run.eval_envs(episodes), seeds)
         return metrics["return_mean"]
 
     def _stop(self, index: int, asked: Stop) -> None:

@@ -190,6 +190,7 @@ def trained(agent: AutoDropout, steps: int) -> AutoDropout:
     return agent
 
 
+@pytest.mark.program
 @pytest.mark.parametrize("backend", [EAGER, Backend("graphs")], ids=["eager", "graphs"])
 def test_equal_rates_make_equal_learners_and_others_differ_by_their_masks_alone(backend: Backend) -> None:
     same = trained(pair(0.01, 0.01, backend=backend), 6)
@@ -230,6 +231,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(selection, "BETTER", 1.0)
 
 
+@pytest.mark.program
 @pytest.mark.usefixtures("quick")
 def test_broken_off_it_ends_like_a_run_in_one_go_and_its_choice_is_what_is_measured(
     elsewhere: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

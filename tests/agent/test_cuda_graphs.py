@@ -329,6 +329,7 @@ def captured_on_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hardware, "set_up", lambda *given: replace(set_up(*given), backend=GRAPHS))
 
 
+@pytest.mark.program
 @pytest.mark.usefixtures("elsewhere", "captured_on_cpu")
 def test_a_run_that_was_interrupted_ends_like_one_in_one_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     command = ["algo=droq", "env=hopper", LITTLE_BIAS, "hardware.updates=eager", "seed=[3,1]"]
@@ -379,6 +380,7 @@ def step_on_gpu(algorithm: Algorithm, codebase: Codebase) -> tuple[CudaGraphs, R
     return agent.execution, Replay(len(SEEDS), 60, LAYOUT.size, GPU)
 
 
+@pytest.mark.program
 @pytest.mark.parametrize(
     ("name", "codebase"), [*product([*ALGORITHMS, *VARIATIONS], ["redq", "ku"]), ("droq", "redq_often")]
 )

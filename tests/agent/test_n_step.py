@@ -166,6 +166,7 @@ def test_one_step_is_the_plain_algorithm_to_the_bit(tmp_path: Path) -> None:
     assert_same(one, plain)
 
 
+@pytest.mark.program
 @pytest.mark.usefixtures("elsewhere")
 def test_interrupted_in_mid_episode_it_ends_like_a_run_in_one_go(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

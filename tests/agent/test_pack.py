@@ -43,6 +43,7 @@ def trained(seeds: list[int], algorithm: str, codebase: Codebase, steps: int = 5
     return agent
 
 
+@pytest.mark.program
 @pytest.mark.parametrize("codebase", [RedqCodebase(), KuCodebase()], ids=["redq", "ku"])
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize("native", [False, True])

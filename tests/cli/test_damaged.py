@@ -71,6 +71,7 @@ def sweep(tmp_path: Path, commands: Path) -> Path:
     return tmp_path / "outputs"
 
 
+@pytest.mark.program
 def test_one_odd_file_is_one_line_and_the_other_runs_go_on(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert droq_exp("status", str(sweep), "--json") == 0
     told = json.loads(capsys.readouterr().out)["runs"]
@@ -100,6 +101,7 @@ def test_an_unreadable_lock_is_one_line(elsewhere: Path, capsys: pytest.CaptureF
     assert capsys.readouterr().err == f"error: {lock} cannot be used: Is a directory\n"
 
 
+@pytest.mark.program
 @pytest.mark.parametrize("hardware", [["hardware=cpu"], ["-m", "hardware=cpu"], ["hardware=cpu_parallel"]])
 @pytest.mark.parametrize(
     ("name", "content"),

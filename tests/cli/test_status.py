@@ -170,6 +170,7 @@ def test_watching_ends_with_the_last_run(tmp_path: Path, capsys: pytest.CaptureF
     assert capsys.readouterr().out.count("1 run: 1 done") == 1
 
 
+@pytest.mark.program
 def test_a_thousand_runs_need_one_look_at_the_queue(
     tmp_path: Path, commands: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -102,6 +102,7 @@ def test_a_search_finds_and_says_with_what_to_train(capsys: pytest.CaptureFixtur
     assert about["training"] in out
 
 
+@pytest.mark.program
 def test_a_head_that_dies_loses_and_repeats_nothing(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -159,6 +160,7 @@ def test_trials_below_the_median_are_pruned(capsys: pytest.CaptureFixture[str]) 
     assert f"{28 - 2 * len(pruned)} done, {2 * len(pruned)} pruned" in capsys.readouterr().out
 
 
+@pytest.mark.program
 def test_failures_and_interruptions(capsys: pytest.CaptureFixture[str]) -> None:
     world = World(lambda config, step: "failed" if config.algo.gamma > 0.7 else near(config, step))
     assert tune(GAMMA, "--trials", "8", world=world) in (0, 1)

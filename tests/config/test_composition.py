@@ -79,6 +79,7 @@ def test_every_directory_of_conf_is_a_known_group() -> None:
     assert {path.name for path in conf_directory().iterdir() if path.is_dir()} == set(GROUPS)
 
 
+@pytest.mark.program
 @pytest.mark.parametrize("codebase", CODEBASES)
 @pytest.mark.parametrize(("group", "choice"), [*CHOICES, *(("experiment", name) for name in SINGLE_RUNS)])
 def test_every_choice_composes(group: str, choice: str, codebase: str, monkeypatch: pytest.MonkeyPatch) -> None:

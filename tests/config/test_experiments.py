@@ -54,6 +54,7 @@ def test_every_experiment_is_here() -> None:
     assert set(choices("experiment")) == set(POINTS)
 
 
+@pytest.mark.program
 @pytest.mark.parametrize("name", POINTS)
 def test_every_point_composes_and_has_a_directory_of_its_own(name: str) -> None:
     if name in PACKAGES:
@@ -65,6 +66,7 @@ def test_every_point_composes_and_has_a_directory_of_its_own(name: str) -> None:
     assert {config.experiment_name for config, _ in points} == {name}
 
 
+@pytest.mark.program
 @pytest.mark.parametrize("codebase", ["redq", "ku"])
 def test_the_main_comparison(codebase: str) -> None:
     points = _points(f"experiment=paper_{codebase}")
@@ -77,6 +79,7 @@ def test_the_main_comparison(codebase: str) -> None:
     assert {rate for algo, rate in _values(points, "algo", "rate") if algo == "droq"} == rates[codebase]
 
 
+@pytest.mark.program
 def test_the_other_studies() -> None:
     ablated = {"droq", "droq_no_dropout", "droq_no_layernorm", "droq_single", "redq"}
     assert _values(_points("experiment=ablations"), "algo") == {(algo,) for algo in ablated}
@@ -92,6 +95,7 @@ def test_the_other_studies() -> None:
     assert _values(_points("experiment=smoke"), "algo", "codebase") == kinds
 
 
+@pytest.mark.program
 @pytest.mark.parametrize(
     ("given", "points"),
     [
@@ -163,6 +167,7 @@ def test_a_sweep_of_ones_own_may_hold_lists_and_single_values(tmp_path: Path) ->
     assert [(c.seed, c.algo.gamma, c.env.kwargs["frame_skip"]) for c, _ in points] == expected
 
 
+@pytest.mark.program
 def test_the_program_sweeps_over_the_same_points(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By Hydra's own way through the experiment; the training is left out."""
     trained: list[Path] = []

@@ -118,13 +118,13 @@ def test_what_its_class_does_not_take_is_refused(
     with pytest.raises(ConfigError) as refusal:
         typed(f"_target_=their_loggers.{keys[0]}", *keys[1:])
     assert (refusal.value.key, refusal.value.suggestion) == (key, suggestion)
-    assert problem in refusal.value.problem
+    assert problem in str(refusal.value)
 
 
 @pytest.mark.parametrize(
     ("overrides", "key", "problem"),
     [
-        (["logger.mine.uri=x"], "logger.mine.uri", "unknown key; allowed in logger: csv, tensorboard, wandb"),
+        (["logger.mine.uri=x"], "logger.mine.uri", "allowed in logger: csv, tensorboard, wandb"),
         (["logger.wandb._target_=their_loggers.Plain"], "logger.wandb._target_", "is not chosen: add logger=wandb"),
         (["logger.x._target_=os.system"], "logger.x._target_", "is not one of this project's; --trust os builds"),
         (["logger=flat"], "logger._target_", "each has a name, as in logger.mine._target_=<class>"),
@@ -144,7 +144,7 @@ def test_what_is_no_logger_is_refused(overrides: list[str], key: str, problem: s
     with pytest.raises(ConfigError) as refusal:
         composed(*overrides)
     assert refusal.value.key == key
-    assert problem in refusal.value.problem
+    assert problem in str(refusal.value)
 
 
 def experiment_with_wandb() -> None:

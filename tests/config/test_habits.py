@@ -108,6 +108,7 @@ WRONG_FILES = {
 }
 
 
+@pytest.mark.program
 @pytest.mark.parametrize("kind", WRONG_FILES)
 def test_what_is_wrong_in_a_file_names_it(kind: str, tmp_path: Path) -> None:
     content, key, words = WRONG_FILES[kind]

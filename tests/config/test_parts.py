@@ -116,7 +116,7 @@ OBJECTIVE = "algo.objective._target_"
 @pytest.mark.parametrize(
     ("given", "key", "words"),
     [
-        ([WIDE, "algo.critic.widht=4"], "algo.critic.widht", "scale, sizes, width.*mean algo.critic.width"),
+        ([WIDE, "algo.critic.widht=4"], "algo.critic.widht", "mean algo.critic.width.*scale, sizes, width"),
         ([WIDE, "algo.critic.width=1"], "algo.critic.width", "1 is not allowed; it must be an integer, at least 2"),
         ([WIDE, "algo.critic.width=2.5"], "algo.critic.width", "2.5 is not an integer"),
         ([WIDE, "algo.critic.scale=a"], "algo.critic.scale", "is not a number, or null"),

@@ -149,7 +149,7 @@ def test_an_unknown_name_is_refused_with_the_nearest_one(
 ) -> None:
     refusal = _refusal(line)
     assert refusal.key == key
-    assert allowed in refusal.problem
+    assert allowed in str(refusal)
     assert refusal.suggestion == suggestion
 
 
@@ -157,7 +157,7 @@ def test_an_unknown_name_is_refused_with_the_nearest_one(
 def test_a_wrong_value_is_refused_with_what_is_allowed(line: str, key: str, allowed: str) -> None:
     refusal = _refusal(line)
     assert refusal.key == key
-    assert allowed in refusal.problem
+    assert allowed in str(refusal)
 
 
 def _refusal(line: str) -> ConfigError:

@@ -96,6 +96,7 @@ def test_a_run_may_give_the_arguments_that_its_task_needs() -> None:
     assert differences(config, recipe) == {"env.kwargs.odd": ("(absent)", None)}
 
 
+@pytest.mark.program
 def test_why_mujoco_cannot_be_imported_is_said() -> None:
     """It is installed; Gymnasium says that it is not."""
     code = "from droq_exp.config import compose\ntry: compose([])\nexcept ValueError as error: print(error)"

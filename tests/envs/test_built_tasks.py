@@ -156,6 +156,7 @@ def test_drawing_is_no_argument_of_training() -> None:
 SCALED = ("env=inverted_pendulum", "env.normalize_observation=true")
 
 
+@pytest.mark.program
 @pytest.mark.parametrize("extra", [(LITTLE_BIAS,), ("codebase=ku",), (LITTLE_BIAS, "algo=crossq")])
 def test_scaled_observations_are_resumed_exactly_in_the_third_episode(
     extra: tuple[str, ...], elsewhere: Path, tmp_path: Path
@@ -212,6 +213,7 @@ def test_learner_and_policy_see_the_same_to_the_bit() -> None:
 # Suites
 
 
+@pytest.mark.program
 @pytest.mark.parametrize(
     "task",
     [

@@ -53,6 +53,7 @@ def drawn(rng: np.random.Generator) -> np.random.RandomState:
 # The suite itself
 
 
+@pytest.mark.program
 @pytest.mark.parametrize("task", TASKS)
 def test_a_task_is_the_suites_own_step_by_step(task: str) -> None:
     env = make_dmc(task)
@@ -113,6 +114,7 @@ def third_episodes(envs: Iterator[gymnasium.Env], steps: int = STEPS) -> list[li
     return [went, episode(new, None, acts[2])]
 
 
+@pytest.mark.program
 @pytest.mark.parametrize(
     "task",
     [
@@ -407,6 +409,7 @@ print(pictures[0].shape, pictures[0].dtype, pictures[0].std() > 10, frame_rate(e
 """
 
 
+@pytest.mark.program
 @pytest.mark.parametrize(("task", "rate"), [("cheetah-run", 100.0), ("quadruped-escape", 50.0)])
 def test_a_task_is_drawn_without_a_display(task: str, rate: float) -> None:
     done = forks.run([sys.executable, "-c", DRAW.format(task=task)], check=True)

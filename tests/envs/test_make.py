@@ -58,6 +58,7 @@ def both_step(env, oracle, block, action):
     return terminated, truncated, expected_reward - reward
 
 
+@pytest.mark.program
 @pytest.mark.parametrize(
     ("config", "pair"), [(config, config) for config in ORACLES], indirect=["pair"], ids=list(ORACLES)
 )

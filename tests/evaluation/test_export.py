@@ -132,6 +132,7 @@ def apart(policy: LoadedPolicy, actions: np.ndarray, wanted: np.ndarray) -> floa
     return float((np.abs(actions - wanted.astype(np.float64)) / (box.high - box.low)).max())
 
 
+@pytest.mark.program
 @pytest.mark.parametrize("case", CASES)
 def test_an_episodes_actions_are_the_policys(case: str, trained: Callable[[str], LoadedPolicy], tmp_path: Path) -> None:
     policy = trained(case)

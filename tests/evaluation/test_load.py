@@ -41,6 +41,7 @@ def test_the_policy_is_the_one_that_was_evaluated_last(run: Path) -> None:
     _assert_evaluated_last(run)
 
 
+@pytest.mark.program
 @pytest.mark.parametrize("algo", ["crossq", "flashsac"])
 def test_running_statistics_are_part_of_a_policy(algo: str, tmp_path: Path) -> None:
     directory = tmp_path / "here"

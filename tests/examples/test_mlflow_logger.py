@@ -98,7 +98,10 @@ def test_a_stop_is_told(tmp_path: Path, client: MlflowClient) -> None:
 @pytest.mark.parametrize(
     ("overrides", "line"),
     [
-        (["logger.mlflow.tracking_url=x"], "logger.mlflow.tracking_url: unknown key; allowed in logger.mlflow: "),
+        (
+            ["logger.mlflow.tracking_url=x"],
+            "logger.mlflow.tracking_url: unknown key; did you mean logger.mlflow.tracking_uri?",
+        ),
         (["logger.mlflow.experiment=3.5"], "logger.mlflow.experiment: 3.5 is not a text"),
     ],
 )

@@ -185,6 +185,7 @@ def test_every_draw_depends_on_seed_and_step_alone(changes: dict[str, Any]) -> N
                     assert single is other or not torch.equal(another, expected), field.name
 
 
+@pytest.mark.program
 @pytest.mark.parametrize("changes", ALGORITHMS.values(), ids=ALGORITHMS)
 def test_the_compiler_makes_one_graph_of_it(changes: dict[str, Any]) -> None:
     spec = LearnerSpec(seeds=2, obs_dim=3, act_dim=2, hidden_sizes=(8, 8), utd_ratio=2, batch_size=4, **changes)

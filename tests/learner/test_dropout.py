@@ -46,6 +46,7 @@ def test_rate(rate: float) -> None:
     assert_binomial(dropped, size * redraws, rate)
 
 
+@pytest.mark.program
 @pytest.mark.parametrize("rate", RATES)
 def test_rate_is_the_same_at_every_position(rate: float) -> None:
     size, redraws = 48, 20_000

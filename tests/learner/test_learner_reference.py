@@ -170,8 +170,15 @@ def compare(algorithm: Algorithm, settings: Settings, steps: int = STEPS, **opti
 
 
 @pytest.mark.parametrize("codebase", ["redq", "ku"])
-@pytest.mark.parametrize("name", ALGORITHMS)
-def test_every_algorithm_in_both_styles(name: str, codebase: str) -> None:
+@pytest.mark.parametrize("name", ["sac", "redq", "duvn", "droq"])
+def test_the_papers_algorithms_in_both_styles(name: str, codebase: str) -> None:
+    compare(ALGORITHMS[name], settings_of(ALGORITHMS[name], codebase))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("codebase", ["redq", "ku"])
+@pytest.mark.parametrize("name", ["droq_single", "droq_no_dropout", "droq_no_layernorm", "redq_layernorm"])
+def test_the_ablations_in_both_styles(name: str, codebase: str) -> None:
     compare(ALGORITHMS[name], settings_of(ALGORITHMS[name], codebase))
 
 
@@ -182,12 +189,14 @@ def test_every_algorithm_for_longer(name: str, codebase: str) -> None:
     compare(ALGORITHMS[name], settings_of(ALGORITHMS[name], codebase), steps=10)
 
 
+@pytest.mark.program
 @pytest.mark.parametrize("codebase", ["redq", "ku"])
 @pytest.mark.parametrize("name", VARIATIONS)
 def test_target_modes_and_fractional_num_min(name: str, codebase: str) -> None:
     compare(VARIATIONS[name], settings_of(VARIATIONS[name], codebase), steps=2)
 
 
+@pytest.mark.program
 @pytest.mark.parametrize("name", ["sac", "droq", "redq"])
 @pytest.mark.parametrize("delay", [1, 3, 4, 50])  # of 8 updates
 def test_policy_update_delay(name: str, delay: int) -> None:
@@ -304,18 +313,21 @@ def test_the_state_alone_bites(mutation: type[SlowLearner], noticed: str, monkey
         comparison.step()
 
 
+@pytest.mark.program
 @pytest.mark.parametrize("codebase", ["redq", "ku"])
 @pytest.mark.parametrize("name", ["sac", "droq", "redq", "redq_layernorm"])
 def test_several_updates_at_once_are_the_same(name: str, codebase: str) -> None:
     compare(ALGORITHMS[name], settings_of(ALGORITHMS[name], codebase), observed=False)
 
 
+@pytest.mark.program
 @pytest.mark.parametrize("delay", [2, 3, 4])
 def test_several_updates_at_once_between_policy_updates(delay: int) -> None:
     compare(REDQ, settings_of(REDQ, "redq", policy_update_delay=delay), steps=2, observed=False)
 
 
 # Most of a compilation's time goes into C++; without it the graphs that it is made from run as they are.
+@pytest.mark.program
 @pytest.mark.parametrize(
     ("by", "cases"),
     [

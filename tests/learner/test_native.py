@@ -220,6 +220,7 @@ def script(directory: Path, text: str) -> Path:
     return path
 
 
+@pytest.mark.program
 def test_a_machine_where_it_cannot_be_built_says_so_and_trains(tmp_path: Path) -> None:
     compiler = tmp_path / "g++"
     compiler.write_text(
@@ -322,6 +323,7 @@ def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == ["cache", "g++"]  # what was made for one process goes with it
 
 
+@pytest.mark.program
 def test_compilers_start_before_torch_is_loaded_and_inductor_never_is(tmp_path: Path) -> None:
     """Torch takes a second to load, and its compiler another one that a run by the C++ has no use for."""
     program = (

@@ -254,6 +254,7 @@ class OneDiscount(SlowPrioritised):
         return replace(batch, bootstrap=batch.bootstrap.sign() * 0.99)
 
 
+@pytest.mark.program
 @pytest.mark.parametrize(
     "mutation",
     [
@@ -367,6 +368,7 @@ def test_what_no_run_can_have_is_told_in_one_line(line: str, told: str) -> None:
         compose(["algo=sac", "env=hopper", *line.split()])
 
 
+@pytest.mark.program
 @pytest.mark.usefixtures("elsewhere")
 @pytest.mark.parametrize(("algo", "codebase"), [("droq", "ku"), ("sac", "redq")])
 def test_interrupted_it_ends_like_a_run_in_one_go(algo: str, codebase: str, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ def both() -> dict[str, dict[str, Any]]:
     return config.logger
 
 
+@pytest.mark.program
 def test_selected_loggers_all_get_the_metrics(tmp_path: Path, wandb_session: pytest.MonkeyPatch) -> None:
     loggers = Loggers(both(), info := make_info(tmp_path))
     loggers.log(10, {"eval/return_mean": 1.0})

@@ -209,11 +209,13 @@ def test_a_run_whose_node_is_lost_goes_on_from_its_last_checkpoint(cluster: Path
     until(lambda: list(sweep.run().glob("checkpoint/state_*.pt")))
     job = sweep.job_id()
     _lose_node(cluster, job)
-    # What the controller does by itself when SlurmdTimeout is over.
-    slurm("scontrol", "update", f"NodeName={_node()}", "State=DOWN", "Reason=lost")
-    until(lambda: job_field(job, "JobState") == "PENDING")
-    assert _state(sweep) == "queued"
-    _start_slurmd()
+    try:
+        # What the controller does by itself when SlurmdTimeout is over.
+        slurm("scontrol", "update", f"NodeName={_node()}", "State=DOWN", "Reason=lost")
+        until(lambda: job_field(job, "JobState") == "PENDING")
+        until(lambda: _state(sweep) == "queued")  # the processes may take a moment to be gone
+    finally:
+        _start_slurmd()  # other tests need a node too
     _wait_for_restart(job)
     sweep.open_gate()
     done = sweep.wait(head)

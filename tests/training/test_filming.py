@@ -62,6 +62,7 @@ def videos(run: Path) -> list[str]:
     return sorted(path.name for path in (run / "videos").iterdir()) if (run / "videos").exists() else []
 
 
+@pytest.mark.program
 def test_each_nth_evaluation_is_filmed_and_no_number_changes(tmp_path: Path) -> None:
     plain = train_in(tmp_path / "plain", *WITHOUT, "seed=[0,1]")
     assert train(*COMMAND, "seed=[0,1]", "logger=tensorboard") == 0

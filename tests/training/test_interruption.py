@@ -108,7 +108,7 @@ def test_ctrl_c_during_compilation_is_an_interruption(directory: Path, tmp_path:
     cache = tmp_path / "inductor"
     # Trusting the processor's vector instructions saves the compilations that would try them.
     variables = {"TORCHINDUCTOR_CACHE_DIR": str(cache), "TORCHINDUCTOR_VEC_ISA_OK": "1"}
-    process = start(directory, *LONG, "hardware.updates=compile", **variables)
+    process = start(directory, *LONG, "hardware.updates=compile", "algo.utd_ratio=1", **variables)
     wait_for(lambda: list(cache.rglob("*.main.cpp")), process)
     os.killpg(process.pid, signal.SIGINT)
     returned, error = end(process)
