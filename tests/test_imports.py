@@ -101,6 +101,34 @@ def test_the_program_imports_nothing_that_only_a_checkout_has() -> None:
     assert not found, "\n".join(found)
 
 
+def layers() -> list[list[str]]:
+    """The places of each layer in the picture of docs/design.md, from the top."""
+    text = (ROOT / "docs" / "design.md").read_text()
+    found = [line.split(" · ") for line in re.findall(r'^  \w+\["[^<]*<br>(.*)"\]$', text, re.MULTILINE)]
+    assert {path.name for path in PACKAGE.iterdir() if path.is_dir()} - {"__pycache__", "config"} <= {
+        place.partition("/")[0] for layer in found for place in layer
+    }
+    return found
+
+
+def test_no_package_imports_from_a_layer_above() -> None:
+    rank = {place.removesuffix("/"): number for number, layer in enumerate(layers()) for place in layer}
+    modules = sources(PACKAGE) | sources(ROOT / "hydra_plugins")
+
+    def layer_of(module: str) -> int | None:
+        path = module.removeprefix("droq_exp.").replace(".", "/")
+        names = [f"{path}.py", *(path.rsplit("/", end)[0] for end in range(path.count("/") + 1))]
+        return next((rank[name] for name in names if name in rank), None)
+
+    upward = [
+        f"{name}, line {line}, imports {module}"
+        for name, imported in within(modules).items()
+        for module, line in imported
+        if (own := layer_of(name)) is not None and (other := layer_of(module)) is not None and other < own
+    ]
+    assert not upward, "\n".join(upward)
+
+
 @pytest.mark.parametrize(
     ("modules", "expected"),
     [
