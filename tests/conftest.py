@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -124,3 +125,19 @@ def server() -> Iterator[QuietServer]:
     yield server
     server.shutdown()
     server.server_close()
+
+
+@pytest.fixture
+def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A small disk of its own, the current directory is on it."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(place)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("mounting takes root")
+    try:
+        with monkeypatch.context() as patch:
+            patch.chdir(place)
+            yield place
+    finally:
+        subprocess.run(["umount", "--lazy", str(place)], check=True)

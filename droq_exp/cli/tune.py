@@ -12,7 +12,7 @@ from droq_exp.cli.errors import RefusedError
 from droq_exp.config.schema import ParallelHardwareConfig
 from droq_exp.jobs.slurm import SubmissionError
 from droq_exp.launch.checks import check_memory, check_output_dirs
-from droq_exp.runs.lock import HeldError, RunLock
+from droq_exp.runs.lock import NO_SPACE, HeldError, RunLock
 from droq_exp.tune.search import Options, Search, make_search
 
 INSTALL = "pip install 'droq-exp[tune]' installs it"
@@ -32,7 +32,7 @@ def tune(lines: Sequence[str], options: Options, trials: int, parallel: int | No
         ConfigError: what cannot be searched; nothing has been written then. Or a trial cannot be taken up.
         DamagedError, QueueUnreachableError: as ``droq_exp.jobs.launch``.
         SystemExit: 0 where all trials have ended; 1 where too many have failed, some are interrupted, nothing can be
-            submitted, or another process searches there; 130 on Ctrl-C.
+            submitted, another process searches there, or the disk is full; 130 on Ctrl-C.
     """
     if find_spec("optuna") is None:
         raise RefusedError(f"tune needs Optuna, which is not installed; {INSTALL}")
@@ -42,13 +42,19 @@ def tune(lines: Sequence[str], options: Options, trials: int, parallel: int | No
     check_memory([replace(search.config, seed=[*range(options.seeds)])] * at_a_time)
     from droq_exp.tune.head import Head  # imports Optuna
 
-    search.files.mkdir(parents=True, exist_ok=True)
     try:
+        search.files.mkdir(parents=True, exist_ok=True)
         with RunLock.acquire(search.files.absolute()):
             print(f"search: {search.directory}", flush=True)
             sys.exit(Head(search, _command(lines, options, trials, parallel), trials, at_a_time).run())
     except (HeldError, SubmissionError) as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
+        sys.exit(1)
+    except OSError as error:
+        if error.errno not in NO_SPACE:
+            raise
+        ways = "trials under way go on without this command, which continues when there is room"
+        print(f"error: no space is left for {error.filename or search.files}; {ways}", file=sys.stderr, flush=True)
         sys.exit(1)
     except KeyboardInterrupt:
         ways = f"the same command continues, droq-exp cancel {search.directory} ends them"

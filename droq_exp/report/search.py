@@ -1,17 +1,17 @@
-"""What ``droq-exp tune`` has found, where a directory of the report is a search: tables, and places on three charts."""
+"""What ``droq-exp tune`` has found, where searches are reported: tables, and places on three charts."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from droq_exp.report.captions import numbers, return_digits, table, texts
 from droq_exp.report.table import Table, Value
 from droq_exp.runs.files import DamagedError
-from droq_exp.tune.record import About, Trial, best, read
+from droq_exp.tune.record import ABOUT, About, Trial, best, read
 from droq_exp.tune.search import FILES
 
 WIDTH, HEIGHT = 640, 250  # of a chart, in its own units: pixels where there is room
@@ -23,7 +23,7 @@ SIDE = 46  # left and right of the outer of the parallel axes
 
 @dataclass(frozen=True)
 class Search:
-    """One search; ``name`` is the label of its directory."""
+    """One search; ``name`` is the label of its directory, or where it lies below that."""
 
     name: str
     about: About
@@ -106,17 +106,27 @@ class Charts:
 
 
 def searches(sources: Mapping[str, Path]) -> tuple[list[Search], list[str]]:
-    """The searches among the directories by their labels, and a line for each that cannot be read."""
+    """The searches among the directories by their labels, and in them, and a line for each that cannot be read."""
     found, problems = [], []
-    for name, directory in sources.items():
-        try:
-            known = read(directory / FILES)
-        except DamagedError as error:
-            problems.append(str(error))
-            continue
-        if known is not None:
-            found.append(Search(name, *known))
+    for label, directory in sources.items():
+        for name, folder in _folders(label, directory):
+            try:
+                known = read(folder / FILES)
+            except DamagedError as error:
+                problems.append(str(error))
+                continue
+            if known is not None:
+                found.append(Search(name, *known))
     return found, problems
+
+
+def _folders(label: str, directory: Path) -> Iterator[tuple[str, Path]]:
+    """Where a search may be: ``outputs/tune/<search>`` itself, or below what is reported."""
+    yield label, directory
+    for pattern in ("*", "*/*"):
+        for path in sorted(directory.glob(f"{pattern}/{FILES}/{ABOUT}")):
+            folder = path.parents[1]
+            yield folder.relative_to(directory).as_posix(), folder
 
 
 def trials_table(found: Sequence[Search]) -> Table:

@@ -10,6 +10,7 @@ from pathlib import Path
 import forks
 import pytest
 from real_runs import LITTLE_BIAS, ROOT
+from small_disk import fill
 from trials import KilledError, World, search_directory, trials, tune
 
 from droq_exp.cli.app import main
@@ -206,6 +207,19 @@ def test_two_heads_do_not_share_a_search(capsys: pytest.CaptureFixture[str]) -> 
     assert told.count("\n") == 1
     assert "is in use by" in told
     assert not world.begun
+
+
+def test_a_full_disk_ends_the_head_in_a_line(disk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    world = World(near)
+    world.after_look[2] = lambda: fill(disk)  # the first trial has just ended
+    assert tune(GAMMA, "--trials", "2", world=world) == 1
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1, told
+    assert told.startswith("error: no space is left for ")
+    (disk / "others").unlink()
+    assert tune(GAMMA, "--trials", "2", world=world) == 0
+    assert [row["state"] for row in trials()] == ["complete"] * 2
+    assert len(world.begun) == 2
 
 
 @pytest.mark.program

@@ -37,6 +37,7 @@ class World:
         self._running: dict[Path, tuple[Config, list[tuple[int, float]]]] = {}
         self.begun: list[Path] = []  # each time that a job of a run began
         self.looks = 0
+        self.after_look: dict[int, Callable[[], None]] = {}
         self.killed_at: int | None = None
         self.killed_by: type[BaseException] = KilledError
 
@@ -58,6 +59,7 @@ class World:
             raise self.killed_by
         for directory in list(self._running):
             self._step(directory)
+        self.after_look.get(self.looks, lambda: None)()
 
     def _step(self, directory: Path) -> None:
         config, rows = self._running[directory]

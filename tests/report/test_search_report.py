@@ -44,6 +44,16 @@ def test_searches_that_are_pooled_are_named(search: Path, tmp_path_factory: pyte
     assert {row[0] for row in tables["search_trials"].rows} == {search.name, other.name}
 
 
+def test_a_search_is_found_below_what_is_reported(tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        folder = tmp_path / "outputs" / "tune" / name
+        folder.mkdir(parents=True)
+        write_run(folder)
+        write_search(folder)
+    assert [search.name for search in build(load([tmp_path / "outputs"])).searches] == ["tune/one", "tune/other"]
+    assert [search.name for search in build(load([tmp_path / "outputs" / "tune"])).searches] == ["one", "other"]
+
+
 @pytest.mark.parametrize("content", ["{", "{}", '{"command": 3}', "[]"])
 def test_damage_is_told_and_stops_no_report(search: Path, content: str) -> None:
     (search / "search" / "search.json").write_text(content)

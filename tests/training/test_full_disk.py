@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
-from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from real_runs import LITTLE_BIAS, assert_same, interrupt_at, launch, log_text, only_run, status, train, train_in
+from small_disk import fill
 
 from droq_exp.loggers.csv import CsvLogger
 from droq_exp.training.loop import TrainingLoop
@@ -20,36 +17,10 @@ pytestmark = pytest.mark.program
 COMMAND = ("env=inverted_pendulum", LITTLE_BIAS, "checkpoint.interval=30", "training.total_steps=160")
 
 
-@pytest.fixture
-def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A small disk of its own, the current directory is on it."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(place)], capture_output=True)
-    if mounted.returncode:
-        pytest.skip("mounting takes root")
-    try:
-        with monkeypatch.context() as patch:
-            patch.chdir(place)
-            yield place
-    finally:
-        subprocess.run(["umount", "--lazy", str(place)], check=True)
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (run,) = train_in(tmp_path_factory.mktemp("place") / "whole", *COMMAND)
     return run
-
-
-def fill(disk: Path) -> None:
-    """To the last byte."""
-    with open(disk / "others", "ab", buffering=0) as file:
-        for size in (1 << 20, 1 << 12, 1):
-            with suppress(OSError):
-                while True:
-                    file.write(b"x" * size)
-    assert shutil.disk_usage(disk).free == 0
 
 
 def fill_at(step: int, disk: Path, patch: pytest.MonkeyPatch) -> None:
