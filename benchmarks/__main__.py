@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -152,6 +153,27 @@ def sbx(
 
     result = compare(overrides or [], python, steps, loop_steps)
     _show([result], sbx_tables([result]), markdown)
+
+
+@app.command()
+def peers(
+    overrides: Overrides = None,
+    steps: Annotated[
+        int, typer.Option(min=10, help="Timed environment steps; with 20 updates each a twentieth.")
+    ] = 600,
+    environments: Annotated[
+        Path | None, typer.Option(help="Where the libraries' environments are kept and found again.", metavar="DIR")
+    ] = None,
+    markdown: Markdown = False,
+) -> None:
+    """Compare the whole training with SBX, Stable-Baselines3 and CleanRL in turn, each installed by this command."""
+    from benchmarks.peers import compare_peers
+    from benchmarks.tables import peers_tables
+
+    if any(line.startswith(("algo=", "algo.utd_ratio=")) for line in overrides or []):
+        raise RefusedError("algo: the algorithms to compare are fixed: SAC, DroQ, REDQ and CrossQ")
+    result = compare_peers(overrides or [], steps, environments, lambda line: print(line, file=sys.stderr, flush=True))
+    _show([result], peers_tables([result]), markdown)
 
 
 def _each(overrides: Sequence[str] | None, measure: Callable[[Config, Config], Result]) -> list[Result]:

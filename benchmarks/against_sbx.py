@@ -17,7 +17,7 @@ import torch
 from hydra.utils import instantiate
 
 from benchmarks.learner import build_learner
-from benchmarks.sbx_process import start_sbx
+from benchmarks.peer_process import start_sbx
 from droq_exp.codebases import Codebase
 from droq_exp.config import Config, ConfigError, compose, compose_points
 from droq_exp.profiling.scratch import NEVER, train_timed
@@ -90,10 +90,10 @@ def compare_updates(config: Config, python: str, steps: int) -> dict[str, Any]:
         learning = build_learner(config, machine)
         for _ in range(1 + WARM_UP_STEPS):
             learning.step()
-        sbx.ask("updates", WARM_UP_STEPS)
+        sbx.ask(f"updates {WARM_UP_STEPS}")
         while len(ours) < steps:
             ours += [timed(learning.step) for _ in range(BLOCK)]
-            theirs += sbx.ask("updates", BLOCK)
+            theirs += sbx.ask(f"updates {BLOCK}")
     mine, other = (1e3 * float(np.median(seconds[:steps])) for seconds in (ours, theirs))
     return {
         **_described(config),
@@ -117,7 +117,7 @@ def compare_loops(config: Config, recipe: Config, python: str, steps: int) -> di
             nonlocal made
             made += 1
             if made > 0 and made % block == 0:
-                theirs.append(sbx.ask("loop", block))
+                theirs.append(sbx.ask(f"loop {block}"))
 
         seconds, _ = train_timed(config, recipe, machine, block * LOOP_BLOCKS, lambda together, loop: after_step)
     ours = np.reshape(seconds[-block * LOOP_BLOCKS :], (LOOP_BLOCKS, block)).sum(axis=1)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
+from benchmarks import peers
 from benchmarks.growth import AXES
 from droq_exp.report.table import Column, Table
 
@@ -105,6 +107,23 @@ def sbx_tables(results: Sequence[Result]) -> list[Table]:
         rows = result[kind]
         tables.append(_table(title, columns, rows, (*names, f"sbx_{key}", key, "times_as_fast"), [result | rows[0]]))
     return tables
+
+
+def peers_tables(results: Sequence[Result]) -> list[Table]:
+    """One row an algorithm, one column a library; nothing where it has no such algorithm, or could not be measured."""
+    (result,) = results
+    columns = (
+        ALGO,
+        ENV,
+        Column("UTD", 0),
+        Column("this project", 2),
+        *(Column(peer.title, 2) for peer in peers.PEERS.values()),
+    )
+    keys = ("algo", "env", "utd_ratio", "ms_per_env_step", *(f"{name}_ms" for name in peers.PEERS))
+    table = _table("Training, ms per environment step", columns, result["rows"], keys, [result])
+    told = [f"{name} {version}" for name, version in result["versions"].items()]
+    told += [f"{title} is missing: {why}" for title, why in result["missing"].items()]
+    return [replace(table, caption="; ".join([table.caption, *told]))]
 
 
 def _table(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,13 @@ import pytest
 import torch
 from real_runs import LITTLE_BIAS, SMALL
 
+from benchmarks import peers
 from benchmarks.__main__ import main
 from benchmarks.against_sbx import algorithms, equal_work
 from benchmarks.floor import learner_flops
 from benchmarks.growth import AXES, points
 from benchmarks.launch_bound import kernels, launch_bound, seconds_per_launch
+from benchmarks.peers import Peer
 from benchmarks.tables import seeds_tables
 from droq_exp.config import compose
 from droq_exp.learner.cuda.graph import Captured
@@ -241,6 +245,7 @@ def test_tables_as_markdown(capsys: pytest.CaptureFixture[str]) -> None:
         (["sbx", "algo=droq_single"], "algo.target_passes: SBX"),
         (["sbx", "algo=sac", "algo.target_mode=ave"], "algo.target_mode: SBX"),
         (["sbx", "seed=[0,1]"], "seed: "),
+        (["peers", "algo=sac"], "algo: the algorithms to compare are fixed"),
         (["sbx", *TINY, "--python", "no/such/python"], "--python: no/such/python cannot be run: No such file"),
         (["sbx", *TINY, "--python", sys.executable], "has no SBX (No module named 'sbx'); pip install 'droq-exp[sbx]'"),
     ],
@@ -254,6 +259,86 @@ def test_a_wrong_command_is_refused_in_one_line(
     assert error.startswith("error: ")
     assert words in error
     assert len(error.splitlines()) == 1
+
+
+# What the driver uses of a library: a constructor, and ``learn``, which steps through its environment.
+TOY = """
+class Toy:
+    def __init__(self, policy, env, dies_after):
+        self.env, self.dies_after = env, dies_after
+
+    def learn(self, steps):
+        self.env.reset(seed=0)
+        for step in range(steps):
+            if step == self.dies_after:
+                raise ValueError("no luck")
+            *_, terminated, truncated, _ = self.env.step(self.env.action_space.sample())
+            if terminated or truncated:
+                self.env.reset()
+"""
+SCRIPT = """
+import sys
+import gymnasium
+import toy
+
+print("a word of its own")
+toy.Toy("", gymnasium.make(sys.argv[1]), None).learn(10**6)
+"""
+
+
+@pytest.fixture
+def environments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Libraries that are installed, by their settings: a class, a script, one that dies, one that nothing installs."""
+    place, site = tmp_path / "environments", tmp_path / "site"
+    site.mkdir()
+    (site / "toy.py").write_text(TOY)
+    monkeypatch.setenv("PYTHONPATH", str(site))
+    for name in ("toy", "script", "dies"):
+        python = place / name / "bin" / "python"
+        python.parent.mkdir(parents=True)
+        python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+        python.chmod(0o755)
+        (place / name / "installed").touch()
+    script = place / "script" / "source" / "train.py"
+    script.parent.mkdir()
+    script.write_text(SCRIPT)
+
+    def toy(dies_after: int | None) -> Callable[[Any, Path], dict[str, Any] | None]:
+        whole = {"module": "toy", "class": "Toy", "agent": {"dies_after": dies_after}}
+        return lambda config, _: whole if config.algo.name == "sac" else None
+
+    peers_there = {
+        "toy": Peer("Toy", (), ("pytest", "toy"), toy(None)),
+        "script": Peer("Script", (), (), lambda config, _: {"script": str(script), "arguments": [config.env.id]}),
+        "dies": Peer("Dies", (), (), toy(140)),
+        "lost": Peer("Lost", (str(tmp_path / "nothing.whl"),), (), toy(None)),
+    }
+    monkeypatch.setattr(peers, "PEERS", peers_there)
+    monkeypatch.setattr(peers, "ROWS", [["algo=sac", "algo.utd_ratio=1"], ["algo=droq", "algo.utd_ratio=2"]])
+    return place
+
+
+def test_peers_train_in_turn_and_what_is_missing_is_told(
+    environments: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["peers", *TINY, "training.start_steps=100", "--environments", str(environments), "--steps", "40"]
+    assert benchmark(*arguments) == 0
+    out, error = capsys.readouterr()
+    assert error.splitlines() == [
+        "Lost: installing",
+        "sac, 1 updates an environment step",
+        "droq, 2 updates an environment step",
+    ]
+    told = json.loads(out.splitlines()[-1])
+    sac, droq = told["rows"]
+    assert (sac["steps"], droq["steps"]) == (40, 20)
+    assert all(sac[key] > 0 for key in ("ms_per_env_step", "toy_ms", "script_ms", "dies_ms"))
+    assert droq["script_ms"] > 0
+    assert [droq[key] for key in ("toy_ms", "dies_ms", "lost_ms")] == [None] * 3
+    assert told["versions"] == {"pytest": version("pytest")}
+    assert told["missing"]["Dies"] == "ValueError: no luck"
+    assert "nothing.whl" in told["missing"]["Lost"]
+    assert "Dies is missing: ValueError: no luck" in out
 
 
 @pytest.mark.usefixtures("notes")
