@@ -13,10 +13,11 @@ import typer
 from droq_exp import __version__
 from droq_exp.cli.errors import RefusedError
 from droq_exp.exits import SignalExit
-from droq_exp.launch.arguments import check_working_directory, named_by_user, refuse, with_config_dir
+from droq_exp.launch.arguments import check_working_directory, named_by_user, refuse, refuse_name, with_config_dir
 from droq_exp.streams import prepare_streams
 
 app = typer.Typer(
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="Plan, follow, retry, cancel and report sweeps; inspect trained runs.",
     add_completion=False,
     rich_markup_mode=None,
@@ -40,6 +41,8 @@ Trust = Annotated[
 ]
 Stochastic = Annotated[bool, typer.Option("--stochastic", help="Sample actions instead of taking tanh(mean).")]
 
+ELSEWHERE = dict.fromkeys(("train", "run"), "droq-exp-train trains") | {"help": "droq-exp --help helps"}
+
 
 def main(argv: list[str] | None = None) -> None:
     """Run ``droq-exp <argv>`` (None: this process's arguments).
@@ -57,9 +60,13 @@ def main(argv: list[str] | None = None) -> None:
     try:
         code = app(args=argv, prog_name="droq-exp", standalone_mode=False)
     except typer.TyperException as error:
-        refuse(f"{error.format_message().rstrip('.')}; see droq-exp --help")
+        command = context.command_path if (context := getattr(error, "ctx", None)) else "droq-exp"
+        way = ELSEWHERE.get(next(iter(sys.argv[1:] if argv is None else argv), ""), f"see {command} --help")
+        refuse(f"{error.format_message().rstrip('.')}; {way}")
     except (RefusedError, QueueUnreachableError, DamagedError) as error:
         refuse(str(error))
+    except OSError as error:
+        refuse_name(error)
     except ValueError as error:
         from droq_exp.config import ConfigError  # imports Hydra, which takes long
 

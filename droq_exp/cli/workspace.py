@@ -20,7 +20,8 @@ def workspace(entity: str, project: str, json_file: Path | None) -> None:
     try:
         view = build(entity, project)
     except ImportError as error:
-        raise RefusedError(f'{error}; pip install "droq-exp[workspace]" installs wandb-workspaces') from error
+        way = "pip install 'droq-exp[workspace]' installs it"
+        raise RefusedError(f"workspace needs {error.name}, which is not installed; {way}") from error
     if json_file is not None:
         try:
             write_atomically(json_file, json.dumps(specification(view), indent=2) + "\n")

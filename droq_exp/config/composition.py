@@ -23,7 +23,7 @@ from droq_exp.config import overrides as lines
 from droq_exp.config.defaults import register
 from droq_exp.config.errors import ConfigError, nearest
 from droq_exp.config.files import conf_directory
-from droq_exp.config.keys import OPEN, check_key, entry_of
+from droq_exp.config.keys import OPEN, check_key, entry_of, known_keys
 from droq_exp.config.parts import Parts, unusual_parts
 from droq_exp.config.schema import BY_KEY, PARTS, Config, EnvConfig
 from droq_exp.config.sources import with_source
@@ -189,11 +189,14 @@ def _typed_entries(parsed: Sequence[Override]) -> Iterator[tuple[str, str]]:
 
 
 def _refuse_sweeps(parsed: Sequence[Override]) -> None:
+    known = known_keys("redq")
     for item in parsed:
         if item.is_sweep_override():
             key, values = item.key_or_group, item.get_value_string()
             listed = key == "seed" and item.value_type is ValueType.SIMPLE_CHOICE_SWEEP
             also = f" (or {key}=[{values}], side by side in one process)" if listed else ""
+            if key in lines.MANY or typing.get_origin(getattr(known.get(key), "annotation", None)) is list:
+                also = f"; {key}=[{values}] is all of them in one run"
             several = f"{values} is several values for one run"
             raise ConfigError(key, f"{several}; python launch.py -m runs one after the other{also}")
 
@@ -242,6 +245,8 @@ def _check_launcher(parsed: Sequence[Override]) -> None:
             allowed = GlobalHydra.instance().config_loader().get_group_options(item.key_or_group)
             if item.value() not in allowed:
                 problem = f"{item.value()!r} is not a {kind}; choose from {', '.join(allowed)}"
+                if kind == "launcher":
+                    problem += "; hardware=cpu_parallel trains several runs at a time"
                 raise ConfigError(item.key_or_group, problem, nearest(str(item.value()), allowed))
 
 

@@ -29,7 +29,8 @@ _OTHER_NAMES = {
     "hardware.threads": ("num_threads", "n_threads", "num_workers", "cpus"),
     "hardware.updates": ("compile", "backend", "jit"),
     "output_dir": ("output", "dir", "log_dir", "logdir", "out_dir", "outdir", "save_dir", "folder"),
-    "experiment_name": ("exp_name", "run_name", "exp"),
+    "experiment_name": ("exp_name", "run_name"),
+    "logger=wandb": ("wandb", "use_wandb", "track", "wandb_project"),
     "seed": ("seeds", "random_seed"),
 }
 _MEANT = {other: key for key, others in _OTHER_NAMES.items() for other in others}

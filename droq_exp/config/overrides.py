@@ -297,9 +297,15 @@ def _check_choices(override: Override, directories: Sequence[Path]) -> None:
                 raise _bad_choice(group, name, allowed)
 
 
+def _is_id(name: Any) -> bool:
+    """Whether it looks like an id of Gymnasium's, which are many and need not be registered yet."""
+    return isinstance(name, str) and re.fullmatch(r"[\w:./-]+-v\d+", name) is not None
+
+
 def _bad_choice(group: str, name: Any, allowed: list[str]) -> ConfigError:
     more = " (csv is always on)" if group == "logger" else " (leave it out for none)" if group in OPTIONAL else ""
     more += "; --config-dir=<folder> adds your own" if group == "experiment" and name is not None else ""
+    more += f"; a task of Gymnasium's: env=gym env.id={name}" if group == "env" and _is_id(name) else ""
     many = f"; several runs: -m {group}={','.join(map(str, name))}" if isinstance(name, list) else ""
     return ConfigError(
         group,

@@ -66,6 +66,7 @@ FIXED: dict[str, Any] = {  # settings of Hydra's own, as conf/config.yaml has th
     "job.env_set": {},
     "job.env_copy": [],
 }
+LIBRARIES = {"droq_exp", "gymnasium", "torch"}  # whose names say nothing of a user's own parts
 _given: ContextVar[tuple[str, ...]] = ContextVar("trusted", default=())
 
 

@@ -67,7 +67,7 @@ def summary(state: str, status: Mapping[str, Any], record: JobRecord | None) -> 
         return None
     if state == "vanished":
         if record is None:
-            return "its process is gone without reporting an end"
+            return "its process is gone without reporting an end; the same command, or droq-exp retry, continues"
         last = f": {words}" if (words := record.last_words) else ""
         return f"its job {record.job_id} is gone without reporting an end{last}"
     if record is not None and record.cancelled and not _told(record, status):

@@ -10,7 +10,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from droq_exp.import_path import looking_in
-from droq_exp.launch.arguments import check_working_directory, named_by_user, new_parser, refuse, with_config_dir
+from droq_exp.launch.arguments import (
+    check_working_directory,
+    named_by_user,
+    new_parser,
+    refuse,
+    refuse_name,
+    with_config_dir,
+)
 from droq_exp.launch.checks import check_directories, check_memory, check_output_dirs, check_sweep
 from droq_exp.launch.points import experiment_folder, forget, remember, run_point
 from droq_exp.streams import prepare_streams
@@ -61,6 +68,8 @@ def _main(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
                 _run(args, overrides)
     except (ConfigError, DamagedError) as error:
         refuse(str(error))
+    except OSError as error:
+        refuse_name(error)
 
 
 def _help_with_parts(parser: argparse.ArgumentParser, overrides: Sequence[str], asked: Sequence[str]) -> None:
@@ -103,8 +112,13 @@ def _run(args: argparse.Namespace, overrides: Sequence[str]) -> None:
         check_directories([point for point in points if point[0].hardware.launcher == "here"])
         for config in configs:
             early_build.begin(config)
-        _hydra_main(["--multirun", *plain(overrides)])
         places = " ".join(sorted(set(map(experiment_folder, configs))))
+        try:
+            _hydra_main(["--multirun", *plain(overrides)])
+        except SystemExit as leaving:
+            if leaving.code == 1:
+                print(f"next: droq-exp status {places}\n      droq-exp retry {places}", file=sys.stderr)
+            raise
         print(f"next: droq-exp status {places}\n      droq-exp report {places}", file=sys.stderr)
     else:
         point = compose(overrides)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -93,6 +94,13 @@ def check_working_directory() -> None:
         os.getcwd()
     except FileNotFoundError:
         refuse("the working directory has been deleted; cd to one that is there")
+
+
+def refuse_name(error: OSError) -> NoReturn:
+    """Refuse what names a file that no file system can have; any other error goes on."""
+    if error.errno != errno.ENAMETOOLONG:
+        raise error
+    refuse(f"{error.filename}: {error.strerror}")
 
 
 def with_config_dir(overrides: Sequence[str], directory: str | os.PathLike[str] | None) -> list[str]:

@@ -67,8 +67,8 @@ def run_point(composed: DictConfig) -> float | None:
         print(f"[{job.job.num + 1}] {readable(job.overrides.task)}", flush=True)
     code = train_point(config, recipe, overrides)
     if not code and not sweep:
-        directory = shlex.quote(str(run_directory(config, recipe, config.seeds[0])))
-        print(f"next: droq-exp play {directory}\n      droq-exp report {experiment_folder(config)}", file=sys.stderr)
+        play = _reading("play", str(run_directory(config, recipe, config.seeds[0])))
+        print(f"next: {play}\n      droq-exp report {experiment_folder(config)}", file=sys.stderr)
     if code in INTERRUPTED or not sweep:
         sys.exit(code)
     if code:
@@ -124,6 +124,18 @@ def _of_run(overrides: Sequence[str]) -> tuple[str, ...]:
     from droq_exp.config import search_lines
 
     return (*search_lines(overrides), *(line for line in overrides if not line.startswith("hydra")))
+
+
+def _reading(command: str, directory: str) -> str:
+    """A command that builds what was trained here, which needs to be trusted again, and found, by its name."""
+    from droq_exp.config.targets import LIBRARIES, trusted
+    from droq_exp.import_path import own_places
+
+    packages = {name.partition(":")[0].partition(".")[0] for name in trusted()} - LIBRARIES
+    files = [str(getattr(sys.modules.get(package), "__file__", None) or "") for package in packages]
+    here = any(file.startswith(f"{place}{os.sep}") for file in files for place in own_places())
+    trust = [word for package in sorted(packages) if package in sys.modules for word in ("--trust", package)]
+    return ("PYTHONPATH=. " if here else "") + shlex.join(["droq-exp", command, directory, *trust])
 
 
 def experiment_folder(config: Config) -> str:

@@ -15,6 +15,7 @@ from droq_exp.cli.runs import survey
 from droq_exp.report.run_data import RunData, read_run
 
 NAMED_DIFFERENCES = 3  # of a variant, in its label
+PRUNING = "callbacks.prune."  # of the trials of a search, and no value that it tries
 LONG_NUMBER = 8  # digits and signs
 
 
@@ -171,7 +172,8 @@ def _variants(runs: Iterable[RunData]) -> dict[Variant, tuple[str, str]]:
     told = {}
     for key, differences in found.items():
         # What tells variants apart comes first, for a label names only the first few.
-        names = sorted(differences, key=lambda name: (name in everywhere, name))
+        told_of = (name for name in differences if not name.startswith(PRUNING))
+        names = sorted(told_of, key=lambda name: (name in everywhere, name))
         task = [name for name in names if name.startswith("env.")]
         other = [name for name in names if not name.startswith("env.")]
         told[key] = (_text(task, differences), _text(other, differences) or ("" if task else key[3]))

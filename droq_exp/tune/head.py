@@ -76,7 +76,7 @@ class Head:
         left = self._study.under_way()
         ended = len(self._study.trials) - len(left)
         if ended or left:
-            _say(f"{ended} trials have ended, {len(left)} go on")
+            _say(f"trials of before: {ended} ended, {len(left)} going on")
         for trial in left:
             self._begin(trial, taken_up=True)
         queue = Queue()

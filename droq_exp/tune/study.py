@@ -185,7 +185,8 @@ def _mend(path: Path) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without Optuna's remarks that something may change in a later version: its version is pinned."""
+    """Without Optuna's remarks: that something may change in a later version, that few trials say little."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
+        warnings.filterwarnings("ignore", message="Target and region quantiles")
         yield

@@ -196,8 +196,11 @@ def test_a_thousand_runs_need_one_look_at_the_queue(
     [
         ([], "Missing command"),
         (["statu"], "Did you mean 'status'"),
+        (["train", "algo=sac"], "droq-exp-train trains"),
         (["status"], "Missing argument"),
         (["status", "outpts"], "outpts is not a directory; did you mean outputs?"),
+        (["status", "/" + 4000 * "x"], "File name too long"),
+        (["status", "--watchh"], "see droq-exp status --help"),
         (["status", "outputs"], "outputs has no runs"),
         (["status", "outputs", "--jsn"], "--jsn"),
         (["status", "outputs", "--json", "--watch"], "--watch and --json cannot be combined"),

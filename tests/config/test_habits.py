@@ -38,7 +38,7 @@ def test_names_of_other_programs_get_the_key_that_is_meant(line: str, suggestion
 def test_what_is_meant_is_a_key() -> None:
     from droq_exp.config.habits import _OTHER_NAMES
 
-    assert {key for keys in _OTHER_NAMES for key in keys.split(" and ")} <= set(known_keys("redq"))
+    assert {key.partition("=")[0] for keys in _OTHER_NAMES for key in keys.split(" and ")} <= set(known_keys("redq"))
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,16 @@ def test_training_looks_in_the_working_directory_however_it_is_started(way: str,
     assert not (here / "taken").exists()  # by a plugin of Hydra that nobody named
 
 
+def test_the_next_command_that_is_told_finds_and_trusts_it_too(here: Path) -> None:
+    done = run([str(ROOT / "launch.py"), *MINE])
+    assert done.returncode == 0, done.stderr
+    told = next(line for line in done.stderr.splitlines() if line.startswith("next: "))
+    variable, program, command, *arguments = shlex.split(told.removeprefix("next: "))
+    assert (variable, program, command, arguments[1:]) == ("PYTHONPATH=.", "droq-exp", "play", ["--trust", "my_parts"])
+    reading = [sys.executable, "-c", "from droq_exp.cli.app import main; main()", "evaluate", *arguments]
+    assert forks.run(reading, env=ENVIRONMENT | {"PYTHONPATH": os.pathsep.join([".", str(ROOT)])}).returncode == 0
+
+
 def test_a_job_finds_and_trusts_what_its_command_does_and_a_retry_asks_again(here: Path, tmp_path: Path) -> None:
     """Real jobs of ``hardware=cpu_parallel``; the first breaks in its training."""
     launch = [str(ROOT / "launch.py"), *MINE, "hardware=cpu_parallel", "hardware.poll_seconds=0.2"]
