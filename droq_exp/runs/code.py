@@ -23,31 +23,89 @@ FILES = (
 )
 
 
+# What decides when updates without environment steps are made, and what chooses a dropout rate.
+PHASES = "training/phases.py"
+AUTO = ("agent/auto_dropout.py", "agent/selection.py", "agent/held_out.py", "agent/n_step.py", "learner/td_error.py")
+
+
 def code_of(config: Config) -> dict[str, str]:
-    """Digests of the files that define the learner of ``config``, by file; a target's own file is one of them."""
+    """Digests of the files that define the learner of ``config``, by file.
+
+    A target's own file is one of them, and so is what that imports: of this project's learner, or of the user's own.
+    """
     own = [f"codebases/{config.codebase.name}.py"]
     if config.algo.n_step > 1:
         own.append("agent/n_step.py")
     if config.algo.per.enabled:
-        own += ["learner/prioritised.py", "agent/priorities.py", "agent/minibatches.py"]
+        own += ["learner/prioritised.py", "learner/td_error.py", "agent/priorities.py", "agent/minibatches.py"]
+    if config.algo.dropout_rate == "auto":
+        own += AUTO
+    if config.training.offline_every or config.algo.features._target_ is not None:
+        own.append(PHASES)
     files = {name: PACKAGE / name for name in (*FILES, *own)}
     parts = [getattr(config.algo, part)._target_ for part in PARTS]
     for target in filter(None, (config.algo._target_, config.codebase._target_, *parts)):
+        module = target.rpartition(".")[0]
         if target in BUILT_IN:
-            name = target.removeprefix(f"{PACKAGE.name}.").rpartition(".")[0].replace(".", "/")
-            if (PACKAGE / f"{name}.py").exists():  # an agent's class stands in a module of its package
-                files[f"{name}.py"] = PACKAGE / f"{name}.py"
+            path = PACKAGE.parent / f"{module.replace('.', '/')}.py"
+            if path.exists():  # an agent's class stands in a module of its package
+                files |= {each.relative_to(PACKAGE).as_posix(): each for each in (path, *_of_learner(path))}
         else:
-            module = target.rpartition(".")[0]
             spec = find_spec(module)
             if spec is not None and spec.origin is not None:
-                files[module] = Path(spec.origin)
+                files |= {module: Path(spec.origin), **_of_user(module, Path(spec.origin))}
     return {name: _digest(path) for name, path in files.items()}
 
 
 def changed(stored: dict[str, str], now: dict[str, str]) -> list[str]:
-    """The files whose code differs."""
-    return [name for name in sorted({*stored, *now}) if stored.get(name) != now.get(name)]
+    """The files whose code differs. What was not looked at when it was stored is reached by an edit of what was."""
+    return [name for name in sorted(stored) if stored[name] != now.get(name)]
+
+
+def _of_learner(path: Path) -> list[Path]:
+    learner = PACKAGE / "learner"
+    said = learner / "parts.py"  # what a part must have, which computes nothing
+    return [each for each in _reached(path, PACKAGE.parent) if each.parent == learner and each != said]
+
+
+def _of_user(module: str, path: Path) -> dict[str, Path]:
+    """What a user's own module imports from its package, or from beside it where nothing was installed, by name."""
+    package, *below = module.split(".")
+    root = path.parents[len(below) + (path.name == "__init__.py")]
+    installed = {"site-packages", "dist-packages"} & {*root.parts}
+    found = {".".join(each.relative_to(root).with_suffix("").parts): each for each in _reached(path, root)}
+    tops = {name: name.partition(".")[0] for name in found}
+    return {
+        name.removesuffix(".__init__"): each
+        for name, each in found.items()
+        if tops[name] == package or not (installed or tops[name] == PACKAGE.name)
+    }
+
+
+def _reached(path: Path, root: Path) -> list[Path]:
+    """The files below ``root`` that ``path`` imports, and those that they import. Nothing is imported for it."""
+    found = {path: None}
+    waiting = [path]
+    while waiting:
+        for each in _imported(waiting.pop(), root):
+            if each not in found:
+                found[each] = None
+                waiting.append(each)
+    return [each for each in found if each != path]
+
+
+@cache
+def _imported(path: Path, root: Path) -> tuple[Path, ...]:
+    places: list[Path] = []
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            places += (root.joinpath(*name.name.split(".")) for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = path.parents[node.level - 1] if node.level else root
+            module = base.joinpath(*(node.module or "").split(".")) if node.module else base
+            places += (module, *(module / name.name for name in node.names))
+    files = (candidate for place in places for candidate in (place.with_suffix(".py"), place / "__init__.py"))
+    return tuple(candidate for candidate in files if candidate.is_file())
 
 
 @cache
