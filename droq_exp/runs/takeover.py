@@ -61,7 +61,7 @@ def check_directory(directory: Path, config: Config) -> None:
     if files and not config.training.accept_code and (status.get("state") in DONE or steps):
         raise OtherRunError(
             "training.accept_code",
-            f"{directory} was made by other code: {', '.join(files)} {'differs' if len(files) == 1 else 'differ'}; experiment_name=<name> trains anew "
+            f"{directory} was made by other code, changed since in {', '.join(files)}; experiment_name=<name> trains anew "
             f"beside it, {RESTART}, training.accept_code=true continues it",
         )
     _check_steps(directory, status, steps, config.training.total_steps)
