@@ -61,8 +61,8 @@ def check_directory(directory: Path, config: Config) -> None:
     if files and not config.training.accept_code and (status.get("state") in DONE or steps):
         raise OtherRunError(
             "training.accept_code",
-            f"{directory} was made by other code, changed since in {', '.join(files)}; experiment_name=<name> trains anew "
-            f"beside it, {RESTART}, training.accept_code=true continues it",
+            f"{directory} was made by other code, changed since in {', '.join(files)}; "
+            f"experiment_name=<name> trains anew beside it, {RESTART}, training.accept_code=true continues it",
         )
     _check_steps(directory, status, steps, config.training.total_steps)
 
