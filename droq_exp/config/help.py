@@ -17,6 +17,7 @@ from omegaconf import MISSING, OmegaConf
 from droq_exp.config.algorithms import algorithms, by_purpose
 from droq_exp.config.errors import ConfigError, nearest
 from droq_exp.config.files import GROUPS, choices, conf_directory
+from droq_exp.config.habits import key_meant
 from droq_exp.config.keys import ALWAYS, CODEBASES, LAUNCHERS, OPEN, Key, hardware_with, is_part, known_keys
 from droq_exp.config.parts import Parts
 from droq_exp.config.schema import TARGET
@@ -104,13 +105,18 @@ def help_on(words: Sequence[str], parts: Parts = ()) -> str:
     """
     found = []
     for word in words:
-        rows = [(group, _choices(group)) for group in GROUPS if word == group]
-        rows += [row for row in _key_rows(parts) if word.casefold() in row[0]]
+        meant = (key_meant(word) or "").partition("=")[0].split(" and ")  # by another name
+        rows = _rows_on(word, parts) or [row for name in meant if name for row in _rows_on(name, parts)]
         if not rows:
             names = [name for name, _ in _key_rows(parts)]
             raise ConfigError(word, "no key and no group has it in its name; --help lists all", nearest(word, names))
         found += rows
     return _table(list(dict.fromkeys(found)))
+
+
+def _rows_on(word: str, parts: Parts) -> list[tuple[str, str]]:
+    groups = [(group, _choices(group)) for group in GROUPS if word == group]
+    return groups + [row for row in _key_rows(parts) if word.casefold() in row[0]]
 
 
 def _key_rows(parts: Parts = ()) -> list[tuple[str, str]]:

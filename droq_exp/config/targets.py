@@ -225,7 +225,7 @@ def check_hydra(settings: Any, *, own_sweeper: bool = False) -> None:
     else:
         wrong += ["sweeper"] * (sweeper["_target_"] not in SWEEPERS)
     for name in wrong:
-        problem = "is fixed; of Hydra's settings only hydra.sweeper.params may be given, in a file"
+        problem = "is fixed; of Hydra's settings, hydra.sweeper.params alone may be given, in a file"
         way = way_instead(f"hydra.{name}")
         raise ConfigError(f"hydra.{name}", f"{problem}; {way}" if way else problem)
     for name in ("launcher", *([] if own_sweeper else ["sweeper"])):  # Hydra builds all that stands below them

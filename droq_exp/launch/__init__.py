@@ -19,7 +19,7 @@ from droq_exp.launch.arguments import (
     with_config_dir,
 )
 from droq_exp.launch.checks import check_directories, check_memory, check_output_dirs, check_sweep
-from droq_exp.launch.points import experiment_folder, forget, remember, run_point
+from droq_exp.launch.points import experiment_folder, forget, has_begun, remember, run_point
 from droq_exp.streams import prepare_streams
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def _run(args: argparse.Namespace, overrides: Sequence[str]) -> None:
         try:
             _hydra_main(["--multirun", *plain(overrides)])
         except SystemExit as leaving:
-            if leaving.code == 1:
+            if leaving.code == 1 and any(map(has_begun, points)):
                 print(f"next: droq-exp status {places}\n      droq-exp retry {places}", file=sys.stderr)
             raise
         print(f"next: droq-exp status {places}\n      droq-exp report {places}", file=sys.stderr)

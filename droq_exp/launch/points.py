@@ -126,6 +126,14 @@ def _of_run(overrides: Sequence[str]) -> tuple[str, ...]:
     return (*search_lines(overrides), *(line for line in overrides if not line.startswith("hydra")))
 
 
+def has_begun(point: tuple[Config, Config]) -> bool:
+    """Whether there is something to look at of a seed of ``point``."""
+    from droq_exp.runs.identity import run_directory
+
+    config, recipe = point
+    return any(run_directory(config, recipe, seed).exists() for seed in config.seeds)
+
+
 def _reading(command: str, directory: str) -> str:
     """A command that builds what was trained here, which needs to be trusted again, and found, by its name."""
     from droq_exp.config.targets import LIBRARIES, trusted

@@ -125,7 +125,7 @@ def test_a_head_that_dies_loses_and_repeats_nothing(
         journal.with_name("journal.log.lock").symlink_to(journal)
     capsys.readouterr()
     assert tune(*command, world=world) == 0
-    assert "1 go on" in capsys.readouterr().out.splitlines()[1]
+    assert "1 going on" in capsys.readouterr().out.splitlines()[1]
     assert trials(place / "killed") == trials(place / "whole")
     assert len(world.begun) == len({*world.begun}) == 9
     assert tune(*command, world=world) == 0  # all there already

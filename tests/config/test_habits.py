@@ -147,6 +147,15 @@ def test_the_help_says_of_each_key_what_it_may_be() -> None:
             assert not key.settable or not key.allowed.startswith(("as it is", "left alone")), key.name
 
 
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [("lr", "algo.critic_learning_rate"), ("agent", "redq_layernorm"), ("wandb", "logger.wandb.project")],
+)
+def test_help_knows_what_others_call_a_key(word: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--help", word])
+    assert told in capsys.readouterr().out
+
+
 def test_the_help_of_some_keys_alone(capsys: pytest.CaptureFixture[str]) -> None:
     main(["--help", "algo.tau", "logger"])
     lines = capsys.readouterr().out.splitlines()
