@@ -8,7 +8,7 @@ With ``hardware.threads`` given, SBX's process is bound to as many processors.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -110,17 +110,8 @@ def compare_loops(config: Config, recipe: Config, python: str, steps: int) -> di
     machine = hardware.set_up(config)
     block = max(1, steps // LOOP_BLOCKS)
     theirs: list[float] = []
-    made = -1 - WARM_UP_STEPS  # timed environment steps
     with start_sbx(python, settings(config), machine.device) as sbx:
-
-        def after_step(_: bool) -> None:
-            nonlocal made
-            made += 1
-            if made > 0 and made % block == 0:
-                theirs.append(sbx.ask(f"loop {block}"))
-
-        seconds, _ = train_timed(config, recipe, machine, block * LOOP_BLOCKS, lambda together, loop: after_step)
-    ours = np.reshape(seconds[-block * LOOP_BLOCKS :], (LOOP_BLOCKS, block)).sum(axis=1)
+        ours = train_in_turn(config, recipe, machine, block, lambda: theirs.append(sbx.ask(f"loop {block}")))
     mine, other = (block / float(np.median(blocks)) for blocks in (ours, theirs))
     return {
         **_described(config),
@@ -130,6 +121,22 @@ def compare_loops(config: Config, recipe: Config, python: str, steps: int) -> di
         "times_as_fast": round(mine / other, 3),
         **sbx.versions,
     }
+
+
+def train_in_turn(
+    config: Config, recipe: Config, machine: hardware.Hardware, block: int, others: Callable[[], object]
+) -> np.ndarray:
+    """Train ten blocks of ``block`` environment steps, and have ``others`` make theirs after each; our seconds."""
+    made = -1 - WARM_UP_STEPS  # timed environment steps
+
+    def after_step(_: bool) -> None:
+        nonlocal made
+        made += 1
+        if made > 0 and made % block == 0:
+            others()
+
+    seconds, _ = train_timed(config, recipe, machine, block * LOOP_BLOCKS, lambda together, loop: after_step)
+    return np.reshape(seconds[-block * LOOP_BLOCKS :], (LOOP_BLOCKS, block)).sum(axis=1)
 
 
 def settings(config: Config) -> dict[str, Any]:

@@ -23,16 +23,16 @@ import numpy as np
 import torch
 
 from benchmarks import peer_driver
-from benchmarks.against_sbx import equal_work
+from benchmarks.against_sbx import LOOP_BLOCKS, equal_work, train_in_turn
 from benchmarks.against_sbx import settings as sbx_settings
 from benchmarks.peer_process import NotInstalledError, NotRunnableError, start_peer
 from droq_exp.config import Config, compose
-from droq_exp.profiling.scratch import train_timed
 from droq_exp.profiling.timing import WARM_UP_STEPS
 from droq_exp.training import hardware
 
+# What SBX's agents, Stable-Baselines3's and SBX's CrossQ call alike.
+COMMON = ("learning_starts", "buffer_size", "batch_size", "gradient_steps", "train_freq", "learning_rate", "gamma")
 PATIENCE = 900  # seconds for an installation
-BLOCKS = 10
 ROWS = (
     ["algo=sac", "algo.utd_ratio=1"],
     ["algo=droq", "algo.dropout_rate=0.01"],
@@ -68,19 +68,17 @@ def _sbx(config: Config, _: Path) -> Mapping[str, Any] | None:
     algo, agent = config.algo, sbx_settings(config)["agent"]
     if algo.name != "crossq":
         return {"module": "sbx", "class": "SAC", "agent": agent}
-    kept = ("learning_starts", "buffer_size", "batch_size", "gradient_steps", "train_freq", "learning_rate", "gamma")
     layers = {"pi": algo.actor_hidden_sizes, "qf": algo.hidden_sizes}
     more = {"policy_delay": 3, "policy_kwargs": {"net_arch": layers}}
-    return {"module": "sbx", "class": "CrossQ", "agent": {key: agent[key] for key in kept} | more}
+    return {"module": "sbx", "class": "CrossQ", "agent": {key: agent[key] for key in COMMON} | more}
 
 
 def _sb3(config: Config, _: Path) -> Mapping[str, Any] | None:
     if config.algo.name != "sac":
         return None
     agent = sbx_settings(config)["agent"]
-    kept = ("learning_starts", "buffer_size", "batch_size", "gradient_steps", "train_freq", "learning_rate", "gamma")
     more = {"tau": agent["tau"], "policy_kwargs": {"net_arch": config.algo.hidden_sizes}}
-    return {"module": "stable_baselines3", "class": "SAC", "agent": {key: agent[key] for key in kept} | more}
+    return {"module": "stable_baselines3", "class": "SAC", "agent": {key: agent[key] for key in COMMON} | more}
 
 
 def _cleanrl(config: Config, source: Path) -> Mapping[str, Any] | None:
@@ -158,7 +156,7 @@ def _row(
 ) -> dict[str, Any]:
     """Milliseconds per environment step of ours and of each peer: medians over ten blocks."""
     machine = hardware.set_up(config)
-    block = max(2, steps // (BLOCKS * config.algo.utd_ratio))
+    block = max(2, steps // (LOOP_BLOCKS * config.algo.utd_ratio))
     theirs: dict[str, list[float]] = {}
     with ExitStack() as running:
         processes = {}
@@ -183,27 +181,22 @@ def _row(
                 continue
             versions |= processes[name].versions
             theirs[name] = []
-        made = -1 - WARM_UP_STEPS  # timed environment steps
 
-        def after_step(_: bool) -> None:
-            nonlocal made
-            made += 1
-            if made > 0 and made % block == 0:
-                for name, process in [*processes.items()]:
-                    try:
-                        theirs[name].append(process.ask(str(block)))
-                    except ChildProcessError as error:
-                        missing[PEERS[name].title] = str(error)
-                        del processes[name]
+        def others() -> None:
+            for name, process in [*processes.items()]:
+                try:
+                    theirs[name].append(process.ask(str(block)))
+                except ChildProcessError as error:
+                    missing[PEERS[name].title] = str(error)
+                    del processes[name]
 
-        seconds, _ = train_timed(config, recipe, machine, block * BLOCKS, lambda together, loop: after_step)
-    ours = np.reshape(seconds[-block * BLOCKS :], (BLOCKS, block)).sum(axis=1)
+        ours = train_in_turn(config, recipe, machine, block, others)
     taken = {"ms_per_env_step": ours} | {f"{name}_ms": np.array(theirs.get(name, [])) for name in PEERS}
     return {
         "algo": config.algo.name,
         "env": config.env.id,
         "utd_ratio": config.algo.utd_ratio,
-        "steps": block * BLOCKS,
+        "steps": block * LOOP_BLOCKS,
         **{key: round(1e3 * float(np.median(each)) / block, 3) if len(each) else None for key, each in taken.items()},
     }
 
