@@ -189,13 +189,13 @@ def _typed_entries(parsed: Sequence[Override]) -> Iterator[tuple[str, str]]:
 
 
 def _refuse_sweeps(parsed: Sequence[Override]) -> None:
-    known = known_keys("redq")
     for item in parsed:
         if item.is_sweep_override():
             key, values = item.key_or_group, item.get_value_string()
             listed = key == "seed" and item.value_type is ValueType.SIMPLE_CHOICE_SWEEP
             also = f" (or {key}=[{values}], side by side in one process)" if listed else ""
-            if key in lines.MANY or typing.get_origin(getattr(known.get(key), "annotation", None)) is list:
+            known = known_keys("redq").get(key)
+            if key in lines.MANY or (known is not None and typing.get_origin(known.annotation) is list):
                 also = f"; {key}=[{values}] is all of them in one run"
             several = f"{values} is several values for one run"
             raise ConfigError(key, f"{several}; python launch.py -m runs one after the other{also}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -54,7 +55,7 @@ def code_of(config: Config) -> dict[str, str]:
             spec = find_spec(module)
             if spec is not None and spec.origin is not None:
                 files |= {module: Path(spec.origin), **_of_user(module, Path(spec.origin))}
-    return {name: _digest(path) for name, path in files.items()}
+    return {name: _read(path)[0] for name, path in files.items()}
 
 
 def changed(stored: dict[str, str], now: dict[str, str]) -> list[str]:
@@ -65,7 +66,7 @@ def changed(stored: dict[str, str], now: dict[str, str]) -> list[str]:
 def _of_learner(path: Path) -> list[Path]:
     learner = PACKAGE / "learner"
     said = learner / "parts.py"  # what a part must have, which computes nothing
-    return [each for each in _reached(path, PACKAGE.parent) if each.parent == learner and each != said]
+    return _reached(path, PACKAGE.parent, lambda each: each.parent == learner and each != said)
 
 
 def _of_user(module: str, path: Path) -> dict[str, Path]:
@@ -73,41 +74,44 @@ def _of_user(module: str, path: Path) -> dict[str, Path]:
     package, *below = module.split(".")
     root = path.parents[len(below) + (path.name == "__init__.py")]
     installed = {"site-packages", "dist-packages"} & {*root.parts}
-    found = {".".join(each.relative_to(root).with_suffix("").parts): each for each in _reached(path, root)}
-    tops = {name: name.partition(".")[0] for name in found}
-    return {
-        name.removesuffix(".__init__"): each
-        for name, each in found.items()
-        if tops[name] == package or not (installed or tops[name] == PACKAGE.name)
-    }
+
+    def is_own(each: Path) -> bool:
+        top = each.relative_to(root).with_suffix("").parts[0]
+        return top == package or not (installed or top == PACKAGE.name)
+
+    found = _reached(path, root, is_own)
+    return {".".join(each.relative_to(root).with_suffix("").parts).removesuffix(".__init__"): each for each in found}
 
 
-def _reached(path: Path, root: Path) -> list[Path]:
-    """The files below ``root`` that ``path`` imports, and those that they import. Nothing is imported for it."""
-    found = {path: None}
-    waiting = [path]
+def _reached(path: Path, root: Path, counts: Callable[[Path], bool]) -> list[Path]:
+    """The files below ``root`` that ``path`` and what it reaches import, those that count. Nothing is imported."""
+    found, waiting = {path}, [path]
     while waiting:
-        for each in _imported(waiting.pop(), root):
-            if each not in found:
-                found[each] = None
-                waiting.append(each)
-    return [each for each in found if each != path]
+        new = {each for each in _imported(waiting.pop(), root) if counts(each)} - found
+        found |= new
+        waiting += new
+    return sorted(found - {path})
 
 
-@cache
-def _imported(path: Path, root: Path) -> tuple[Path, ...]:
+def _imported(path: Path, root: Path) -> list[Path]:
+    """The files below ``root`` that ``path`` imports."""
     places: list[Path] = []
-    for node in ast.walk(ast.parse(path.read_bytes())):
-        if isinstance(node, ast.Import):
-            places += (root.joinpath(*name.name.split(".")) for name in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = path.parents[node.level - 1] if node.level else root
-            module = base.joinpath(*(node.module or "").split(".")) if node.module else base
-            places += (module, *(module / name.name for name in node.names))
+    for level, module, names in _read(path)[1]:
+        base = path.parents[level - 1] if level else root
+        place = base.joinpath(*filter(None, module.split(".")))
+        places += (place, *(place / name for name in names))
     files = (candidate for place in places for candidate in (place.with_suffix(".py"), place / "__init__.py"))
-    return tuple(candidate for candidate in files if candidate.is_file())
+    return [candidate for candidate in files if candidate.is_file()]
 
 
 @cache
-def _digest(path: Path) -> str:
-    return digest([spelled(ast.parse(path.read_bytes()))])
+def _read(path: Path) -> tuple[str, list[tuple[int, str, list[str]]]]:
+    """The digest of a file; and of each import its level, the module and the names that are taken from it."""
+    tree = ast.parse(path.read_bytes())
+    found: list[tuple[int, str, list[str]]] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += ((0, name.name, []) for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            found.append((node.level, node.module or "", [name.name for name in node.names]))
+    return digest([spelled(tree)]), found

@@ -74,10 +74,10 @@ def test_an_edit_anywhere_in_a_users_own_package_is_noticed(package: Path, edite
         before = code_of(config)
         path = package / edited
         path.write_text(path.read_text() + "# a word\n")
-        code._digest.cache_clear()
+        code._read.cache_clear()
         assert changed(before, code_of(config)) == []
         path.write_text(path.read_text() + "NEW = 3\n")
-        code._digest.cache_clear()
+        code._read.cache_clear()
         name = edited.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
         assert changed(before, code_of(config)) == [name]
 
