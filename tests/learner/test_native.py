@@ -153,29 +153,52 @@ def test_nan_shows(where: str, layer_norm: bool) -> None:
 @needs_bf16
 @pytest.mark.usefixtures("threads")
 @pytest.mark.parametrize("count", [1, 3])
-def test_factors_in_bf16_as_torch_rounds_them_but_the_first_layers(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_factors_in_bf16_are_rounded_to_the_nearest_but_the_first_layers(
+    count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Sums in another order now and then round a factor to its other neighbour, so the two are not equal. But they are
     far nearer to each other than to full precision, which one factor left unrounded would already move them to."""
     torch.set_num_threads(count)
     small = spec(dtype=torch.float32, utd_ratio=1, batch_size=64, actor_heads=2)
-    linear = networks._linear
+    linear = networks.linear
 
     def first_in_full(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         is_first = weight.shape[-2] in (small.obs_dim, small.obs_dim + small.act_dim)
-        return linear(x.double(), weight.double()).to(x.dtype) if is_first else linear(x, weight)
+        if is_first:
+            return linear(x, weight)
+        product: torch.Tensor = Rounded.apply(x.flatten(0, 1), weight.flatten(0, 1))
+        return product.unflatten(0, weight.shape[:2])
 
-    monkeypatch.setattr(networks, "_linear", first_in_full)
     full, native = after_a_step(small, native=False), after_a_step(replace(small, bf16=True), native=True)
-    torch.set_float32_matmul_precision("medium")
-    try:
-        rounded = after_a_step(small, native=False)
-    finally:
-        torch.set_float32_matmul_precision("highest")
+    monkeypatch.setattr(networks, "linear", first_in_full)
+    rounded = after_a_step(small, native=False)
     for name in ("critic_moment1", "actor_moment1"):
         expected = getattr(rounded, name)
         rounding = (expected - getattr(full, name)).norm()
         assert rounding > 0
         assert (getattr(native, name) - expected).norm() < 0.1 * rounding
+
+
+class Rounded(torch.autograd.Function):
+    """A batched matrix multiplication of factors in bf16, in both directions; sums are in full."""
+
+    @staticmethod
+    def forward(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        return torch.bmm(in_bf16(x), in_bf16(weight))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:  # type: ignore[override]
+        x, weight = map(in_bf16, ctx.saved_tensors)
+        gradient = in_bf16(gradient)
+        return torch.bmm(gradient, weight.mT), torch.bmm(x.mT, gradient)
+
+
+def in_bf16(factor: torch.Tensor) -> torch.Tensor:
+    return factor.bfloat16().to(factor.dtype)
 
 
 def after_a_step(spec: LearnerSpec, *, native: bool) -> LearnerState:
