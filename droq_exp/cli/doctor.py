@@ -41,6 +41,7 @@ TRAINING = (
     *("debug=default", "env=inverted_pendulum", "hardware=cpu", "bias.enabled=false", "eval.episodes=1"),
     *("algo.utd_ratio=1", "training.total_steps=55"),
 )
+LONGEST_NAME = len("processor")
 NAME = re.compile(r"[\w.-]+")  # that a requirement begins with
 SMALLEST_RUN = "python launch.py experiment=smoke_run"
 
@@ -66,7 +67,6 @@ def doctor(directory: Path, as_json: bool) -> int:
         as_json: print JSON instead.
     """
     checks: Sequence[Callable[[], Finding]] = (
-        _training,
         lambda: _disk(directory),
         _versions,
         _mujoco,
@@ -77,18 +77,20 @@ def doctor(directory: Path, as_json: bool) -> int:
         _slurm,
         _wandb,
         _extras,
+        _training,  # the slowest
     )
-    with ThreadPoolExecutor(max_workers=4) as pool:
-        findings = list(pool.map(lambda check: check(), checks))
+    findings = []
+    with ThreadPoolExecutor(max_workers=len(checks)) as pool:
+        for finding in pool.map(lambda check: check(), checks):
+            findings.append(finding)
+            if not as_json:
+                todo = f"; {finding.todo}" if finding.todo else ""
+                print(f"{finding.state:<7}  {finding.name:<{LONGEST_NAME}}  {finding.found}{todo}", flush=True)
     broken = any(finding.state == BROKEN for finding in findings)
-    works = None if findings[0].state == UNKNOWN and not broken else not broken
+    works = None if findings[-1].state == UNKNOWN and not broken else not broken
     if as_json:
         print(json.dumps({"works": works, "findings": [finding._asdict() for finding in findings]}, indent=2))
         return int(works is not True)
-    width = max(len(finding.name) for finding in findings)
-    for finding in findings:
-        todo = f"; {finding.todo}" if finding.todo else ""
-        print(f"{finding.state:<7}  {finding.name:<{width}}  {finding.found}{todo}")
     told = {True: "training works here", False: "training does not work here", None: "training could not be checked"}
     print(told[works])
     return int(works is not True)

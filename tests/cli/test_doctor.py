@@ -13,7 +13,7 @@ from droq_exp.cli import doctor
 from droq_exp.evaluation.rendering import RenderingError
 from droq_exp.jobs.queue import QueueUnreachableError
 
-NAMES = ["training", "disk", "packages", "MuJoCo", "processor", "C++", "GPU", "OpenGL", "SLURM", "wandb", "extras"]
+NAMES = ["disk", "packages", "MuJoCo", "processor", "C++", "GPU", "OpenGL", "SLURM", "wandb", "extras", "training"]
 
 
 @pytest.fixture(autouse=True)
@@ -90,7 +90,7 @@ def test_a_busy_machine_is_no_broken_one(capsys: pytest.CaptureFixture[str], mon
     assert doctor.doctor(Path("outputs"), as_json=False) == 1
     out = capsys.readouterr().out
     assert out.endswith("training could not be checked\n")
-    assert [line.split()[1] for line in out.splitlines() if line.startswith("unknown")] == ["training", "GPU", "wandb"]
+    assert [line.split()[1] for line in out.splitlines() if line.startswith("unknown")] == ["GPU", "wandb", "training"]
 
 
 def test_slurms_answer_is_its_partitions(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
