@@ -7,6 +7,7 @@ _OTHER_NAMES = {
     "algo": ("agent", "algorithm", "model", "method", "learner"),
     "env": ("environment", "task", "env_name", "domain"),
     "env.id": ("env_id", "gym_id"),
+    "algo.actor": ("policy", "actor_critic"),
     "algo.actor_learning_rate and algo.critic_learning_rate": ("lr", "learning_rate", "step_size"),
     "algo.actor_learning_rate": ("lr_actor", "actor_lr", "policy_lr", "pi_lr"),
     "algo.critic_learning_rate": ("lr_critic", "critic_lr", "q_lr", "qf_lr"),

@@ -140,7 +140,9 @@ def _algorithms(directories: Sequence[Path]) -> str:
     lines = ["Algorithms (algo=choice; [cost of an environment step's updates, relative to SAC at UTD 1]):"]
     for purpose, members in groups.items():
         lines.append(f"  for {purpose}")
-        lines += [f"    {each.name:<{width}}  {each.meaning} [{each.cost or 'not said'}]" for each in members]
+        for each in members:
+            cost = f" [{each.cost}]" if each.cost else ""
+            lines.append(f"    {each.name:<{width}}  {each.meaning}{cost}")
     return "\n".join(lines)
 
 

@@ -195,7 +195,8 @@ def _unknown(key: str, keys: typing.Mapping[str, Key], codebase: str) -> ConfigE
     allowed = ", ".join(sorted(names - {"_target_", "name", "launcher"}))
     if is_part(parent) and not allowed:
         return ConfigError(key, f"{parent} has no keys of its own; {parent}._target_=<class> names one that has")
-    suggestion = key_meant(key) or _nearest_key(key, prefix, list(keys))
+    dotted = key.replace("/", ".")
+    suggestion = dotted if dotted in keys else key_meant(key) or _nearest_key(key, prefix, list(keys))
     where = f"in {parent}" if parent else "at the top"
     return ConfigError(key, "unknown key", suggestion, f"allowed {where}: {allowed}")
 

@@ -27,6 +27,8 @@ def with_source(error: ConfigError, names: Mapping[str, Any], directories: Seque
             content = _content(group, path)
         except ConfigError as unreadable:
             return unreadable
+        if (misplaced := _misplaced(content, path)) is not None:
+            return misplaced
         for other, name in _overridden(content):
             allowed = choices(other, directories) if other in GROUPS else None
             if allowed is not None and name is not None and name not in allowed:
@@ -75,6 +77,25 @@ def _content(group: str, path: Path) -> dict[str, Any]:
 
 def _is_global(path: Path) -> bool:
     return GLOBAL in path.read_text(encoding="utf-8")
+
+
+def _misplaced(content: Mapping[str, Any], path: Path) -> ConfigError | None:
+    """Why a file's choice is none, where Hydra's own words would not name the file."""
+    defaults = content.get("defaults")
+    for entry in defaults if isinstance(defaults, list) else ():
+        for place, chosen in entry.items() if isinstance(entry, dict) else ():
+            group = str(place).strip().removeprefix("/")
+            if group in GROUPS:
+                way = f"in {path}, write override /{group}: {chosen}"
+                return ConfigError(group, f"{place}: {chosen} would choose it a second time; {way}")
+    settings = content.get("hydra")
+    if not isinstance(settings, dict):
+        return None
+    for kind in ("launcher", "sweeper"):
+        if not isinstance(settings.get(kind, {}), dict):
+            way = f"in {path}, its defaults choose: override /hydra/{kind}: {settings[kind]}"
+            return ConfigError(f"hydra.{kind}", f"{settings[kind]!r} is not a block of keys; {way}")
+    return None
 
 
 def _overridden(content: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -137,7 +137,8 @@ class Progress:
         left = duration((self._total_steps - self._step) * self._per_step)
         if self.first_update > self._total_steps:
             return left
-        return f"updates in {duration((self.first_update - self._step) * self._per_step)}, more than {left}"
+        until = duration((self.first_update - self._step) * self._per_step)
+        return f"more than {left}" if until == duration(0) else f"updates in {until}, more than {left}"
 
 
 class _Console(Console):

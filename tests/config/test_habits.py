@@ -21,6 +21,8 @@ RATES = "algo.actor_learning_rate and algo.critic_learning_rate"
         ("lr=1e-3", RATES),
         ("algo.learning_rate=1e-3", RATES),
         ("agent=sac", "algo"),
+        ("policy=MlpPolicy", "algo.actor"),
+        ("algo/tau=0.1", "algo.tau"),
         ("environment=hopper", "env"),
         ("alpha=0.2", "algo.initial_temperature"),
         ("buffer_size=10", "training.replay_size"),
@@ -103,6 +105,8 @@ WRONG_FILES = {
     "job": (f"{FIRST}hydra: {{job: {{name: x}}}}\n".encode(), "hydra.job.name", "experiment_name="),
     "dots": (f"{FIRST}algo.gamma: 0.5\n".encode(), "algo.gamma", "no dots"),
     "dotted": (f"{FIRST}hydra.run.dir: x\n".encode(), "hydra.run.dir", "output_dir="),
+    "second": (f"{FIRST}defaults:\n  - /algo: sac\n".encode(), "algo", "override /algo: sac"),
+    "launcher": (f"{FIRST}hydra:\n  launcher: joblib\n".encode(), "hydra.launcher", "override /hydra/launcher: joblib"),
     "name": (f"{FIRST}algo: sac\n".encode(), "algo", "override /algo"),
     "hydra": (f"{FIRST}hydra: {{run: {{dir: /tmp}}}}\n".encode(), "hydra.run", "output_dir="),
 }

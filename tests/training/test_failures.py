@@ -264,7 +264,7 @@ def test_without_a_compiler_a_run_says_so_once_and_goes_on(directory: Path, tmp_
     assert process.returncode == 0, error
     assert (out + error).count("no C++ compiler found") == 1
     assert error.startswith(
-        "updates: eager, not this project's C++: no C++ compiler found; run droq-exp build on a machine"
+        "updates: eager, not this project's C++: no C++ compiler found: install g++, or use what droq-exp build makes"
     )
     assert len(error.splitlines()) == 7  # and the beginning, two evaluations, the end and what is next
     assert [status(run)["state"] for run in runs(directory)] == ["finished"] * 2

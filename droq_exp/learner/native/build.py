@@ -185,8 +185,8 @@ def _target(variant: Variant) -> tuple[list[str], Path]:
         beforehand = built_beforehand(variant)
         if beforehand is None:
             raise BuildError(
-                "no C++ compiler found; run droq-exp build on a machine that has one, the same kind of CPU and "
-                "your home directory"
+                "no C++ compiler found: install g++, or use what droq-exp build makes on a machine that has one, the "
+                "same kind of CPU and your home directory"
             )
         return [], beforehand
     made_by = _digest(found.encode(), version_of(found))[:8]
