@@ -34,6 +34,7 @@ class Stream(IntEnum):
     FEATURE_MINIBATCH = 17
     SELECTION = 18
     VALIDATION = 19
+    OWN = 20  # of a part: split further by the names that it declares
 
 
 def generator(seed: int, stream: Stream, *path: int) -> np.random.Generator:

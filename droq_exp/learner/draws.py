@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from droq_exp.learner.dropout import DropoutMask, KeyedMasks, draw_keys
+from droq_exp.learner.own_draws import OwnDraws, planned, stream_path
 from droq_exp.learner.spec import LearnerSpec
 from droq_exp.random_streams import Stream, generator, generator_state, set_generator_state
 
@@ -32,6 +33,7 @@ class Draws:
     in_subset: Tensor | None  # [S, G, T] booleans: which of them count, for a fractional num_min
     rem_weights: Tensor | None  # [S, G, N, B] weights that sum to 1 over N, for target mode rem
     uniforms: Tensor | None = None  # [S, minibatches, B] float64 in [0, 1): with algo.per, in the place of indices
+    own: OwnDraws | None = None  # [S, G or P or features' updates, ...], where a part declares any
 
 
 @dataclass
@@ -60,6 +62,15 @@ class DrawSampler:
         """``keyed`` leaves it to the updates to draw the masks, the same ones."""
         self._spec = spec
         self._rngs = [{stream: generator(seed, stream, *spec.draw_path) for stream in Stream} for seed in seeds]
+        self._plan = planned(spec)
+        self._own_rngs = [
+            {
+                (call, name): generator(seed, Stream.OWN, *stream_path(call, name), *spec.draw_path)
+                for call, wanted in self._plan.items()
+                for name in wanted
+            }
+            for seed in seeds
+        ]
         self._single = replace(spec, seeds=1, batch_size=1)
         self._rows, self._feature_rows = (n * spec.batch_size for n in (spec.minibatches, spec.feature_updates))
         self._policy_updates = spec.policy_updates
@@ -88,6 +99,7 @@ class DrawSampler:
             in_subset=in_subset,
             rem_weights=rem_weights,
             uniforms=uniforms,
+            own=self._own_draws(),
         )
 
     def draw_new_row(self, index: int) -> NewRowDraws:
@@ -109,12 +121,18 @@ class DrawSampler:
 
     def seed_state(self, index: int) -> dict[str, Any]:
         """Return where the generators of one seed are, by stream."""
-        return {stream.name: generator_state(rng) for stream, rng in self._rngs[index].items()}
+        own = {f"{call}.{name}": rng for (call, name), rng in self._own_rngs[index].items()}
+        streams = {stream.name: rng for stream, rng in self._rngs[index].items()}
+        return {name: generator_state(rng) for name, rng in {**streams, **own}.items()}
 
     def load_seed_state(self, index: int, state: dict[str, Any]) -> None:
         """Put the generators of one seed where :meth:`seed_state` found them."""
         for name, where in state.items():
-            set_generator_state(self._rngs[index][Stream[name]], where)
+            call, _, own = name.partition(".")
+            if not own:
+                set_generator_state(self._rngs[index][Stream[name]], where)
+            elif (call, own) in self._own_rngs[index]:  # else its part, edited since, does without it
+                set_generator_state(self._own_rngs[index][call, own], where)
 
     def _draw_masks(self) -> tuple[Tensor | KeyedMasks, Tensor | KeyedMasks]:
         """Masks of all critic updates, and of all policy updates behind them."""
@@ -131,6 +149,17 @@ class DrawSampler:
             dropout_masks[:, :first].unflatten(1, (self._spec.utd_ratio, critic)),
             dropout_masks[:, first:].unflatten(1, (self._policy_updates, policy)),
         )
+
+    def _own_draws(self) -> OwnDraws | None:
+        drawn: OwnDraws = {}
+        for call, wanted in self._plan.items():
+            drawn[call] = {}
+            for name, (kind, shape) in wanted.items():
+                rngs = [rngs[call, name] for rngs in self._own_rngs]
+                normal = kind == "normal"
+                numbers = [(rng.standard_normal if normal else rng.random)(shape, dtype=np.float32) for rng in rngs]
+                drawn[call][name] = self._stack(numbers).to(self._spec.dtype)
+        return drawn or None
 
     def _minibatch_draws(self, held: int | Sequence[int]) -> tuple[Tensor | None, Tensor | None]:
         """``indices`` or ``uniforms``."""

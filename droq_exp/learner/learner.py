@@ -9,9 +9,11 @@ from droq_exp.learner.backend import EAGER, Backend, functions
 from droq_exp.learner.draws import Draws
 from droq_exp.learner.dropout import KeyedMasks
 from droq_exp.learner.optimiser import BETA1, AdamSchedule
+from droq_exp.learner.own_draws import OwnDraws, some
 from droq_exp.learner.programs import ActorPass, CriticUpdates, FeatureUpdates, Program
 from droq_exp.learner.spec import OFFLINE, PRETRAINING, LearnerSpec
 from droq_exp.learner.state import LearnerState
+from droq_exp.learner.updates import stated
 
 
 class Learner:
@@ -75,7 +77,8 @@ class Learner:
                 self._actor_pass(self.state.actor, self.state.actor_buffers, self._seen(rows[:, updates.minibatch]))
             elif isinstance(updates, FeatureUpdates):
                 for update in range(updates.updates):
-                    self.feature_update(rows[:, self.spec.minibatches + update], update)
+                    minibatch = rows[:, self.spec.minibatches + update]
+                    self.feature_update(minibatch, update, some(draws.own, "feature", update))
             else:
                 critic = self.critic_before_last if updates.before_last else self.state.critic
                 self.policy_update(critic, rows[:, updates.minibatch], draws, policy_updates)
@@ -93,14 +96,16 @@ class Learner:
         chunk = max(size for size in range(1, self._updates_at_once + 1) if count % size == 0)
         for first in range(0, count, chunk):
             part = slice(first, first + chunk)
-            drawn = self._drawn(draws, slice(start + first, start + first + chunk))
+            these = slice(start + first, start + first + chunk)
+            drawn = *self._drawn(draws, these), *stated(None, some(draws.own, "critic", these))
             self._critic_chunk(*(tensor[:, part] for tensor in bulk), coefficients[part], *drawn)
 
     def _bulk(self, rows: Tensor, draws: Draws, updates: slice) -> tuple[Tensor, ...]:
         """Compute the inputs of some updates of an environment step on their minibatches, ``[S, U, B, row]``."""
         state = self.state
         policy, noise = (state.actor, state.actor_buffers, state.alpha), draws.next_noise[:, updates]
-        bulk: tuple[Tensor, ...] = self._target_inputs(*policy, rows, noise, self.action_map, *self._features)
+        more = stated(self._features, some(draws.own, "critic", updates))
+        bulk: tuple[Tensor, ...] = self._target_inputs(*policy, rows, noise, self.action_map, *more)
         return bulk
 
     @staticmethod
@@ -109,7 +114,7 @@ class Learner:
         drawn = draws.critic_dropout_masks, draws.subset, draws.in_subset, draws.rem_weights
         return [_part(tensor, updates) for tensor in drawn]
 
-    def _critic_chunk(self, *tensors: Tensor | KeyedMasks | None) -> Tensor | None:
+    def _critic_chunk(self, *tensors: Tensor | KeyedMasks | OwnDraws | None) -> Tensor | None:
         """Run consecutive critic updates as one graph; ``tensors`` from ``inputs`` on."""
         state = self.state
         errors: Tensor | None = self._critic_updates(
@@ -147,7 +152,7 @@ class Learner:
             self.action_map,
             self._policy_coefficients(update),
             _at(draws.policy_dropout_masks, update),
-            *self._behind(*weights),
+            *stated(*weights or (None,), self._features, some(draws.own, "policy", update)),
         )
 
     def _seen(self, rows: Tensor) -> Tensor:
@@ -157,21 +162,18 @@ class Learner:
         return torch.cat([obs, rows[..., columns.next_obs]], 1) if self.spec.joint_policy_pass else obs.contiguous()
 
     @property
-    def _features(self) -> list[Tensor]:
+    def _features(self) -> Tensor | None:
         """What actor and critics need to know to see features: their parameters, where there are any."""
-        return [] if self.spec.features is None else [self.state.features]
+        return None if self.spec.features is None else self.state.features
 
-    def _behind(self, weights: Tensor | None = None) -> list[Tensor | None]:
-        """The arguments of a policy update that most have not: weights, features."""
-        if self._features:
-            return [weights, *self._features]
-        return [] if weights is None else [weights]
+    def feature_update(self, rows: Tensor, update: int, own: OwnDraws | None = None) -> None:
+        """Run update number ``update`` of the environment step's of the features on one minibatch, ``[S, B, row]``.
 
-    def feature_update(self, rows: Tensor, update: int) -> None:
-        """Run update number ``update`` of the environment step's of the features on one minibatch, ``[S, B, row]``."""
+        ``own`` is what they have drawn for it.
+        """
         state = self.state
         tensors = state.features, state.features_moment1, state.features_moment2, state.features_sums
-        self._feature_update(*tensors, rows, self._feature_coefficients(update))
+        self._feature_update(*tensors, rows, self._feature_coefficients(update), *stated(own))
 
     def count_critic_updates(self, count: int) -> None:
         """Note that so many have been made."""

@@ -7,6 +7,12 @@ refused, and may refuse an ``algo`` by ``problem_with(algo)``, which returns why
 functions of tensors that ``torch.func`` and ``torch.compile`` can trace: no ``.item()``, no branch on a tensor's
 values, nothing random but what is passed in.
 
+A part that needs random numbers of its own declares them: ``draws(rows, spec)`` returns a
+:class:`~droq_exp.learner.own_draws.Draw` for each name. Within updates its methods then get them as ``drawn``, a
+keyword, by name; elsewhere it is missing, so it wants the default None. A network's calls of ``outputs`` get
+``[S, K, *shape]``, all others ``[S, *shape]``, an objective the same in ``target`` and ``loss``. ``rows`` are the B
+transitions of the call, in a joint pass 2 B; an actor's shapes begin with them.
+
 S seeds, K critics, N of them in the ensemble, B transitions of a minibatch, M output units of a critic.
 """
 

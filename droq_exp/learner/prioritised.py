@@ -10,11 +10,13 @@ from torch import Tensor
 from droq_exp.learner import updates
 from droq_exp.learner.draws import Draws, NewRowDraws
 from droq_exp.learner.learner import Learner
+from droq_exp.learner.own_draws import some
 from droq_exp.learner.parts import ErrorObjective
 from droq_exp.learner.programs import ActorPass, CriticUpdates, PolicyUpdate, Program
 from droq_exp.learner.spec import LearnerSpec
 from droq_exp.learner.state import LearnerState
 from droq_exp.learner.td_error import outputs_and_target
+from droq_exp.learner.updates import stated
 
 
 class Minibatch(NamedTuple):
@@ -73,9 +75,8 @@ class PrioritisedLearner(Learner):
         """Run critic update ``number`` of the step; return the errors ``[S, B]`` of before."""
         one = slice(number, number + 1)
         bulk = self._bulk(rows[:, None], draws, one)
-        errors = self._critic_chunk(
-            *bulk, self._critic_coefficients(number, 1), *self._drawn(draws, one), weights[:, None]
-        )
+        more = stated(weights[:, None], some(draws.own, "critic", one))
+        errors = self._critic_chunk(*bulk, self._critic_coefficients(number, 1), *self._drawn(draws, one), *more)
         assert errors is not None
         return errors[:, 0]
 

@@ -5,14 +5,16 @@ Broadcasting hides a wrong shape: a critic without its last axis would train to 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from droq_exp.learner.networks import tensors_of
+from droq_exp.learner.own_draws import Draw, declared
 from droq_exp.learner.parts import Params
 from droq_exp.learner.spec import LearnerSpec
 from droq_exp.learner.state import LearnerState
@@ -50,8 +52,8 @@ def probe(spec: LearnerSpec) -> None:
 
     actor = tensors_of(spec.actor, state.actor, state.actor_buffers, spec)
     inputs, noise = drawn(*batch, spec.actor_inputs), drawn(*batch, spec.act_dim)
-    for training in (False, True):
-        given = _tried("actor", spec.actor.sample, *actor, inputs, noise, spec, training=training)
+    for training, own in product((False, True), _own("actor", spec)):
+        given = _tried("actor", spec.actor.sample, *actor, inputs, noise, spec, training=training, **own)
         action, log_prob, moved = _several("actor", "sample", given, 3)
         _shaped("actor", "actions", action, (*batch, spec.act_dim))
         _shaped("actor", "log-densities", log_prob, batch)
@@ -62,8 +64,8 @@ def probe(spec: LearnerSpec) -> None:
     masks = None
     if spec.dropout_rate:
         masks = [torch.ones(SEEDS, *shape, dtype=torch.uint8) for shape in spec.dropout_shapes(critics)]
-    for training in (False, True):
-        given = _tried("critic", spec.critic.outputs, *params, pairs, masks, spec, training=training)
+    for training, own in product((False, True), _own("critic", spec, critics)):
+        given = _tried("critic", spec.critic.outputs, *params, pairs, masks, spec, training=training, **own)
         outputs, moved = _several("critic", "outputs", given, 2)
         if not isinstance(outputs, Tensor) or outputs.dim() != 4:
             _shaped("critic", "outputs", outputs, (SEEDS, critics, ROWS, spec.units))
@@ -75,13 +77,28 @@ def probe(spec: LearnerSpec) -> None:
     passes = outputs.repeat_interleave(spec.target_passes, 1)
     weights = torch.full((SEEDS, critics, ROWS), 1 / critics, dtype=spec.dtype) if spec.target_mode == "rem" else None
     rewards = drawn(*batch)
-    target = _tried("objective", spec.objective.target, passes, rewards, rewards.abs(), None, weights, spec)
-    if not isinstance(target, Tensor) or target.shape[:2] != batch:
-        raise WrongPartError("objective", f"targets are {_shape(target)}, and must be [{SEEDS}, {ROWS}, ...]")
-    losses = _tried("objective", spec.objective.loss, outputs, target, spec)
-    _shaped("objective", "loss", losses, (SEEDS, critics, ROWS))
-    policy = _tried("policy_objective", spec.policy_objective.loss, values, log_prob, state.alpha, spec)
-    _shaped("policy_objective", "loss", policy, batch)
+    for own in _own("objective", spec):
+        target = _tried("objective", spec.objective.target, passes, rewards, rewards.abs(), None, weights, spec, **own)
+        if not isinstance(target, Tensor) or target.shape[:2] != batch:
+            raise WrongPartError("objective", f"targets are {_shape(target)}, and must be [{SEEDS}, {ROWS}, ...]")
+        losses = _tried("objective", spec.objective.loss, outputs, target, spec, **own)
+        _shaped("objective", "loss", losses, (SEEDS, critics, ROWS))
+    for own in _own("policy_objective", spec):
+        policy = _tried("policy_objective", spec.policy_objective.loss, values, log_prob, state.alpha, spec, **own)
+        _shaped("policy_objective", "loss", policy, batch)
+
+
+def _own(part: str, spec: LearnerSpec, *critics: int) -> list[dict[str, Any]]:
+    """The keywords of a part's methods: none, and where it declares draws, some of these too."""
+    wanted = _tried(part, declared, getattr(spec, part), ROWS, spec)
+    if not isinstance(wanted, Mapping) or not all(isinstance(each, Draw) for each in wanted.values()):
+        raise WrongPartError(part, f"draws gives {wanted!r}, and must give a Draw for each name")
+    for name, each in wanted.items():
+        if part == "actor" and each.shape[:1] != (ROWS,):
+            problem = f"draws {name} of shape {list(each.shape)} for {ROWS} transitions, and must begin with these"
+            raise WrongPartError(part, problem)
+    numbers = {name: torch.full((SEEDS, *critics, *each.shape), 0.5, dtype=spec.dtype) for name, each in wanted.items()}
+    return [{}, {"drawn": numbers}] if numbers else [{}]
 
 
 def _tried(part: str, call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:

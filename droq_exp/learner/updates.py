@@ -8,7 +8,7 @@ their own order.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from torch import Tensor
 from droq_exp.learner.losses import soft_reward, temperature_gradient
 from droq_exp.learner.networks import flat_buffers, named, project_, tensors_of, unflatten
 from droq_exp.learner.optimiser import adam_, polyak_
+from droq_exp.learner.own_draws import OwnDraws, given, some
 from droq_exp.learner.parts import ErrorObjective, Params
 from droq_exp.learner.spec import LearnerSpec
 
@@ -29,6 +30,7 @@ def target_inputs(
     noise: Tensor,
     action_map: Tensor,
     features: Tensor | None = None,
+    own: OwnDraws | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Compute the inputs of several critic updates while policy and temperature stand still.
 
@@ -41,6 +43,7 @@ def target_inputs(
         noise: standard normal, ``[S, U, B, act]``.
         action_map: ``[2, act]``, scale and offset from [-1, 1] to what critics and environment see.
         features: parameters of the features, ``[S, n]``, where the learner has any.
+        own: what parts have drawn for these updates, ``[S, U, ...]``.
 
     Returns:
         Critic inputs ``[S, U, B, critic_inputs]`` at (s, a) and at (s', a'), and ``[S, U, B]`` each: the reward with
@@ -50,7 +53,13 @@ def target_inputs(
     batch = spec.layout.split(rows)
     params = tensors_of(spec.actor, actor, actor_buffers, spec)
     next_state = seen_state(features, batch.next_obs.flatten(1, 2), spec)
-    next_action, log_prob, _ = spec.actor.sample(*params, next_state, noise.flatten(1, 2), spec, training=False)
+    drawn = {
+        key: {name: each.flatten(1, 2) for name, each in numbers.items()}  # what an actor draws begins with rows
+        for key, numbers in given(own, "next_action").items()
+    }
+    next_action, log_prob, _ = spec.actor.sample(
+        *params, next_state, noise.flatten(1, 2), spec, training=False, **drawn
+    )
     next_action = next_action * action_map[0] + action_map[1]
     discount = spec.gamma * (1 - batch.terminated) if batch.bootstrap is None else batch.bootstrap
     log_prob = log_prob.unflatten(1, noise.shape[1:3])
@@ -82,13 +91,14 @@ def critic_updates(
     in_subset: Tensor | None,
     rem_weights: Tensor | None,
     weights: Tensor | None = None,
+    own: OwnDraws | None = None,
 ) -> Tensor | None:
     """Run U critic updates one after the other, in place on the first seven tensors.
 
     ``critic_before_last`` receives the critics as they are before the last update. The others are those of
     :func:`target_inputs` and :class:`~droq_exp.learner.draws.Draws`, ``[S, U, ...]``; ``coefficients`` is ``[U, 2]``.
     With ``weights`` of the transitions, ``[S, U, B]``, what is returned are the errors that ``spec.per`` makes
-    priorities of, ``[S, U, B]``, each from before its update.
+    priorities of, ``[S, U, B]``, each from before its update. ``own`` is what parts have drawn, ``[S, U, ...]``.
     """
     count, errors = inputs.shape[1], []
     for u in range(count):
@@ -100,11 +110,13 @@ def critic_updates(
             here = there = torch.cat([here, there], 1)
         next_outputs = None
         if spec.target_network:
-            next_outputs = target_outputs(target, buffers, there, target_masks, _at(subset, u), spec)
+            next_outputs = target_outputs(
+                target, buffers, there, target_masks, _at(subset, u), spec, some(own, "critic", u)
+            )
         drawn = _at(in_subset, u), _at(rem_weights, u)
-        weight = () if weights is None else (weights[:, u],)
+        more = stated(_at(weights, u), some(own, "critic", u))
         gradient, (_, (losses, q_mean, moved, *error)) = torch.func.grad_and_value(critic_loss, has_aux=True)(
-            critic, buffers, here, next_outputs, reward[:, u], discount[:, u], *drawn, online_masks, spec, *weight
+            critic, buffers, here, next_outputs, reward[:, u], discount[:, u], *drawn, online_masks, spec, *more
         )
         errors += error
         adam_(critic, gradient, moment1, moment2, coefficients[u], spec.adam_beta1)
@@ -137,15 +149,16 @@ def policy_update(
     dropout_masks: Tensor | None,
     weights: Tensor | None = None,
     features: Tensor | None = None,
+    own: OwnDraws | None = None,
 ) -> None:
     """One policy and temperature step at the given critics, in place on the first nine tensors.
 
     The temperature's gradient uses this sample's log-density, and both use the temperature as it was before.
     ``coefficients`` is ``[2, 2]``: those of the actor, those of the temperature. ``weights`` of the states, ``[S, B]``,
-    count in both losses.
+    count in both losses. ``own`` is what parts have drawn for this update, ``[S, ...]``.
     """
     masks = policy_masks(dropout_masks, spec)
-    more = () if weights is None and features is None else (weights, features)
+    more = stated(weights, features, own)
     gradient, (_, (losses, log_prob, moved, *excess)) = torch.func.grad_and_value(policy_loss, has_aux=True)(
         actor, buffers, critic, critic_buffers, alpha, obs, noise, action_map, masks, spec, *more
     )
@@ -179,23 +192,27 @@ def feature_update(
     sums: Tensor,
     rows: Tensor,
     coefficients: Tensor,
+    own: OwnDraws | None = None,
 ) -> None:
     """One step of the features on a minibatch ``[S, B, row_size]``, in place on the first four tensors.
 
-    ``coefficients`` is ``[2]``.
+    ``coefficients`` is ``[2]``; ``own`` is what they have drawn for this update, ``[S, ...]``.
     """
-    gradient, (_, losses) = torch.func.grad_and_value(feature_loss, has_aux=True)(features, rows, spec)
+    gradient, (_, losses) = torch.func.grad_and_value(feature_loss, has_aux=True)(features, rows, spec, own)
     assert spec.features is not None
     adam_(features, gradient + spec.features.weight_decay * features, moment1, moment2, coefficients)
     sums.add_(torch.stack([losses, torch.ones_like(losses)], -1))
 
 
-def feature_loss(features: Tensor, rows: Tensor, spec: LearnerSpec) -> tuple[Tensor, Tensor]:
+def feature_loss(
+    features: Tensor, rows: Tensor, spec: LearnerSpec, own: OwnDraws | None = None
+) -> tuple[Tensor, Tensor]:
     """The features' loss on transitions ``[S, B, row_size]``: summed over seeds, and ``[S]``."""
     assert spec.features is not None
     batch = spec.layout.split(rows)
     params = named(features, spec.features.shapes(spec))
-    losses = spec.features.loss(params, batch.obs, batch.action, batch.next_obs, spec)
+    drawn = given(own, "features")
+    losses = spec.features.loss(params, batch.obs, batch.action, batch.next_obs, spec, **drawn)
     return losses.sum(), losses
 
 
@@ -220,6 +237,7 @@ def target_outputs(
     dropout_masks: list[Tensor] | None,
     subset: Tensor | None,
     spec: LearnerSpec,
+    own: OwnDraws | None = None,
 ) -> Tensor:
     """Evaluate the target critics at the next state and action.
 
@@ -230,13 +248,15 @@ def target_outputs(
         dropout_masks: dropout masks of the T target passes, ``[S, T, B, width]`` a hidden layer.
         subset: indices of the critics looked at, ``[S, num_min]`` (REDQ, algorithm 1), or None for all in order.
         spec: the learner's description.
+        own: what parts have drawn for this update, ``[S, ...]``.
 
     Returns:
         ``[S, T, B, M]``.
 
     """
     params = looked_at(target, buffers, subset, spec)
-    outputs, _ = spec.critic.outputs(*params, next_inputs, dropout_masks, spec, training=True)
+    drawn = given(own, "critic_target")
+    outputs, _ = spec.critic.outputs(*params, next_inputs, dropout_masks, spec, training=True, **drawn)
     return outputs.chunk(2, 2)[1] if spec.joint_pass else outputs
 
 
@@ -263,6 +283,7 @@ def critic_loss(
     dropout_masks: list[Tensor] | None,
     spec: LearnerSpec,
     weights: Tensor | None = None,
+    own: OwnDraws | None = None,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """``sum_i mean_B`` of the objective's loss; sums over seeds are separable, so one gradient serves all of them.
 
@@ -278,6 +299,7 @@ def critic_loss(
         dropout_masks: ``[S, N, B, width]`` a hidden layer.
         spec: the learner's description.
         weights: of the transitions, ``[S, B]``, or None: all count alike.
+        own: what parts have drawn for this update, ``[S, ...]``.
 
     Returns:
         The loss summed over seeds; ``[S]`` each: the loss, the mean Q; the moved buffers, ``[S, n]``; with weights, the
@@ -285,13 +307,15 @@ def critic_loss(
 
     """
     params = tensors_of(spec.critic, critic, buffers, spec)
-    outputs, moved = spec.critic.outputs(*params, inputs, dropout_masks, spec, training=True)
+    drawn = given(own, "critic")
+    outputs, moved = spec.critic.outputs(*params, inputs, dropout_masks, spec, training=True, **drawn)
     if spec.joint_pass:
-        outputs, own = outputs.chunk(2, 2)
-        next_outputs = own.detach() if next_outputs is None else next_outputs
+        outputs, following = outputs.chunk(2, 2)
+        next_outputs = following.detach() if next_outputs is None else next_outputs
     assert next_outputs is not None
-    target = spec.objective.target(next_outputs, reward, discount, in_subset, rem_weights, spec)
-    each = spec.objective.loss(outputs, target, spec)
+    drawn = given(own, "objective")
+    target = spec.objective.target(next_outputs, reward, discount, in_subset, rem_weights, spec, **drawn)
+    each = spec.objective.loss(outputs, target, spec, **drawn)
     losses = (each if weights is None else weights[:, None] * each).mean(-1).sum(-1)
     moved_flat = flat_buffers(moved, spec.critic.buffers(spec), buffers)
     errors = () if weights is None else (priority_errors(outputs, target, spec),)
@@ -318,6 +342,7 @@ def policy_loss(
     spec: LearnerSpec,
     weights: Tensor | None = None,
     features: Tensor | None = None,
+    own: OwnDraws | None = None,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Mean over the minibatch of the policy objective's loss.
 
@@ -334,6 +359,7 @@ def policy_loss(
         spec: the learner's description.
         weights: of the states, ``[S, B]``, or None: all count alike.
         features: as of :func:`target_inputs`. They stand still, and the gradient passes through them to the action.
+        own: what parts have drawn for this update, ``[S, ...]``.
 
     Returns:
         The loss summed over seeds; ``[S]`` each: the loss, the mean log-density; the actor's moved buffers; with
@@ -344,13 +370,15 @@ def policy_loss(
     state = seen_state(features, obs, spec)
     if spec.joint_policy_pass:
         noise = torch.cat([noise, torch.zeros_like(noise)], 1)
-    action, log_prob, moved = spec.actor.sample(*params, state, noise, spec, training=True)
+    action, log_prob, moved = spec.actor.sample(*params, state, noise, spec, training=True, **given(own, "action"))
     if spec.joint_policy_pass:
         state, action, log_prob = (each.chunk(2, 1)[0] for each in (state, action, log_prob))
     inputs = seen_pair(features, state, action * action_map[0] + action_map[1], spec)
     critics = tensors_of(spec.critic, critic, critic_buffers, spec)
-    outputs, _ = spec.critic.outputs(*critics, inputs, dropout_masks, spec, training=False)
-    each = spec.policy_objective.loss(spec.objective.value(outputs), log_prob, alpha, spec)
+    drawn = given(own, "critic_of_policy")
+    outputs, _ = spec.critic.outputs(*critics, inputs, dropout_masks, spec, training=False, **drawn)
+    drawn = given(own, "policy_objective")
+    each = spec.policy_objective.loss(spec.objective.value(outputs), log_prob, alpha, spec, **drawn)
     losses = (each if weights is None else weights * each).mean(-1)
     excess = () if weights is None else ((weights * (log_prob + spec.target_entropy)).mean(-1),)
     return losses.sum(), (losses, log_prob.mean(-1), flat_buffers(moved, spec.actor.buffers(spec), buffers), *excess)
@@ -366,6 +394,13 @@ def _measured(reward: Tensor, discount: Tensor, spec: LearnerSpec) -> tuple[Tens
     """What else the objective logs of an update, ``[S]`` each, by its own ``metrics``; nothing for most."""
     measure = getattr(spec.objective, "measure", None)
     return () if measure is None else measure(reward, discount, spec).unbind(-1)
+
+
+def stated(*arguments: Any) -> tuple[Any, ...]:
+    """Arguments that most updates have not, without those None that end them."""
+    while arguments and arguments[-1] is None:
+        arguments = arguments[:-1]
+    return arguments
 
 
 def _at(tensor: Tensor | None, update: int) -> Tensor | None:

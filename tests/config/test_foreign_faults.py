@@ -20,6 +20,7 @@ from droq_exp.config.schema import key
 from droq_exp.envs.make import make_env
 from droq_exp.learner.losses import SoftPolicyObjective, SquaredTdError
 from droq_exp.learner.networks import EnsembleCritic, SquashedGaussianActor
+from droq_exp.learner.own_draws import Draw
 
 @dataclass(frozen=True)
 class Flat(EnsembleCritic):
@@ -52,6 +53,26 @@ class Turned(SquaredTdError):
 class Scalar(SoftPolicyObjective):
     def loss(self, *given):
         return super().loss(*given).mean()
+
+@dataclass(frozen=True)
+class Luckless(EnsembleCritic):
+    def draws(self, rows, spec):
+        return {"noise": (rows, 1)}
+
+@dataclass(frozen=True)
+class Unknown(EnsembleCritic):
+    def draws(self, rows, spec):
+        return {"noise": Draw("cauchy", (rows, 1))}
+
+@dataclass(frozen=True)
+class Deaf(SquaredTdError):
+    def draws(self, rows, spec):
+        return {"noise": Draw("normal", (rows,))}
+
+@dataclass(frozen=True)
+class Rowless(SquashedGaussianActor):
+    def draws(self, rows, spec):
+        return {"noise": Draw("normal", (1,))}
 
 @dataclass(frozen=True)
 class NoTable(SquashedGaussianActor):
@@ -135,6 +156,10 @@ def theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, elsewhere: Path) -> 
         ("objective", "Wrong", r"targets are \[2, 1\], and must be \[2, 3, \.\.\.\]"),
         ("objective", "Turned", r"loss are \[2, 3, 2\], and must be \[2, 2, 3\]"),
         ("policy_objective", "Scalar", r"loss are \[\], and must be \[2, 3\]"),
+        ("critic", "Luckless", r"draws gives {'noise': \(3, 1\)}, and must give a Draw for each name"),
+        ("critic", "Unknown", r"fails when tried: ValueError: a draw is normal or uniform, not 'cauchy'"),
+        ("objective", "Deaf", r"fails when tried: TypeError: .*unexpected keyword argument 'drawn'"),
+        ("actor", "Rowless", r"draws noise of shape \[1\] for 3 transitions, and must begin with these"),
         ("actor", "NoTable", r"fails when tried: RuntimeError: no table"),
         ("actor", "Raises", r"fails when tried: KeyError: 'nothing here'"),
     ],

@@ -12,7 +12,15 @@ from pathlib import Path
 import forks
 import pytest
 from checkouts import Checkout
-from real_runs import LITTLE_BIAS, ROOT, SMALL, only_run, same_weights, status
+from real_runs import (
+    LITTLE_BIAS,
+    ROOT,
+    SMALL,
+    assert_interruptions_change_nothing,
+    only_run,
+    same_weights,
+    status,
+)
 
 PAGES = ROOT / "docs" / "howto"
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
@@ -31,8 +39,16 @@ def launch(command: str, *more: str) -> subprocess.CompletedProcess[str]:
     return forks.run([sys.executable, str(ROOT / program), *SMALL, *arguments, LITTLE_BIAS, *more], env=ENVIRONMENT)
 
 
-@pytest.mark.parametrize(("page", "usual"), [("network.md", "algo=sac"), ("task.md", ""), ("codebase.md", "")])
-def test_a_page_of_one_module(page: str, usual: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("page", "stands_aside"),
+    [
+        ("network.md", "algo.critic is my_networks"),
+        ("random.md", "algo.objective is my_bootstrap"),
+        ("task.md", ""),
+        ("codebase.md", ""),
+    ],
+)
+def test_a_page_of_one_module(page: str, stands_aside: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = tmp_path / "place"
     place.mkdir()
     monkeypatch.chdir(place)
@@ -43,7 +59,8 @@ def test_a_page_of_one_module(page: str, usual: str, tmp_path: Path, monkeypatch
     done = launch(block(page, "console"))
     assert done.returncode == 0, done.stderr
     assert status(only_run())["state"] == "finished"
-    assert ("updates: eager, not this project's C++: algo.critic is my_networks" in done.stderr) == bool(usual)
+    told = "updates: eager, not this project's C++: "
+    assert f"{told}{stands_aside}" in done.stderr if stands_aside else told not in done.stderr
     if "my_tasks" not in code:
         Path(name).unlink()
         mine = only_run()
@@ -51,6 +68,15 @@ def test_a_page_of_one_module(page: str, usual: str, tmp_path: Path, monkeypatch
         assert launch(shlex.join(kept), "output_dir=usual").returncode == 0
         (other,) = (place / "usual").resolve().glob("*/*/*/*/seed_*")
         assert not same_weights(mine, other)
+
+
+def test_random_numbers_go_on_where_a_run_was_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("DROQ_EXP_TRUST", "my_bootstrap")
+    (tmp_path / "my_bootstrap.py").write_text(block("random.md", "python"))
+    _, _, *arguments = shlex.split(block("random.md", "console"))
+    assert_interruptions_change_nothing(tmp_path / "whole", [*arguments, LITTLE_BIAS, "env=inverted_pendulum"], 65)
 
 
 def test_the_formula_is_what_trains(tmp_path: Path) -> None:

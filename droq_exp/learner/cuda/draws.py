@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from droq_exp.learner import dropout
 from droq_exp.learner.draws import Draws
+from droq_exp.learner.own_draws import OwnDraws, planned, stream_path
 from droq_exp.learner.spec import LearnerSpec
 from droq_exp.random_streams import Stream, derived_key
 
@@ -58,7 +60,21 @@ class DeviceDraws:
         }
         path = spec.draw_path
         self._words = {stream: Words(stream, seeds, count, device, path) for stream, count in counts.items()}
-        self._draw: Callable[..., tuple[Tensor | None, ...]] = self.draw_flat
+        self._plan = planned(spec)
+        self._own_words = {
+            call: {
+                name: Words(
+                    Stream.OWN,
+                    seeds,
+                    (2 if each.kind == "normal" else 1) * each.size,
+                    device,
+                    (*stream_path(call, name), *path),
+                )
+                for name, each in wanted.items()
+            }
+            for call, wanted in self._plan.items()
+        }
+        self._draw: Callable[..., tuple[Any, ...]] = self.draw_flat
         if compile_draws:
             self._draw = torch.compile(self.draw_flat, fullgraph=True, dynamic=False)
 
@@ -70,10 +86,8 @@ class DeviceDraws:
         """
         spec, updates = self._spec, self._spec.utd_ratio
         action = (spec.batch_size, spec.act_dim)
-        indices, next_noise, policy_noise, dropout_masks, subset, in_subset, rem_weights = self._draw(held, step)
-        assert indices is not None
-        assert next_noise is not None
-        assert policy_noise is not None
+        indices, next_noise, policy_noise, dropout_masks, own, *target_draws = self._draw(held, step)
+        subset, in_subset, rem_weights = target_draws
         critic_dropout_masks = policy_dropout_masks = None
         if dropout_masks is not None:
             critic_dropout_masks = dropout_masks[:, : self._critic_bits].unflatten(1, (updates, -1))
@@ -89,9 +103,10 @@ class DeviceDraws:
             subset=subset,
             in_subset=in_subset,
             rem_weights=rem_weights,
+            own=own,
         )
 
-    def draw_flat(self, held: Tensor, step: Tensor) -> tuple[Tensor | None, ...]:
+    def draw_flat(self, held: Tensor, step: Tensor) -> tuple[Any, ...]:
         """Do the arithmetic of :meth:`draw`, one graph where it is compiled; noise and masks still lie flat."""
         spec = self._spec
         words = self._words[Stream.MINIBATCH](step)
@@ -103,7 +118,17 @@ class DeviceDraws:
         dropout_masks = None
         if spec.dropout_rate:
             dropout_masks = (~happens(self._words[Stream.DROPOUT](step), spec.dropout_rate)).to(torch.uint8)
-        return indices, next_noise, policy_noise, dropout_masks, *self._target_draws(step)
+        return indices, next_noise, policy_noise, dropout_masks, self._own_draws(step), *self._target_draws(step)
+
+    def _own_draws(self, step: Tensor) -> OwnDraws | None:
+        drawn: OwnDraws = {}
+        for call, wanted in self._plan.items():
+            drawn[call] = {}
+            for name, (kind, shape) in wanted.items():
+                words = self._own_words[call][name](step)
+                numbers = normal(words) if kind == "normal" else shifted(words, 40) * 2.0**-24  # as floats, below 1
+                drawn[call][name] = numbers.to(self._spec.dtype).unflatten(1, shape)
+        return drawn or None
 
     def _target_draws(self, step: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         """Draw ``subset``, ``in_subset`` and ``rem_weights``."""

@@ -74,9 +74,11 @@ def _overwrite(tensors: Sequence[Tensor], values: Sequence[Tensor]) -> None:
 
 
 def _tensors(results: Any) -> list[Tensor]:
-    """All tensors in results made of tensors, tuples and dataclasses."""
+    """All tensors in results made of tensors, tuples, dictionaries and dataclasses."""
     if isinstance(results, Tensor):
         return [results]
+    if isinstance(results, dict):
+        results = list(results.values())
     if is_dataclass(results):
         results = [getattr(results, field.name) for field in fields(results)]
     return [tensor for part in results or () for tensor in _tensors(part)]
