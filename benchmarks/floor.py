@@ -2,33 +2,37 @@
 
 from __future__ import annotations
 
-import torch
+from dataclasses import replace
 
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from droq_exp.learner.draws import DrawSampler
+from droq_exp.learner.learner import Learner
 from droq_exp.learner.spec import LearnerSpec
+from droq_exp.learner.state import LearnerState
 from droq_exp.profiling.timing import timed
 
 # A probe takes a few milliseconds: long against the clock and a launch, short against the steps between two of them.
 PROBE_FLOPS = {"cpu": 1.4e9, "cuda": 1.4e11}
 
 
-def learner_flops(spec: LearnerSpec, policy_updates: int) -> int:
-    """Floating-point operations of the matrix multiplications of one environment step.
+@torch.no_grad()
+def learner_flops(spec: LearnerSpec) -> float:
+    """Floating-point operations of the matrix multiplications of one environment step, as PyTorch makes them.
 
-    A forward pass of a layer is one multiplication, its weight gradient another, its input gradient a third. The
-    critics' first layer needs no input gradient in their own update and no weight gradient in the policy's, and their
-    last layer is no matrix multiplication here (a row reduction).
+    Counted, not derived: whatever parts there are, what they multiply is what counts. Of an order whose environment
+    steps differ it is their mean.
     """
-    hidden = list(zip((spec.obs_dim + spec.act_dim, *spec.hidden_sizes), spec.hidden_sizes, strict=False))
-    actor = list(zip((spec.obs_dim, *spec.hidden_sizes), (*spec.hidden_sizes, 2 * spec.act_dim), strict=True))
-    critic_pass, critic_inner, actor_pass = (
-        sum(2 * spec.batch_size * fan_in * fan_out for fan_in, fan_out in layers)
-        for layers in (hidden, hidden[1:], actor)
-    )
-    critic_update = (
-        spec.num_critics * (2 * critic_pass + critic_inner) + spec.target_forwards * critic_pass + actor_pass
-    )
-    policy_update = 3 * actor_pass + spec.num_critics * 2 * critic_pass
-    return spec.seeds * (spec.utd_ratio * critic_update + policy_updates * policy_update)
+    plain, cpu = replace(spec, per=None, bf16=False), torch.device("cpu")
+    state = LearnerState.initial(plain, list(range(plain.seeds)), cpu)
+    learner = Learner(plain, state, torch.tensor([[1.0], [0.0]]).expand(2, plain.act_dim))
+    draws = DrawSampler(plain, list(range(plain.seeds)), cpu).draw(1)
+    rows = torch.zeros(plain.seeds, plain.minibatches + plain.feature_updates, plain.batch_size, plain.row_size)
+    with FlopCounterMode(display=False) as counter:
+        for program in plain.programs:
+            learner.run(program, rows, draws)
+    return counter.get_total_flops() / len(plain.programs)
 
 
 class Probe:

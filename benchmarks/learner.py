@@ -80,18 +80,22 @@ def build_learner(config: Config, machine: Hardware, held: int | None = None) ->
 
 
 def time_learner(learning: Learning, steps: int) -> LearnerTimes:
-    """Time the updates of ``steps`` environment steps, a probe of the machine's rate before each."""
+    """Time the updates of ``steps`` environment steps, a probe of the machine's rate before each.
+
+    Where environment steps differ in turn, so many are timed at a time, and ``steps`` may be exceeded.
+    """
     spec = learning.agent.spec
+    turn = len(spec.programs)
     first = timed(learning.step)
     for _ in range(WARM_UP_STEPS):
         learning.step()
-    flops = learner_flops(spec, spec.policy_updates)
+    flops = learner_flops(spec)
     probe = Probe(spec, learning.agent.device)
     probe.rate()
     floors, times = [], []
-    for _ in range(steps):
+    for _ in range(-(-steps // turn)):
         floors.append(flops / probe.rate())
-        times.append(timed(learning.step))
+        times.append(timed(lambda: [learning.step() for _ in range(turn)]) / turn)
     return LearnerTimes(float(np.median(times)) * 1e3, float(np.median(floors)) * 1e3, first)
 
 

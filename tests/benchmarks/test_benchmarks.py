@@ -25,6 +25,7 @@ from benchmarks.peers import Peer
 from benchmarks.tables import seeds_tables
 from droq_exp.config import compose
 from droq_exp.learner.cuda.graph import Captured
+from droq_exp.learner.orders import PolicyBehindCritics
 from droq_exp.learner.spec import LearnerSpec
 
 pytestmark = pytest.mark.program
@@ -98,8 +99,27 @@ def test_floating_point_operations_by_hand() -> None:
     critic_pass, critic_inner, actor_pass = 4 * (4 * 5 + 5 * 7), 4 * (5 * 7), 4 * (3 * 5 + 5 * 7 + 7 * 2)
     online = 2 * (2 * critic_pass + critic_inner)  # forward and weight gradients, input gradient of the second layer
     update = online + 2 * critic_pass + actor_pass  # the target's passes, the next action
-    policy = 3 * actor_pass + 2 * 2 * critic_pass
-    assert learner_flops(spec, policy_updates=1) == 3 * (4 * update + policy)
+    policy = 3 * actor_pass - 4 * 3 * 5 + 2 * 2 * critic_pass  # no input gradient of the actor's first layer
+    assert learner_flops(spec) == 3 * (4 * update + policy)
+
+
+def test_floating_point_operations_are_those_of_the_parts_that_there_are() -> None:
+    """One pass over both halves in place of two networks', and a policy that learns in every second step."""
+    joint = LearnerSpec(
+        seeds=1,
+        obs_dim=3,
+        act_dim=1,
+        hidden_sizes=(5, 7),
+        utd_ratio=1,
+        batch_size=2,
+        target_network=False,
+        joint_pass=True,
+        order=PolicyBehindCritics(delay=2),
+    )
+    critic_pass, critic_inner, actor_pass = 4 * (4 * 5 + 5 * 7), 4 * (5 * 7), 4 * (3 * 5 + 5 * 7 + 7 * 2)
+    update = 2 * 2 * (2 * critic_pass + critic_inner) + actor_pass
+    policy = 3 * actor_pass - 4 * 3 * 5 + 2 * 2 * critic_pass
+    assert learner_flops(joint) == update + policy / 2
 
 
 def test_the_command_ends_with_a_line_of_json() -> None:
