@@ -41,18 +41,29 @@ class Run:
 
     @property
     def evaluations(self) -> pd.DataFrame:
-        """``eval.csv`` as it is now, a row for each evaluation; empty before the first."""
+        """``eval.csv`` as it is now, a row for each evaluation; empty before the first.
+
+        Raises:
+            DamagedError: the run was done, and the file has changed since.
+        """
         return self._table("eval.csv")
 
     @property
     def training(self) -> pd.DataFrame:
-        """``train.csv`` as it is now, a row for each interval between evaluations; empty before the first."""
+        """``train.csv`` as it is now, a row for each interval between evaluations; raises as ``evaluations``."""
         return self._table("train.csv")
 
     def _table(self, name: str) -> pd.DataFrame:
         import pandas as pd  # here, since it takes a second
 
+        from droq_exp.loggers.csv import REMEDY
+        from droq_exp.runs.files import damaged
+        from droq_exp.runs.results import damaged_results
+        from droq_exp.runs.status import read_status
+
         path = self.directory / name
+        if damaged_results(self.directory, read_status(self.directory) or {}, [name]):
+            raise damaged(path, "changed since the run was done", REMEDY)
         return pd.read_csv(path) if path.exists() else pd.DataFrame()
 
 

@@ -41,6 +41,21 @@ def own_places() -> list[str]:
     return list(_own)
 
 
+def places_for_jobs() -> list[str]:
+    """Where a job is to look for a user's own parts: in ``own_places``, and where else this process looks and it not.
+
+    A notebook or a script of the user's may have put a directory on the path; PYTHONPATH is inherited.
+    """
+    roots = [str(package_root()), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    others = {os.path.abspath(root) for root in roots} | {os.path.abspath(place) for place in _own}
+    installed = tuple(f"{os.path.abspath(prefix)}{os.sep}" for prefix in {sys.prefix, sys.base_prefix})
+    added = [os.path.abspath(entry) for entry in sys.path if entry and os.path.isdir(entry)]
+    return [
+        *own_places(),
+        *(each for each in added if each not in others and not f"{each}{os.sep}".startswith(installed)),
+    ]
+
+
 def package_root() -> Path | None:
     """Directory to put on the search path of another process that is to find this package; None: it is installed."""
     root = Path(droq_exp.__file__).resolve().parent.parent

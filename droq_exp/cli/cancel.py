@@ -17,6 +17,7 @@ from droq_exp.jobs.queue import LocalJob, Queue, QueueUnreachableError
 from droq_exp.jobs.record import SLURM
 from droq_exp.jobs.state import LIVE, holder_of
 from droq_exp.jobs.turns import experiment_of, turn
+from droq_exp.runs.slurm_environment import plain_environment
 from droq_exp.runs.status import now
 
 IDS_PER_CALL = 1_000  # of scancel: far below what a command line may hold
@@ -132,7 +133,7 @@ def _scancel(jobs: Sequence[str]) -> tuple[set[str], list[str]]:
     left, problems = set(), []
     for first in range(0, len(jobs), IDS_PER_CALL):
         ids = jobs[first : first + IDS_PER_CALL]
-        done = subprocess.run(["scancel", *ids], capture_output=True, text=True)
+        done = subprocess.run(["scancel", *ids], capture_output=True, text=True, env=plain_environment())
         if done.returncode != 0:
             left |= {*ids}
             problems.append(" ".join(done.stderr.split()) or f"scancel ended with code {done.returncode}")

@@ -11,6 +11,7 @@ from rich.text import Text
 from droq_exp.cli.status import STYLES, WORDS
 from droq_exp.config import compose_points, sweep_points
 from droq_exp.config.schema import ParallelHardwareConfig, SlurmHardwareConfig
+from droq_exp.jobs.cluster import check_requests
 from droq_exp.jobs.plan import PlannedJob, PlannedRun, group_into_jobs, plan_runs, to_submit
 from droq_exp.jobs.queue import Queue
 from droq_exp.jobs.state import LIVE, STATES, State
@@ -28,13 +29,15 @@ def plan(overrides: Sequence[str]) -> None:
         QueueUnreachableError: the state of a run depends on SLURM, and SLURM does not answer.
     """
     points = sweep_points(overrides)
-    runs = plan_runs(points, compose_points(points))
-    check_sweep([run.config for run in runs], overrides)
+    composed = compose_points(points)
+    check_sweep([config for config, _ in composed], overrides)
+    runs = plan_runs(points, composed)
     queue = Queue()
     states = {run: run.state(queue) for run in runs}
     waiting = to_submit(states)
     _check_directories([run for run, state in states.items() if state not in LIVE])
     jobs = group_into_jobs(waiting) if runs[0].config.hardware.launcher != "here" else []
+    check_requests(jobs)
     numbers = {run: number for number, job in enumerate(jobs, 1) for run in job.runs}
     console = Console(highlight=False)
     console.print(_table(states, numbers), soft_wrap=True)

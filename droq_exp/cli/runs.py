@@ -14,8 +14,10 @@ from droq_exp.jobs.queue import Queue, QueueUnreachableError
 from droq_exp.jobs.record import FILE as JOB_FILE
 from droq_exp.jobs.record import JobRecord
 from droq_exp.jobs.state import State, judged, summary
+from droq_exp.loggers.csv import REMEDY
 from droq_exp.runs.files import DamagedError, walk
 from droq_exp.runs.log import LOG
+from droq_exp.runs.results import TABLES, damaged_results
 from droq_exp.runs.status import ASIDE, CUT_SHORT, read_status
 from droq_exp.runs.status import FILE as STATUS_FILE
 
@@ -140,7 +142,10 @@ def _view(place: Path, below: Path, queue: Queue | None) -> ListedRun:
             state = judged(place, total or 0, queue)
         except DamagedError as error:
             state, damage = "failed", str(error)
-    evaluations, phases = _last_rows(place / "eval.csv"), status.get("phases") or {}
+    if damage is None and (names := damaged_results(place, status, TABLES)):
+        state, damage = "failed", f"was done, but {', '.join(names)} is damaged since; {REMEDY}"
+    evaluations = _last_rows(place / "eval.csv") if damage is None else []
+    phases = status.get("phases") or {}
     overrides = record.overrides if record is not None else status.get("overrides")
     trouble = state in ("failed", "interrupted", "vanished")
     return ListedRun(

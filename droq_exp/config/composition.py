@@ -135,7 +135,8 @@ def _naming_files(parsed: Sequence[Override]) -> Iterator[None]:
         yield
     except ConfigError as error:
         typed = [item.key_or_group for item in parsed if not _is_choice(item)]
-        if any(f"{error.key}.".startswith(f"{key}.") for key in typed):
+        about = f"{error.key}."  # the key, or its block where a part has judged it as a whole
+        if any(about.startswith(f"{key}.") or f"{key}.".startswith(about) for key in typed):
             raise
         chosen = [item for item in parsed if _is_choice(item)]
         names = {item.key_or_group: item.value() for item in chosen if not item.is_sweep_override()}
@@ -153,11 +154,12 @@ def _compose_parsed(parsed: list[Override]) -> tuple[Config, Config]:
     launcher = skeleton.hardware.get("launcher", "here")
     values = [item for item in parsed if item not in chosen]
     parts = _parts(skeleton, parsed)
+    directories = lines.search_path(parsed)
     entries = {group: {name for name, block in skeleton[group].items() if block is not None} for group in OPEN}
     for group, name in _typed_entries(values):
         entries[group].add(name)
     for key in (key for item in values for key in lines.keys(item)):
-        check_key(key, skeleton.codebase.name, launcher, parts, entries)
+        check_key(key, skeleton.codebase.name, launcher, parts, entries, directories)
     config = _checked(parsed)
     recipe_lines = [item for item in chosen if item.is_hydra_override() or item.key_or_group in RECIPE_GROUPS]
     if config.env.name in BY_KEY:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from droq_exp.config import schema
 from droq_exp.config.errors import ConfigError, nearest
+from droq_exp.config.files import choices
 from droq_exp.config.habits import key_meant
 from droq_exp.config.parts import Parts, part_block
 from droq_exp.config.rules import Relation, Rule, type_words
@@ -153,6 +155,7 @@ def check_key(
     launcher: str,
     parts: Parts = (),
     entries: typing.Mapping[str, typing.Collection[str]] = MappingProxyType({}),
+    directories: Sequence[Path] = (),
 ) -> None:
     """Raise ConfigError unless ``key`` may be set in a run with these choices.
 
@@ -163,12 +166,15 @@ def check_key(
         parts: the unusual parts of the algorithm.
         entries: of each open group the names that are there. The keys of one that is not this project's are for its
             class to tell, once all is composed.
+        directories: further ones with choices.
     """
     keys = known_keys(codebase, launcher, parts)
     entry = entry_of(key)
     if is_free(key) or (entry and entry[1] not in OPEN[entry[0]] and entry[1] in entries.get(entry[0], ())):
         return
     if key not in keys:
+        if entry and entry[1] not in OPEN[entry[0]] and entry[1] in choices(entry[0], directories):
+            raise ConfigError(key, f"{entry[1]} is not chosen: add {entry[0]}={entry[1]}")
         raise _unknown(key, keys, codebase)
     if key == "hardware.launcher":
         raise ConfigError(key, "is set by the choice of hardware: give hardware=<choice> instead")

@@ -16,6 +16,7 @@ from typing import NoReturn
 
 from droq_exp.config import Config, ConfigError
 from droq_exp.jobs import pool, slurm
+from droq_exp.jobs.cluster import check_requests
 from droq_exp.jobs.plan import PlannedRun, group_into_jobs, plan_runs, to_submit
 from droq_exp.jobs.queue import Queue, QueueUnreachableError
 from droq_exp.jobs.record import JobRecord
@@ -91,12 +92,13 @@ def submit(
         return {run: state for run, state in states.items() if state in DONE}
     with turn({job.experiment_directory for job in group_into_jobs(runs)}), _uninterrupted():
         states = _look(runs)  # another command may have been faster
-        _tell_states(states, tell)
         submitted = to_submit(states)
+        jobs = group_into_jobs(submitted)
+        check_requests(jobs)
+        _tell_states(states, tell)
         for run in submitted:
             if run.config.training.restart and (aside := set_aside(run.directory)) is not None:
                 tell(f"kept aside: {aside}")
-        jobs = group_into_jobs(submitted)
         if jobs and jobs[0].hardware.launcher == "slurm":
             slurm.submit(jobs)
         elif jobs:

@@ -10,7 +10,7 @@ from pathlib import Path
 from droq_exp.config import Config, ConfigError, overrides
 from droq_exp.config.schema import JobsHardwareConfig
 from droq_exp.config.targets import trusted
-from droq_exp.import_path import own_places
+from droq_exp.import_path import places_for_jobs
 from droq_exp.jobs.job import Job
 from droq_exp.jobs.queue import Queue
 from droq_exp.jobs.record import JobRecord
@@ -57,7 +57,7 @@ class PlannedJob:
         seeds = ",".join(str(run.config.seed) for run in self.runs)
         overrides = [*self.runs[0].shared, f"seed=[{seeds}]" if len(self.runs) > 1 else f"seed={seeds}"]
         directories = [str(run.directory) for run in self.runs]
-        return Job(overrides, directories, self.runs[0].config.training.total_steps, trusted(), own_places())
+        return Job(overrides, directories, self.runs[0].config.training.total_steps, trusted(), places_for_jobs())
 
     def record(self, backend: str, job_id: str, submitted: str, log: Path) -> None:
         """Write ``job.json`` into its runs' directories."""

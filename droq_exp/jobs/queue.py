@@ -13,6 +13,7 @@ from typing import NamedTuple
 from droq_exp.jobs.record import SLURM, JobRecord
 from droq_exp.runs.owner import filesystem_time
 from droq_exp.runs.process import lives, start_of
+from droq_exp.runs.slurm_environment import plain_environment
 from droq_exp.runs.slurm_states import fate
 
 QUEUED, RUNNING = "QUEUED", "RUNNING"
@@ -112,21 +113,27 @@ def partitions() -> list[str]:
     Raises:
         QueueUnreachableError: sinfo is not there, fails or does not answer.
     """
-    return _asked("sinfo", "--noheader", "--format", "%P").split()
+    return asked("sinfo", "--noheader", "--format", "%P").split()
 
 
 def _squeue() -> dict[str, str]:
     # -r: one line for each task of an array; a user id, since not every name server knows the name.
-    told = _asked("squeue", "--noheader", "--array", "--user", str(os.getuid()), "--format", "%i %T")
+    told = asked("squeue", "--noheader", "--array", "--user", str(os.getuid()), "--format", "%i %T")
     states = dict(line.split(maxsplit=1) for line in told.splitlines() if line.strip())
     fates = {job_id: fate(state) for job_id, state in states.items()}
     return {job_id: RUNNING if what == "on a node" else QUEUED for job_id, what in fates.items() if what != "over"}
 
 
-def _asked(program: str, *arguments: str) -> str:
-    """What a program of SLURM prints."""
+def asked(program: str, *arguments: str) -> str:
+    """What a program of SLURM prints.
+
+    Raises:
+        QueueUnreachableError: it is not there, fails or does not answer.
+    """
     try:
-        done = subprocess.run([program, *arguments], capture_output=True, text=True, timeout=PATIENCE)
+        done = subprocess.run(
+            [program, *arguments], capture_output=True, text=True, timeout=PATIENCE, env=plain_environment()
+        )
     except FileNotFoundError:
         raise QueueUnreachableError(f"{program} is not installed here, so SLURM cannot be asked") from None
     except subprocess.TimeoutExpired:

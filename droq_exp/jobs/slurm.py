@@ -24,13 +24,10 @@ from droq_exp.jobs.plan import PlannedJob
 from droq_exp.jobs.record import SLURM
 from droq_exp.jobs.turns import SLURM_FOLDER
 from droq_exp.runs.process import slurm_setting
+from droq_exp.runs.slurm_environment import asking
 from droq_exp.runs.status import now
 
 ARRAY_SIZE = 1001  # SLURM's default limit
-# Variables that ask for something in a job's place: those of the job in which the command itself runs, or options of
-# sbatch and srun. Jobs inherit them and contradict them.
-ASKING = ("SLURM_", "SLURMD_", "SBATCH_", "SRUN_", "PMI", "SUBMITIT_")
-POINTING = ("SLURM_CONF", "SLURM_CLUSTERS", "SLURM_JWT")  # which cluster is meant, and who asks
 
 
 class SubmissionError(RuntimeError):
@@ -80,13 +77,13 @@ def _submit_array(jobs: Sequence[PlannedJob]) -> None:
 @contextmanager
 def _outside_any_job() -> Iterator[None]:
     """Let sbatch, and through it the jobs, see the variables of a user who is logged in and has asked for nothing."""
-    asking = {name: os.environ[name] for name in os.environ if name.startswith(ASKING) and name not in POINTING}
-    for name in asking:
+    left_out = asking()
+    for name in left_out:
         del os.environ[name]
     try:
         yield
     finally:
-        os.environ.update(asking)
+        os.environ.update(left_out)
 
 
 def parameters(hardware: SlurmHardwareConfig) -> dict[str, Any]:

@@ -90,6 +90,11 @@ def composed_point(overrides: Sequence[str]) -> tuple[Config, Config]:
     return _checked[run]
 
 
+def is_known(overrides: Sequence[str]) -> bool:
+    """Whether a point of these ``overrides`` has been composed, and so checked, by this command."""
+    return _of_run(overrides) in _checked
+
+
 def train_point(config: Config, recipe: Config, overrides: Sequence[str]) -> int:
     """Train in this process; what ends it is shown now, not after a sweep's other points. Returns the exit code."""
     from droq_exp.config import ConfigError

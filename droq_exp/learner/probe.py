@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from droq_exp.exits import no_exit
 from droq_exp.learner.networks import tensors_of
 from droq_exp.learner.own_draws import Draw, declared
 from droq_exp.learner.parts import Params
@@ -103,7 +104,8 @@ def _own(part: str, spec: LearnerSpec, *critics: int) -> list[dict[str, Any]]:
 
 def _tried(part: str, call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
     try:
-        return call(*arguments, **named)
+        with no_exit():
+            return call(*arguments, **named)
     except Exception as error:  # it may do anything
         reason = " ".join(str(error).split())
         raise WrongPartError(part, f"fails when tried: {type(error).__name__}: {reason}") from error

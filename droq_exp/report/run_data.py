@@ -14,10 +14,11 @@ import yaml
 
 from droq_exp.cli.runs import ListedRun
 from droq_exp.config.schema import BY_KEY
-from droq_exp.report.log_file import read_log
+from droq_exp.report.log_file import no_log, read_log
 from droq_exp.runs.files import DamagedError, load_yaml
 from droq_exp.runs.identity import NOT_CONFIGURATION, folder_of_id, short_hash
 from droq_exp.runs.provenance import other_contacts
+from droq_exp.runs.results import TABLES, damaged_results
 from droq_exp.runs.status import read_status
 
 HASHED = re.compile(r"(?P<name>.+)-(?P<hash>[0-9a-f]{8})")
@@ -90,8 +91,11 @@ def read_run(view: ListedRun, source: str) -> RunData:
     """Read the run of ``view``; files that are damaged or missing are told in its ``problems``."""
     config, problems = _config(view.directory)
     names = _names(view.directory, config)
-    evaluations, eval_problems = read_log(view.directory / "eval.csv")
-    training, train_problems = read_log(view.directory / "train.csv")
+    status = _status(view.directory)
+    damaged = damaged_results(view.directory, status, TABLES)
+    (evaluations, eval_problems), (training, train_problems) = (
+        read_log(view.directory / name) if name not in damaged else no_log(name) for name in ("eval.csv", "train.csv")
+    )
     unmeasured = int(evaluations["return_mean"].isna().sum())
     if unmeasured:
         eval_problems.append(f"eval.csv: return_mean is no finite number in {unmeasured} of {len(evaluations)} rows")
@@ -107,7 +111,7 @@ def read_run(view: ListedRun, source: str) -> RunData:
         log=view.log,
         config={key: value for key, value in config.items() if key not in NOT_CONFIGURATION},
         differences=_differences(config),
-        status=_status(view.directory),
+        status=status,
         eval=evaluations,
         train=training,
         problems=(*problems, *eval_problems, *train_problems),

@@ -45,11 +45,13 @@ def read_json(path: Path, remedy: str) -> Any:
         DamagedError: it cannot be read, or is no JSON.
     """
     try:
+        if path.is_fifo():  # which would be waited for
+            raise damaged(path, "it is no file", remedy)
         text = path.read_text(encoding="utf-8")
         content = json.loads(text, parse_constant=_refuse)
         if "\\ud" in text.casefold():  # half a character of two, which no terminal and no file takes
             json.dumps(content, ensure_ascii=False).encode()
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, DamagedError):
         raise
     except OSError as error:
         raise unreadable(path, error) from error

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from droq_exp.runs.slurm_environment import plain_environment
 from droq_exp.runs.slurm_states import fate
 
 MOST_PID = 2**22  # of Linux
@@ -113,12 +114,13 @@ def slurm_says_gone(process: Process) -> bool:
     """
     if process.job_id is None or process.cluster is None or process.cluster != _cluster():
         return False  # other clusters have the same job ids
-    answer = _ask("squeue", "-h", "-j", process.job_id, "-o", "%T")
+    answer = _ask("squeue", "-h", "-t", "all", "-j", process.job_id, "-o", "%T")
     if answer is None:
         return False
     if answer.returncode != 0:
         return "Invalid job id" in answer.stderr  # ended so long ago that the controller has forgotten it
-    return all(fate(state) != "on a node" for state in answer.stdout.split())
+    states = answer.stdout.split()
+    return bool(states) and all(fate(state) != "on a node" for state in states)  # no state is no word of its end
 
 
 def _cluster() -> str | None:
@@ -137,7 +139,7 @@ def slurm_setting(name: str) -> str | None:
 
 def _ask(*command: str) -> subprocess.CompletedProcess[str] | None:
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=QUEUE_SECONDS)
+        return subprocess.run(command, capture_output=True, text=True, timeout=QUEUE_SECONDS, env=plain_environment())
     except (OSError, subprocess.TimeoutExpired):
         return None
 

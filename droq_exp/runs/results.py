@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from droq_exp.runs.checkpoint_files import FOLDER, WEIGHTS
+from droq_exp.runs.status import DONE
 
-RESULTS = ("eval.csv", "train.csv", "offline.csv", "pretraining.csv", f"{FOLDER}/{WEIGHTS}")
+TABLES = ("eval.csv", "train.csv", "offline.csv", "pretraining.csv")
+RESULTS = (*TABLES, f"{FOLDER}/{WEIGHTS}")
 
 
-def checksums(directory: Path) -> dict[str, int]:
+def checksums(directory: Path, names: Sequence[str] = RESULTS) -> dict[str, int]:
     """CRC-32 of the files that are the results of the run in ``directory``, by name; of those that are there."""
-    paths = {name: directory / name for name in RESULTS}
+    paths = {name: directory / name for name in names}
     return {name: zlib.crc32(path.read_bytes()) for name, path in paths.items() if path.is_file()}
 
 
-def damaged_results(directory: Path, status: dict[str, Any]) -> list[str]:
-    """Names of the results that are not as the run left them; a ``status`` of before there were checksums says none."""
-    told = status.get("results") or {}
-    there = checksums(directory) if told else {}
-    return [name for name in told if there.get(name) != told[name]]
+def damaged_results(directory: Path, status: dict[str, Any], names: Sequence[str] = RESULTS) -> list[str]:
+    """Those of ``names`` that are not as a run that is done left them.
+
+    A run that is not done has none yet, and a ``status`` of before there were checksums tells none.
+    """
+    told = (status.get("results") or {}) if status.get("state") in DONE else {}
+    asked = [name for name in names if name in told]
+    there = checksums(directory, asked)
+    return [name for name in asked if there.get(name) != told[name]]

@@ -124,8 +124,9 @@ def _damage(directory: Path, stored: dict[str, Any] | None) -> str | None:
     except DamagedError as error:
         return str(error)
     for path in (*(directory / name for name in (*RESULTS, LOG)), directory / FOLDER):
-        if path.exists() and path.is_dir() != (path.name == FOLDER):
-            return f"{path} is {'a directory' if path.is_dir() else 'no directory'}"
+        if path.exists() and not (path.is_dir() if path.name == FOLDER else path.is_file()):
+            kind = "a directory" if path.is_dir() else "no directory" if path.name == FOLDER else "no file"
+            return f"{path} is {kind}"
     steps = state_steps(directory / FOLDER)
     # Whether there is anything that a start from step 0 would delete.
     results = steps or any((directory / name).exists() for name in RESULTS)

@@ -169,7 +169,8 @@ def open_training(
     agent = build_agent(config, [run.seed for run in runs], envs[0], machine)
     replay = agent.new_replay(config.training.replay_size)
     for run in runs:
-        run.begin(states[0]["step"] if states else 0)
+        with refused_without_room(run.directory):
+            run.begin(states[0]["step"] if states else 0)
     with ExitStack() as closing:
         seed_runs: list[SeedRun] = []
         for index, (run, env) in enumerate(zip(runs, envs, strict=True)):

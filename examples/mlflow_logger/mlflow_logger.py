@@ -10,7 +10,7 @@ from mlflow.entities import Metric
 
 from droq_exp.loggers import RunInfo
 
-STATUS = {"finished": "FINISHED", "stopped": "FINISHED", "interrupted": "KILLED", "failed": "FAILED"}
+STATUS = {"interrupted": "KILLED", "failed": "FAILED"}  # of the states that end in order: FINISHED
 
 
 class MlflowLogger:
@@ -48,4 +48,4 @@ class MlflowLogger:
 
     def close(self, state: str) -> None:
         """End the MLflow run."""
-        self._client.set_terminated(self._run_id, STATUS[state])
+        self._client.set_terminated(self._run_id, STATUS.get(state, "FINISHED"))

@@ -32,13 +32,18 @@ class DroqExpLauncher(BasicLauncher):
         from droq_exp.config import ConfigError, search_lines
         from droq_exp.config.schema import JobsHardwareConfig
         from droq_exp.launch.arguments import refuse
-        from droq_exp.launch.points import PointFailedError, composed_point, point_score
+        from droq_exp.launch.checks import check_directories, check_sweep
+        from droq_exp.launch.points import PointFailedError, composed_point, is_known, point_score
 
         assert self.config is not None
         search = search_lines(self.config.hydra.overrides.hydra)
         points = [[*search, *point] for point in job_overrides]
+        invented = not all(map(is_known, points))
         try:
             composed = [composed_point(point) for point in points]
+            if invented:  # by a sweeper: what a typed sweep is refused for before it starts
+                check_sweep([config for config, _ in composed], self.config.hydra.overrides.hydra)
+                check_directories([point for point in composed if point[0].hardware.launcher == "here"])
         except ConfigError as error:
             refuse(str(error))
         config, _ = composed[0]

@@ -9,9 +9,13 @@ from typing import Any
 import pytest
 from run_files import ENDED, STARTED, SUBMITTED, droq_exp, stand_in, write_job, write_run
 
+from droq_exp.api import Run
 from droq_exp.config import compose
 from droq_exp.launch import main
+from droq_exp.runs.files import DamagedError
 from droq_exp.runs.identity import run_directory
+from droq_exp.runs.results import checksums
+from droq_exp.runs.score import seed_score
 
 STATUS = {"state": "failed", "step": 50, "started": STARTED, "ended": ENDED, "total_steps": 100}
 JOB = {"backend": "slurm", "job_id": "7_0", "submitted": SUBMITTED, "log": "/none", "overrides": ["seed=0"]}
@@ -122,3 +126,46 @@ def test_no_run_begins_in_a_directory_with_a_damaged_file(
     assert error.count("\n") == 1
     assert str(directory / name) in error
     assert [path.name for path in directory.iterdir()] == [name]
+
+
+def _done(directory: Path, seed: int = 0) -> Path:
+    """A run that is done, with the checksums of its tables."""
+    run = write_run(directory / "e" / "redq" / "sac" / "hopper" / f"seed_{seed}", "finished")
+    status = json.loads((run / "status.json").read_text())
+    (run / "status.json").write_text(json.dumps(status | {"results": checksums(run)}))
+    return run
+
+
+@pytest.mark.parametrize("kind", ["changed", "cut", "deleted", "grown"])
+def test_a_result_that_has_changed_since_is_none(
+    kind: str, elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither for who looks, nor for a report, a comparison, a sweeper or the API."""
+    other, run = _done(Path("outputs", "other")), _done(Path("outputs", "this"))
+    table = run / "eval.csv"
+    text = table.read_text()
+    assert ",5.5," in text
+    table.write_text(
+        {
+            "changed": text.replace(",5.5,", ",95.5,"),
+            "cut": text[: text.index("5000")],
+            "grown": text + "6000,9,0,9\n",
+        }.get(kind, "")
+    )
+    if kind == "deleted":
+        table.unlink()
+    assert droq_exp("status", "--json", "outputs/this") == 0
+    (told,) = json.loads(capsys.readouterr().out)["runs"]
+    assert (told["state"], told["last_return"]) == ("failed", None)
+    assert told["error"].startswith("was done, but eval.csv is damaged since")
+    assert droq_exp("report", "outputs/this") == 0
+    page = next(Path("outputs").rglob("report/*.html")).read_text()
+    assert "eval.csv: left out, changed since the run was done" in page
+    capsys.readouterr()
+    assert droq_exp("compare", "outputs/other", "outputs/this") == 2
+    assert "no evaluated seed in common" in capsys.readouterr().err
+    with pytest.raises(DamagedError, match="changed since the run was done"):
+        seed_score(run, "last")
+    with pytest.raises(DamagedError, match="changed since the run was done"):
+        _ = Run(run, 0, "finished", None, None).evaluations
+    assert seed_score(other, "last") == 5.5

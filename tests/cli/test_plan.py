@@ -28,6 +28,37 @@ def _made(seed: int, state: str, **more: Any) -> Path:
     return directory
 
 
+NODES = "a100*|8|64000|gpu:a100:4(S:0-1)|1-00:00:00\ncpu|64|500000|(null)|infinite\n"
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ("hardware.partition=a10", "hardware.partition: 'a10' is no partition of this cluster; it has a100, cpu"),
+        ("hardware.cpus=9", "hardware.cpus: 9: no node in partition a100 has more than 8 CPUs"),
+        ("hardware.memory_gb=63", "hardware.memory_gb: 63.0: no node in partition a100 has more than 64,000 MB"),
+        ("hardware.gpus_per_node=5", "hardware.gpus_per_node: 5: no node in partition a100 has more than 4 GPUs"),
+        ("hardware.hours=25", "hardware.hours: 25.0: no node in partition a100 has more than 1,440 minutes for a job"),
+        ("hardware.partition=null hardware.cpus=9", "hardware: no node here has what hardware.cpus, memory_gb"),
+    ],
+)
+def test_what_no_node_will_ever_give_is_refused(
+    asked: str, told: str, elsewhere: Path, commands: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stand_in(commands, "sinfo", NODES)
+    assert droq_exp("plan", *SWEEP, *asked.split()) == 2
+    assert error_line(capsys).startswith(f"error: {told}")
+    within = ("hardware.cpus=8", "hardware.memory_gb=62", "hardware.gpus_per_node=4", "hardware.hours=24")
+    assert droq_exp("plan", *SWEEP, *within) == 0
+
+
+def test_a_home_that_the_shell_did_not_expand_is_refused_as_by_launch(
+    elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert droq_exp("plan", *SWEEP[:3], 'output_dir="~/x"') == 2
+    assert "the shell did not expand it" in error_line(capsys)
+
+
 def _lines(capsys: pytest.CaptureFixture[str], *overrides: str) -> list[str]:
     assert droq_exp("plan", *overrides) == 0
     return [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]

@@ -85,6 +85,11 @@ class Raises(SquashedGaussianActor):
         raise KeyError("nothing here")
 
 @dataclass(frozen=True)
+class Leaves(EnsembleCritic):
+    def outputs(self, *given, **named):
+        raise SystemExit(3)
+
+@dataclass(frozen=True)
 class Target(EnsembleCritic):
     _target_: int = 3
 
@@ -160,6 +165,7 @@ def theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, elsewhere: Path) -> 
         ("critic", "Unknown", r"fails when tried: ValueError: a draw is normal or uniform, not 'cauchy'"),
         ("objective", "Deaf", r"fails when tried: TypeError: .*unexpected keyword argument 'drawn'"),
         ("actor", "Rowless", r"draws noise of shape \[1\] for 3 transitions, and must begin with these"),
+        ("critic", "Leaves", r"fails when tried: ForeignExitError: it called sys.exit\(3\)"),
         ("actor", "NoTable", r"fails when tried: RuntimeError: no table"),
         ("actor", "Raises", r"fails when tried: KeyError: 'nothing here'"),
     ],

@@ -124,7 +124,7 @@ def test_what_its_class_does_not_take_is_refused(
 @pytest.mark.parametrize(
     ("overrides", "key", "problem"),
     [
-        (["logger.mine.uri=x"], "logger.mine.uri", "allowed in logger: csv, tensorboard, wandb"),
+        (["logger.mine.uri=x"], "logger.mine.uri", "mine is not chosen: add logger=mine"),
         (["logger.wandb._target_=their_loggers.Plain"], "logger.wandb._target_", "is not chosen: add logger=wandb"),
         (["logger.x._target_=os.system"], "logger.x._target_", "is not one of this project's; --trust os builds"),
         (["logger=flat"], "logger._target_", "each has a name, as in logger.mine._target_=<class>"),

@@ -12,6 +12,8 @@ import pytest
 import yaml
 from real_runs import LITTLE_BIAS, ROOT, rows, runs, start, status, steps, wait_for
 
+from droq_exp.runs.status import CUT_SHORT
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient  # takes seconds
     from mlflow.entities import Run
@@ -90,6 +92,21 @@ def configuration(client: MlflowClient, run: Run, directory: Path) -> dict[str, 
 
 def test_a_stop_is_told(tmp_path: Path, client: MlflowClient) -> None:
     process = launched(tmp_path, "callbacks=early_stop", "callbacks.early_stop.return_above=0")
+    _, error = process.communicate(timeout=300)
+    assert process.returncode == 0, error
+    assert [run.info.status for run in stored(client)] == ["FINISHED"]
+
+
+@pytest.mark.parametrize("state", CUT_SHORT)
+def test_a_run_that_is_cut_short_has_finished(state: str, tmp_path: Path, client: MlflowClient) -> None:
+    (tmp_path / "ends.py").write_text(
+        "from droq_exp.callbacks import Stop\n"
+        "class Ends:\n"
+        f"    def evaluated(self, step, metrics): return Stop('bad', {state!r})\n"
+        "    def state(self): return {}\n"
+        "    def load_state(self, state): ...\n"
+    )
+    process = launched(tmp_path, "callbacks.ends._target_=ends.Ends")
     _, error = process.communicate(timeout=300)
     assert process.returncode == 0, error
     assert [run.info.status for run in stored(client)] == ["FINISHED"]

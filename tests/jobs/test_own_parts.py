@@ -17,7 +17,7 @@ from submitit.core.utils import DelayedSubmission
 from sweep import ROOT
 
 from droq_exp.config.targets import VARIABLE
-from droq_exp.import_path import looking_in, own_places
+from droq_exp.import_path import looking_in, own_places, places_for_jobs
 
 pytestmark = pytest.mark.program
 
@@ -185,3 +185,15 @@ def test_a_place_is_looked_in_last_and_for_as_long_as_asked(tmp_path: Path, monk
             assert own_places() == [str(tmp_path)]
         assert own_places() == [str(tmp_path)]
     assert (sys.path, own_places()) == (before, [])
+
+
+def test_a_job_looks_where_this_process_does_and_it_would_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inherited, mine = tmp_path / "inherited", tmp_path / "mine"
+    for place in (inherited, mine):
+        place.mkdir()
+    monkeypatch.setenv("PYTHONPATH", str(inherited))
+    monkeypatch.setattr(sys, "path", [str(inherited), str(mine), str(tmp_path / "missing"), *sys.path])
+    with looking_in([str(tmp_path)]):
+        places = places_for_jobs()
+    assert places[:2] == [str(tmp_path), str(mine)]
+    assert not {str(inherited), str(tmp_path / "missing"), str(ROOT)} & {*places}

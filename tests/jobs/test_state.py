@@ -16,6 +16,7 @@ from droq_exp.jobs.queue import LocalJob, Queue, QueueUnreachableError, slurm_st
 from droq_exp.jobs.record import JobRecord
 from droq_exp.jobs.state import point_state
 from droq_exp.runs.lock import RunLock
+from droq_exp.runs.process import Process, slurm_says_gone
 from droq_exp.runs.slurm_states import fate
 
 BEFORE, SUBMITTED, AFTER = (f"2026-01-01T00:00:0{second}+00:00" for second in (0, 1, 2))
@@ -136,6 +137,35 @@ def test_a_silent_queue_says_nothing_of_a_job(tmp_path: Path, monkeypatch: pytes
             slurm_states(["1"])
     assert slurm_states([]) == {}
     assert _state(tmp_path, "finished", step=100) == "finished"  # whatever the queue would say
+
+
+@pytest.mark.parametrize("variable", ["SQUEUE_STATES", "SQUEUE_PARTITION", "SLURM_TIME_FORMAT", "SQUEUE_FORMAT"])
+def test_what_the_caller_asks_squeue_for_hides_no_job(
+    variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    JobRecord("slurm", "1", SUBMITTED, "/log", []).write(tmp_path)
+    squeue = tmp_path / "squeue"
+    squeue.write_text(f'#!/bin/sh\n[ -n "${variable}" ] || [ -z "$SLURM_CONF" ] || echo "1 RUNNING"\n')
+    squeue.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_CONF", "/etc/slurm.conf")  # where the cluster is must be seen
+    monkeypatch.setenv(variable, "anything")
+    assert slurm_states(["1"]) == {"1": "RUNNING"}
+    monkeypatch.setenv("SLURM_CLUSTER_NAME", "home")
+    holder = replace(Process.current(), job_id="1", cluster="home")
+    assert not slurm_says_gone(holder)
+
+
+def test_a_queue_that_says_nothing_of_a_job_does_not_say_that_it_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_CLUSTER_NAME", "home")
+    holder = replace(Process.current(), job_id="1", cluster="home")
+    for says, gone in (("", False), ("echo COMPLETED", True), ("echo Invalid job id specified >&2; exit 1", True)):
+        (tmp_path / "squeue").write_text(f"#!/bin/sh\n{says}\n")
+        (tmp_path / "squeue").chmod(0o755)
+        assert slurm_says_gone(holder) == gone
 
 
 def test_a_run_that_a_living_process_holds(tmp_path: Path, living: int) -> None:

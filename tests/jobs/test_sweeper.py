@@ -84,6 +84,31 @@ def test_a_point_that_it_invents_is_checked_when_it_is_made(environment: dict[st
     assert len(runs()) == 1
 
 
+def test_what_it_invents_is_refused_for_what_a_typed_sweep_is(environment: dict[str, str]) -> None:
+    """Together, before the first of them trains."""
+    batch = SWEEPER.replace(
+        """        for number, value in enumerate(self.values):
+            (result,) = self.launcher.launch([[*arguments, f"algo.gamma={value}"]], initial_job_idx=number)
+            scores[value] = result.return_value
+""",
+        """        self.launcher.launch([[*arguments, str(value)] for value in self.values], initial_job_idx=0)
+""",
+    )
+    (Path("..") / "installed" / "hydra_plugins" / "three" / "three.py").write_text(batch)
+    for values, line in (
+        (
+            "['seed=0','hardware=cpu_parallel']",
+            "error: hardware: one sweep cannot mix runs here, by SLURM and in parallel",
+        ),
+        ("['seed=0','output_dir=/proc/x']", "error: output_dir: /proc/x cannot be written"),
+    ):
+        done = launch(environment, *OWN, f"hydra.sweeper.values={values}")
+        assert done.returncode == 2, done.stderr
+        assert next(each for each in done.stderr.splitlines() if "rror" in each).startswith(line)
+        assert not Path("outputs").exists()
+        assert not Path("scores.json").exists()
+
+
 def test_a_failure_is_no_number(environment: dict[str, str]) -> None:
     command = [word for word in OWN if word not in ("env=inverted_pendulum", LITTLE_BIAS)]
     broken = [*breaking(0, 60, "raise"), "env.id=counting_env:Counting-v0"]

@@ -325,6 +325,11 @@ def test_a_damaged_library_is_compiled_again(
         assert build_in_a_new_process() == path
         assert path.read_bytes() == whole
         assert capsys.readouterr().err == f"{path} is damaged: it is compiled again\n"
+    monkeypatch.setattr(build, "_begun", {})
+    path.write_bytes(shared_object(Variant(dropout=False, layer_norm=False)).read_bytes())  # whole, but another's
+    assert build_in_a_new_process() == path
+    assert path.read_bytes() == whole
+    assert capsys.readouterr().err == f"{path} is damaged: it is compiled again\n"
     path.write_bytes(damaged)
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(BuildError, match="no C\\+\\+ compiler found"):

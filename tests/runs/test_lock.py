@@ -334,11 +334,11 @@ def squeue(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     ("script", "gone"),
     [
-        ('[ "$*" = "-h -j 77_1 -o %T" ] && echo RUNNING', False),
+        ('[ "$*" = "-h -t all -j 77_1 -o %T" ] && echo RUNNING', False),
         ("echo COMPLETING", False),
         ("echo PENDING", True),
         ("echo TIMEOUT", True),
-        ('[ "$*" = "-h -j 77_1 -o %T" ]', True),
+        ('[ "$*" = "-h -t all -j 77_1 -o %T" ]', False),
         ("echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1", True),
         ("echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1", False),
     ],

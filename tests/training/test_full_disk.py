@@ -10,6 +10,7 @@ from real_runs import LITTLE_BIAS, assert_same, interrupt_at, launch, log_text, 
 from small_disk import fill
 
 from droq_exp.loggers.csv import CsvLogger
+from droq_exp.runs.directory import RunDirectory
 from droq_exp.training.loop import TrainingLoop
 
 pytestmark = pytest.mark.program
@@ -42,6 +43,22 @@ def test_at_the_start_it_is_said_in_a_line_and_nothing_is_left(disk: Path, capsy
     assert error.endswith(" cannot be written: No space left on device\n")
     assert error.count("\n") == 1
     assert os.listdir(disk) == ["others"]
+
+
+def test_a_disk_that_fills_while_a_run_begins_is_said_in_a_line(
+    disk: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = RunDirectory.begin
+
+    def filling(self: RunDirectory, step: int) -> None:
+        fill(disk)
+        begin(self, step)
+
+    monkeypatch.setattr(RunDirectory, "begin", filling)
+    assert launch(*COMMAND) == 2
+    error = capsys.readouterr().err
+    assert "Traceback" not in error
+    assert error.splitlines()[-1].endswith(" cannot be written: No space left on device")
 
 
 @pytest.mark.parametrize("step", [45, 55, 85])  # before a measurement, a first and a later checkpoint

@@ -45,9 +45,9 @@ FLAGS = [
 ]
 
 
-# At the end of a finished library, before its SHA-256; the loader does not look there. What a full disk, a quota or a
-# broken one has cut or changed would otherwise crash every process that loads it.
-SEAL = b"droq_exp, whole: "
+# At the end of a finished library, before the SHA-256 of it and its name; the loader does not look there. What a full
+# disk, a quota or a broken one has cut or changed would otherwise crash every process that loads it.
+SEAL = b"droq_exp, whole and of its name: "
 
 
 class BuildError(Exception):
@@ -145,7 +145,7 @@ class _Compilation:
     def _keep(self) -> None:
         try:
             if not _is_whole(self._path):  # another machine's process may have the first one loaded
-                _seal(self._made)
+                _seal(self._made, self._path.name)
                 os.replace(self._made, self._path)
         except OSError as error:  # a full disk
             self._problem = f"{self._path}: {error.strerror}"
@@ -194,8 +194,9 @@ def _target(variant: Variant) -> tuple[list[str], Path]:
     return [found, *FLAGS, *variant.macros, str(SOURCE)], path
 
 
-def _seal(path: Path) -> None:
-    digest = hashlib.sha256(path.read_bytes()).digest()
+def _seal(path: Path, name: str) -> None:
+    """Append what tells that a library is whole, and is the one that its ``name`` says."""
+    digest = hashlib.sha256(path.read_bytes() + name.encode()).digest()
     with open(path, "ab") as file:
         file.write(SEAL + digest)
         file.flush()
@@ -209,7 +210,7 @@ def _is_whole(path: Path) -> bool:
     except FileNotFoundError:
         return False
     content, digest = data[: -len(SEAL) - 32], data[-32:]
-    return data[len(content) : -32] == SEAL and hashlib.sha256(content).digest() == digest
+    return data[len(content) : -32] == SEAL and hashlib.sha256(content + path.name.encode()).digest() == digest
 
 
 def _key(variant: Variant) -> str:
