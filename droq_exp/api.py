@@ -56,8 +56,7 @@ class Run:
     def _table(self, name: str) -> pd.DataFrame:
         import pandas as pd  # here, since it takes a second
 
-        from droq_exp.loggers.csv import REMEDY
-        from droq_exp.runs.files import damaged
+        from droq_exp.runs.files import REMEDY, damaged
         from droq_exp.runs.results import damaged_results
         from droq_exp.runs.status import read_status
 

@@ -6,6 +6,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,7 +36,7 @@ def retry(directory: Path) -> None:
 
     Raises:
         RefusedError: there is no run.
-        ConfigError: stored overrides that no run can have any more.
+        ConfigError: stored overrides that need trust.
         QueueUnreachableError: SLURM does not answer, so what is broken is not known.
         SystemExit: with code 1 where a run cannot be relaunched or did not finish, 130 or 143 when interrupted.
     """
@@ -69,7 +70,7 @@ def _points(runs: Sequence[ListedRun]) -> list[_Point]:
             repeated = [line for line in run.overrides if typed_key(line) not in ONCE]
             known.append((run, [*repeated, f"output_dir={quoted(str(_place(run).parents[4]))}"]))
     points = []
-    for (run, overrides), (config, recipe) in zip(known, compose_points([line for _, line in known]), strict=True):
+    for run, overrides, (config, recipe) in _composed(known):
         made = run_directory(config, recipe, config.seed)
         if made != _place(run):
             _complain(run, f"with the versions installed now, its overrides make a different run: {made}")
@@ -81,6 +82,21 @@ def _points(runs: Sequence[ListedRun]) -> list[_Point]:
         else:
             points.append(_Point(overrides, config, recipe))
     return points
+
+
+def _composed(
+    known: Sequence[tuple[ListedRun, list[str]]],
+) -> list[tuple[ListedRun, list[str], tuple[Config, Config]]]:
+    """Each run with what its overrides compose; says of those that compose nothing any more why they do not."""
+    with suppress(ConfigError):  # together, which is faster where all can be composed
+        return [(*each, point) for each, point in zip(known, compose_points([line for _, line in known]), strict=True)]
+    found = []
+    for run, overrides in known:
+        try:
+            found += [(run, overrides, point) for point in compose_points([overrides])]
+        except ConfigError as error:
+            _complain(run, f"its overrides, {' '.join(overrides)}, are none any more: {error}")
+    return found
 
 
 def _place(run: ListedRun) -> Path:

@@ -7,15 +7,14 @@ import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 from droq_exp.cli.errors import RefusedError
 from droq_exp.jobs.queue import Queue, QueueUnreachableError
 from droq_exp.jobs.record import FILE as JOB_FILE
 from droq_exp.jobs.record import JobRecord
 from droq_exp.jobs.state import State, judged, summary
-from droq_exp.loggers.csv import REMEDY
-from droq_exp.runs.files import DamagedError, walk
+from droq_exp.runs.files import REMEDY, DamagedError, walk
 from droq_exp.runs.log import LOG
 from droq_exp.runs.results import TABLES, damaged_results
 from droq_exp.runs.status import ASIDE, CUT_SHORT, read_status
@@ -150,19 +149,28 @@ def _view(place: Path, below: Path, queue: Queue | None) -> ListedRun:
     trouble = state in ("failed", "interrupted", "vanished")
     return ListedRun(
         directory=place,
-        name=str(place.relative_to(below)) if place != below else place.resolve().name,
+        name=shown(str(place.relative_to(below)) if place != below else place.resolve().name),
         state=state,
         step=status.get("step", 0),
         total_steps=total,
         last_return=_finite(evaluations[-1].get("return_mean")) if evaluations else None,
         seconds_left=_seconds_left(_last_rows(place / "train.csv"), total, phases) if state == "running" else None,
-        error=damage or summary(state, status, record),
+        error=shown(damage or summary(state, status, record)),
         damage=damage,
-        reason=status.get("reason") if state in CUT_SHORT else None,
+        reason=shown(status.get("reason")) if state in CUT_SHORT else None,
         log=_log(state, place, record) if trouble else None,
         record=record,
         overrides=overrides,
     )
+
+
+@overload
+def shown(text: str) -> str: ...
+@overload
+def shown(text: str | None) -> str | None: ...
+def shown(text: str | None) -> str | None:
+    """Without what would steer a terminal: a directory may be anybody's."""
+    return text and "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
 
 
 def _files(place: Path) -> tuple[dict[str, Any], JobRecord | None, str | None]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from droq_exp.cli.runs import ListedRun, survey
+from droq_exp.cli.runs import ListedRun, shown, survey
 from droq_exp.training.progress import duration
 
 STYLES = {
@@ -67,7 +67,7 @@ def _print(runs: Sequence[ListedRun], problem: str | None, console: Console) -> 
         if run.reason is not None:
             console.print(Text(f"{run.state}: {run.name}: {run.reason}", STYLES[run.state]), soft_wrap=True)
         if run.error is not None or run.log is not None:
-            where = f" (see {run.log})" if run.log is not None else ""
+            where = f" (see {shown(str(run.log))})" if run.log is not None else ""
             line = Text(f"{run.state}: {run.name}: {run.error or 'unknown reason'}{where}", STYLES[run.state])
             console.print(line, soft_wrap=True)
     if problem is not None:

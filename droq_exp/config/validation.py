@@ -240,6 +240,7 @@ def _lookup(config: Config, key: str) -> tuple[bool, Any]:
 def _check_targets(config: Config) -> None:
     """Targets at their named places, and nothing like one in what is free; tasks of modules that are trusted."""
     check_free("env.kwargs", config.env.kwargs)
+    check_free("tune", config.tune)
     targets = {name: getattr(config, name)._target_ for name in ("algo", "env", "codebase")}
     entries = {f"{group}.{name}": block["_target_"] for group in OPEN for name, block in getattr(config, group).items()}
     for key, target in {**targets, **entries}.items():

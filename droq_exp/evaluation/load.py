@@ -37,6 +37,7 @@ from droq_exp.runs.checkpoint import CheckpointError, check_weights
 from droq_exp.runs.checkpoint_files import FOLDER, WEIGHTS
 from droq_exp.runs.files import load_yaml
 from droq_exp.runs.identity import NOT_CONFIGURATION, departures
+from droq_exp.runs.takeover import other_format
 from droq_exp.training.hardware import Hardware
 from droq_exp.training.train import build_agent
 
@@ -212,6 +213,8 @@ def read_config(directory: Path) -> Config:
         raise ConfigError(str(path), f"is damaged: {error}") from error
     if not isinstance(values, dict) or not {"algo", "env", "codebase", "seed"} <= values.keys():
         raise ConfigError(str(path), "is not the configuration of a run")
+    if (unknown := other_format(values)) is not None:
+        raise ConfigError(str(path), unknown)
     if "${" in json.dumps(values, default=str):  # it holds what was resolved; nothing of the reader's flows in
         raise ConfigError(str(path), "holds an interpolation, as no run's configuration does")
     check_stored(str(path), values)

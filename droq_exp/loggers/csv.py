@@ -9,9 +9,8 @@ from numbers import Integral
 from pathlib import Path
 
 from droq_exp.loggers.base import RunInfo
-from droq_exp.runs.files import damaged, discard, unreadable, write_atomically
+from droq_exp.runs.files import REMEDY, damaged, discard, unreadable, write_atomically
 
-REMEDY = "training.restart=true starts this run over"
 # Columns of another name (a code base's own) come in front of the last one.
 COLUMNS = {
     "eval": (

@@ -20,6 +20,7 @@ from droq_exp.runs.guard import check
 # libyaml's, where PyYAML was built with it: they do the same seven times as fast.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+REMEDY = "training.restart=true starts this run over"
 LEFTOVERS = ".*.tmp"  # files that are not yet, or no longer, what they will be
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from statistics import fmean
 
 from droq_exp.config.schema import Config
-from droq_exp.loggers.csv import REMEDY, read_rows
-from droq_exp.runs.files import damaged
+from droq_exp.loggers.csv import read_rows
+from droq_exp.runs.files import REMEDY, damaged
 from droq_exp.runs.identity import run_directory
 from droq_exp.runs.results import damaged_results
 from droq_exp.runs.status import read_status

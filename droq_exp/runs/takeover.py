@@ -43,7 +43,7 @@ def check_directory(directory: Path, config: Config) -> None:
         raise OtherRunError("output_dir", f"{damage}; {RESTART}")
     if damage is not None or stored is None:
         return
-    problem = _other_format(stored) or conflict(stored["identity"], config) or _other_seed(directory, stored)
+    problem = other_format(stored) or conflict(stored["identity"], config) or _other_seed(directory, stored)
     problem = problem or _other_observation(stored, config)
     if problem is not None:
         ways = "experiment_name=<name> trains the new one elsewhere"
@@ -132,7 +132,7 @@ def _damage(directory: Path, stored: dict[str, Any] | None) -> str | None:
     results = steps or any((directory / name).exists() for name in RESULTS)
     if stored is None:
         return f"{directory / 'config.yaml'} is missing: nobody knows whose results are there" if results else None
-    if _other_format(stored) is None and (not isinstance(stored.get("identity"), dict) or not _complete(stored)):
+    if other_format(stored) is None and (not isinstance(stored.get("identity"), dict) or not _complete(stored)):
         return f"{directory / 'config.yaml'} is damaged: nobody knows whose results are there"
     if status is None and results and not steps:
         return f"{directory / 'status.json'} is missing: nobody knows whether the results there are all"
@@ -222,9 +222,10 @@ def _stored(directory: Path) -> dict[str, Any] | None:
     return stored if whole else {}
 
 
-def _other_format(stored: dict[str, Any]) -> str | None:
+def other_format(stored: dict[str, Any]) -> str | None:
+    """Why this version does not know a run whose config.yaml is ``stored``, in words; None: it does."""
     form = stored.get("format", 1)
-    if form in range(1, FORMAT + 1):
+    if type(form) is int and 1 <= form <= FORMAT:
         return None
     return f"it has format {form} and this version of droq-exp knows those up to {FORMAT}: update droq-exp"
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from droq_exp.config import Config
+from droq_exp.config.errors import OtherRunError
 from droq_exp.learner.transitions import TransitionLayout
 from droq_exp.runs import provenance
 from droq_exp.runs.checkpoint import CheckpointError, Checkpoints
 from droq_exp.runs.checkpoint_files import FOLDER, WIDENED_FILE
 from droq_exp.runs.directory import RunDirectory
 from droq_exp.runs.replay_file import ReplayFile, ReplayFileError
+from droq_exp.runs.takeover import RESTART
 from droq_exp.training.hardware import Hardware
 from droq_exp.training.phases import START, Position, position
 
@@ -48,6 +51,23 @@ def find_checkpoints(directory: Path, seed: int, total_steps: int) -> Found:
         if step <= total_steps:
             found.states[step] = state
     return found
+
+
+def check_states(directory: Path, states: Iterable[State], config: Config) -> None:
+    """Refuse, before anything of a run changes, to go on from checkpoints of before they held all that is needed.
+
+    Raises:
+        OtherRunError: what is not in one of them.
+
+    """
+    needed = {"tensors", "critic_updates", "policy_updates", "draws", "exploration"}
+    if config.training.offline_every or config.algo.features._target_ is not None:
+        needed.add("phase_draws")
+    for state in states:
+        missing = sorted(needed - state["agent"].keys())
+        if missing:
+            problem = f"{directory} has a checkpoint of an earlier version, which did not save {', '.join(missing)} yet"
+            raise OtherRunError("output_dir", f"{problem}: only that version continues it; {RESTART}")
 
 
 def start_points(runs: Sequence[RunDirectory], found: Sequence[Found]) -> list[tuple[list[RunDirectory], list[State]]]:
@@ -106,7 +126,7 @@ def _as_now(stored: dict[str, Any]) -> dict[str, Any]:
     """Conditions in today's names: "seeds" were a "pack", and two of them said who made the updates."""
     now = {"seeds": stored["pack"]} if "pack" in stored else {}
     if "updates" not in stored:
-        faster = "native" if stored["library"] else "compile" if stored["compiled"] else "eager"
+        faster = "native" if stored.get("library") else "compile" if stored.get("compiled") else "eager"
         now["updates"] = "graphs" if stored["device"].startswith("cuda") else faster
     return stored | now
 

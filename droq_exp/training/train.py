@@ -37,7 +37,15 @@ from droq_exp.training.filming import check as check_filming
 from droq_exp.training.filming import filming
 from droq_exp.training.loop import TrainingLoop
 from droq_exp.training.progress import Progress
-from droq_exp.training.resume import Found, State, conditions, find_checkpoints, report_changes, start_points
+from droq_exp.training.resume import (
+    Found,
+    State,
+    check_states,
+    conditions,
+    find_checkpoints,
+    report_changes,
+    start_points,
+)
 from droq_exp.training.seed_run import SeedRun
 from droq_exp.training.stopping import StopSignal
 from droq_exp.training.telling import tell_beginning, tell_end, tell_interruption
@@ -82,6 +90,7 @@ def train(config: Config, recipe: Config, overrides: Sequence[str] = ()) -> int:
             check_directory(directory, config)  # again, now that nobody else can write there
             found[seed] = find_checkpoints(directory, seed, config.training.total_steps)
             check_checkpoints(directory, found[seed].states, config.training.total_steps)
+            check_states(directory, found[seed].states.values(), config)
         return _train_seeds(config, recipe, found, machine, overrides)
 
 

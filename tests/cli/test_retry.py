@@ -20,14 +20,14 @@ SMALL = [*ANYWHERE, "hardware=cpu"]
 PARALLEL = [*ANYWHERE, "hardware=cpu_parallel", "hardware.poll_seconds=0.1"]
 
 
-def _broken(seed: int, state: str, overrides: list[str] | None, **more: object) -> Path:
+def _broken(seed: int, state: str, made_by: list[str] | None, **more: object) -> Path:
     """A run that has ended at once; its overrides are in status.json."""
-    config, recipe = compose([*(overrides or SMALL), f"seed={seed}"])
+    config, recipe = compose([*(made_by or SMALL), f"seed={seed}"])
     directory = run_directory(config, recipe, seed)
     directory.mkdir(parents=True)
     status = {"state": state, "step": 0, "total_steps": 100, "started": SUBMITTED, "ended": SUBMITTED, "error": None}
-    if overrides is not None:
-        status["overrides"] = [*overrides, f"seed={seed}"]
+    if made_by is not None:
+        status["overrides"] = [*made_by, f"seed={seed}"]
     (directory / "status.json").write_text(json.dumps(status | more))
     return directory
 
@@ -110,6 +110,17 @@ def test_a_directory_of_another_run_is_left_and_the_others_are_retried(
     assert droq_exp("retry", "outputs") == 1
     assert f"seed_0: output_dir: {other.resolve()} holds another run: " in capsys.readouterr().err
     assert (_state(other), _state(failed)) == ("failed", "finished")
+
+
+def test_overrides_of_an_earlier_version_are_named_and_the_others_are_retried(
+    elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old, failed = _broken(0, "failed", SMALL, overrides=[*SMALL, "hardware.native=false"]), _broken(1, "failed", SMALL)
+    assert droq_exp("retry", "outputs") == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("not retried: ")]
+    assert "seed_0: its overrides, " in line
+    assert "hardware.native: has become hardware.updates" in line
+    assert (_state(old), _state(failed)) == ("failed", "finished")
 
 
 def test_without_the_queues_word_nothing_is_run(

@@ -79,6 +79,16 @@ def test_why_a_run_has_stopped(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert lines[2:] == [f"stopped: seed_0: {reason}", "1 run: 1 stopped"]
 
 
+def test_no_text_of_a_directory_steers_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_run(tmp_path / "seed_0\x1b[31m", "failed", error="\x1b]0;title\x07lost \u00e9\n")
+    write_run(tmp_path / "seed_1", "stopped", reason="\x1b[2J")
+    assert droq_exp("status", str(tmp_path)) == 0
+    out = capsys.readouterr().out
+    assert "\x1b]" not in out
+    assert "\x1b[" not in out
+    assert "\\x1b]0;title\\x07lost \u00e9\\n" in out
+
+
 def test_any_level_and_any_current_directory(
     sweep: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -111,6 +111,14 @@ def test_nothing_is_built_of_the_sweep_of_an_experiment(params: dict[str, Any]) 
     assert not Path("executed").exists()
 
 
+def test_what_a_search_names_is_free_of_targets() -> None:
+    (Path("mine") / "experiment").mkdir(parents=True)
+    Path("mine/experiment/bad.yaml").write_text("# @package _global_\n" + yaml.safe_dump({"tune": {"x": TOUCH}}))
+    given = ["--config-dir", "mine", "experiment=bad", "seed=0"]
+    line = refused([sys.executable, str(ROOT / "launch.py"), *RUN, *given])
+    assert line.startswith("error: tune.x._target_: ")
+
+
 @pytest.mark.parametrize("name", ["partition", "account", "qos", "constraint"])
 @pytest.mark.parametrize("value", ["a\n\ntouch executed\n", "a b", "a;b", "$(b)", "`b`"])
 def test_no_value_ends_the_line_of_a_job_script(name: str, value: str) -> None:

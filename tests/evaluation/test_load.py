@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -161,6 +162,16 @@ def _change(copy: Path, group: str, **values: object) -> None:
 def test_a_configuration_that_cannot_be_had_here(copy: Path, group: str, key: str, value: object, words: str) -> None:
     _change(copy, group, **{key: value})
     with pytest.raises(ConfigError, match=words):
+        load(copy)
+
+
+@pytest.mark.parametrize("value", ["99", "0", "-1", "true", "3.0", "[3]", "null"])
+def test_a_format_of_another_version_is_refused(copy: Path, value: str) -> None:
+    path = copy / "config.yaml"
+    text = path.read_text()
+    assert "\nformat: " in text
+    path.write_text(re.sub(r"\nformat: .*\n", f"\nformat: {value}\n", text))
+    with pytest.raises(ConfigError, match=r"config\.yaml: it has format .* and this version of droq-exp knows those"):
         load(copy)
 
 

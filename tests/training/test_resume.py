@@ -597,6 +597,35 @@ def test_results_are_not_deleted_unasked(
         assert [told for _, told in after.values()] == [told for _, told in before.values()]
 
 
+def test_a_checkpoint_of_before_it_held_all_is_refused_and_nothing_changes(
+    finished_and_broken_off: dict[str, Path], directory: Path
+) -> None:
+    shutil.copytree(finished_and_broken_off["extendable"] / "outputs", directory / "outputs")
+    checkpoints = Checkpoints(only_run() / "checkpoint")
+    step = max(checkpoints.steps())
+    state = checkpoints.load(step)
+    del state["agent"]["exploration"], state["conditions"]["updates"], state["conditions"]["library"]
+    checkpoints.save(step, state)
+    before = contents(only_run())
+    with pytest.raises(OtherRunError, match=r"earlier version, which did not save exploration yet: only that version"):
+        train(*HOPPER, LONGER)
+    assert contents(only_run()) == before
+
+
+def test_conditions_of_before_all_were_noted_are_no_obstacle(
+    finished_and_broken_off: dict[str, Path], directory: Path
+) -> None:
+    shutil.copytree(finished_and_broken_off["extendable"] / "outputs", directory / "outputs")
+    checkpoints = Checkpoints(only_run() / "checkpoint")
+    step = max(checkpoints.steps())
+    state = checkpoints.load(step)
+    for name in ("updates", "library", "compiled"):
+        del state["conditions"][name]
+    checkpoints.save(step, state)
+    assert train(*HOPPER, LONGER) == 0
+    assert status(only_run())["step"] == 200
+
+
 # A cluster's warning
 
 
