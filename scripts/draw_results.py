@@ -24,6 +24,7 @@ from droq_exp.report.render import WIDTH, look, render
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 UTD = 20  # updates an environment step, of all but SPEQ
 SPEQ_INTERVAL, SPEQ_UPDATES = 10_000, 75_000  # conf/algo/speq.yaml
+RANDOM = 5_000  # environment steps before the first update
 WINDOW = 3_000  # environment steps over which a line is averaged
 
 
@@ -44,12 +45,13 @@ LINES = (
 
 
 def hours(name: str, steps: np.ndarray) -> np.ndarray:
-    """When a run of the algorithm reaches ``steps``."""
+    """When a run of the algorithm reaches ``steps``; the random ones at the start, without updates, take no time."""
     measured = json.loads((DOCS / "performance" / "loop.json").read_text(encoding="utf-8"))
+    learning = np.maximum(0, steps - RANDOM)
     by_algo = {row["algo"]: row["ms_per_env_step"] for row in measured if row["utd_ratio"] == UTD}
     if name != "speq":
-        return steps * by_algo[name] / 3.6e6
-    updates = steps + steps // SPEQ_INTERVAL * SPEQ_UPDATES
+        return learning * by_algo[name] / 3.6e6
+    updates = learning + steps // SPEQ_INTERVAL * SPEQ_UPDATES
     return updates * (by_algo["droq"] / UTD) / 3.6e6
 
 
