@@ -95,7 +95,7 @@ def _composed(
         try:
             found += [(run, overrides, point) for point in compose_points([overrides])]
         except ConfigError as error:
-            _complain(run, f"its overrides, {' '.join(overrides)}, are none any more: {error}")
+            _complain(run, f"its overrides ({' '.join(overrides)}) make no run here: {error}")
     return found
 
 

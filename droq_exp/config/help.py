@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 from omegaconf import MISSING, OmegaConf
 
 from droq_exp.config.algorithms import algorithms, by_purpose
-from droq_exp.config.errors import ConfigError, nearest
+from droq_exp.config.errors import ConfigError, nearest, shown
 from droq_exp.config.files import GROUPS, choices, conf_directory
 from droq_exp.config.habits import key_meant
 from droq_exp.config.keys import ALWAYS, CODEBASES, LAUNCHERS, OPEN, Key, hardware_with, is_part, known_keys
@@ -97,8 +97,16 @@ def help_text(parser: argparse.ArgumentParser, parts: Parts = (), directories: S
     return "\n\n".join([_EXAMPLES, groups, _algorithms(directories), *others])
 
 
-def help_on(words: Sequence[str], parts: Parts = ()) -> str:
+def help_on(
+    words: Sequence[str], parts: Parts = (), entries: Callable[[], Mapping[str, Mapping[str, Any]]] = dict
+) -> str:
     """The lines of the keys that have one of ``words`` in their names, and of the groups.
+
+    Args:
+        words: which are asked for.
+        parts: the unusual parts of the algorithm that is chosen.
+        entries: gives the blocks of loggers and callbacks that are chosen, by place; it is asked for those that are
+            not this project's, where nothing else has a word.
 
     Raises:
         ConfigError: there is none.
@@ -108,10 +116,19 @@ def help_on(words: Sequence[str], parts: Parts = ()) -> str:
         meant = (key_meant(word) or "").partition("=")[0].split(" and ")  # by another name
         rows = _rows_on(word, parts) or [row for name in meant if name for row in _rows_on(name, parts)]
         if not rows:
+            rows = [row for place, block in entries().items() for row in _entry_rows(place, block) if word in row[0]]
+        if not rows:
             names = [name for name, _ in _key_rows(parts)]
             raise ConfigError(word, "no key and no group has it in its name; --help lists all", nearest(word, names))
         found += rows
     return _table(list(dict.fromkeys(found)))
+
+
+def _entry_rows(place: str, block: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The keys of one that is not this project's: nobody but its class knows what they mean."""
+    of = f"of {block.get('_target_')}"
+    own = [(f"{place}.{name}", f"{of} [{shown(value)}]") for name, value in block.items() if name != "_target_"]
+    return [(f"{place}._target_", of), *own]
 
 
 def _rows_on(word: str, parts: Parts) -> list[tuple[str, str]]:

@@ -95,7 +95,6 @@ def submit(
         submitted = to_submit(states)
         jobs = group_into_jobs(submitted)
         check_requests(jobs)
-        _tell_states(states, tell)
         for run in submitted:
             if run.config.training.restart and (aside := set_aside(run.directory)) is not None:
                 tell(f"kept aside: {aside}")
@@ -103,6 +102,7 @@ def submit(
             slurm.submit(jobs)
         elif jobs:
             pool.submit(jobs, at_once)
+        _tell_states(states, tell)  # now that it is true
         if jobs:
             tell(f"{len(jobs)} {'job' if len(jobs) == 1 else 'jobs'} submitted")
     return {run: state for run, state in states.items() if state in DONE and run not in submitted}

@@ -7,7 +7,7 @@ import dataclasses
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from droq_exp.import_path import looking_in
 from droq_exp.launch.arguments import (
@@ -77,12 +77,18 @@ def _help_with_parts(parser: argparse.ArgumentParser, overrides: Sequence[str], 
 
     With ``asked``, words such as algo.tau, show the lines of these keys alone.
     """
-    from droq_exp.config import own_parts
+    from droq_exp.config import compose, own_parts
     from droq_exp.config.help import help_on, help_text
     from droq_exp.config.overrides import parse, search_path
 
     if asked:
-        print(help_on(asked, own_parts(overrides)))
+
+        def entries() -> dict[str, dict[str, Any]]:
+            config, _ = compose(overrides)
+            groups = {"logger": config.logger, "callbacks": config.callbacks}
+            return {f"{group}.{name}": block for group, blocks in groups.items() for name, block in blocks.items()}
+
+        print(help_on(asked, own_parts(overrides), entries))
         return
     print(help_text(parser, own_parts(overrides), search_path(parse(overrides))))
 

@@ -64,7 +64,8 @@ def check_states(directory: Path, states: Iterable[State], config: Config) -> No
     if config.training.offline_every or config.algo.features._target_ is not None:
         needed.add("phase_draws")
     for state in states:
-        missing = sorted(needed - state["agent"].keys())
+        learners = state["agent"].get("learners", [state["agent"]])  # several, with rates that are chosen
+        missing = sorted(needed - set.intersection(*(set(each) for each in learners)))
         if missing:
             problem = f"{directory} has a checkpoint of an earlier version, which did not save {', '.join(missing)} yet"
             raise OtherRunError("output_dir", f"{problem}: only that version continues it; {RESTART}")

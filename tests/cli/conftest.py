@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from run_files import stand_in
 
 
 @pytest.fixture
@@ -13,4 +14,5 @@ def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     directory = tmp_path / "bin"
     directory.mkdir()
     monkeypatch.setenv("PATH", f"{directory}{os.pathsep}{os.environ['PATH']}")
+    stand_in(directory, "sinfo", "", code=1)  # whatever other tests have started
     return directory

@@ -118,7 +118,7 @@ def test_overrides_of_an_earlier_version_are_named_and_the_others_are_retried(
     old, failed = _broken(0, "failed", SMALL, overrides=[*SMALL, "hardware.native=false"]), _broken(1, "failed", SMALL)
     assert droq_exp("retry", "outputs") == 1
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("not retried: ")]
-    assert "seed_0: its overrides, " in line
+    assert "seed_0: its overrides (" in line
     assert "hardware.native: has become hardware.updates" in line
     assert (_state(old), _state(failed)) == ("failed", "finished")
 

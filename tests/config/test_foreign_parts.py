@@ -9,6 +9,7 @@ import pytest
 
 from droq_exp.config import Config, ConfigError, compose, compose_sweep
 from droq_exp.config.targets import trusting
+from droq_exp.launch import main
 
 MODULE = """
 from dataclasses import dataclass, field
@@ -35,6 +36,14 @@ class Without:
     log = Plain.log
 
     def __init__(self, uri: str = ""): ...
+
+class Counter:
+    def __init__(self, evaluations: int = 1):
+        if evaluations < 1:
+            raise ValueError("evaluations must be at least 1")
+    def evaluated(self, step, metrics): ...
+    def state(self): return {}
+    def load_state(self, state): ...
 
 number = 3
 """
@@ -89,6 +98,23 @@ def test_values_are_as_their_annotations_have_them() -> None:
 
 def test_one_that_takes_any_key() -> None:
     assert typed("_target_=their_loggers.Open", "whatever=3").logger["x"]["whatever"] == 3
+
+
+def test_help_knows_the_keys_of_one_that_is_chosen(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--help", "--config-dir", "conf", "logger=mine", "logger.mine.retries=5", "logger.mine"])
+    out = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["logger.mine.uri", "of", "their_loggers.Plain", '["here"]'] in out
+    assert ["logger.mine.retries", "of", "their_loggers.Plain", "[5]"] in out
+
+
+@pytest.mark.parametrize("key", ["callbacks.x", "callbacks.x.evaluations"])
+def test_what_is_typed_is_no_files_where_its_class_judges_the_whole(key: str) -> None:
+    """An error of the block is one of the value that was typed below it."""
+    Path("conf/callbacks").mkdir()
+    Path("conf/callbacks/x.yaml").write_text("x:\n  _target_: their_loggers.Counter\n  evaluations: 2\n")
+    typed = "callbacks.x={evaluations: 0}" if key == "callbacks.x" else "callbacks.x.evaluations=0"
+    with pytest.raises(ConfigError, match=r"^callbacks\.x: .*evaluations must be at least 1$"):
+        composed("callbacks=x", typed)
 
 
 def test_a_sweep_over_its_keys() -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import MISSING, fields, replace
 
 import numpy as np
 import pytest
 import torch
+from omegaconf import MISSING as OPEN
 
+from droq_exp.config.schema import AlgoConfig
 from droq_exp.learner import updates
 from droq_exp.learner.backend import why_not_native
 from droq_exp.learner.draws import DrawSampler
+from droq_exp.learner.hyperparameters import Hyperparameters
 from droq_exp.learner.native.actor import TargetInputs
 from droq_exp.learner.spec import LearnerSpec
 from droq_exp.learner.state import LearnerState
@@ -137,3 +140,16 @@ def test_it_compiles_as_a_whole_to_slices() -> None:
     rows = torch.tensor(ROW).expand(2, 4, -1).clone()
     compiled = torch.compile(first_and_last, fullgraph=True, dynamic=False, backend="eager")
     assert torch.equal(compiled(rows), torch.ones(2, 4))
+
+
+def test_what_a_key_of_algo_has_as_its_default_a_spec_has_too() -> None:
+    """The learner imports nothing of the configuration, so what stands twice is compared."""
+    keys, numbers = ({each.name: each for each in fields(kind)} for kind in (AlgoConfig, Hyperparameters))
+    compared = []
+    for name in keys.keys() & numbers.keys() - {"per"}:
+        made, spec = keys[name].default_factory, numbers[name].default
+        default = keys[name].default if made is MISSING else tuple(made())
+        if default not in (OPEN, None) or numbers[name].default is None:
+            assert spec == default, name
+            compared.append(name)
+    assert len(compared) > 20

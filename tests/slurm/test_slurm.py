@@ -259,11 +259,17 @@ def test_the_gpu_is_asked_for_here_and_looked_for_there(sweep: Sweep) -> None:
 
 def test_what_cannot_be_submitted_is_one_line(sweep: Sweep) -> None:
     done = sweep.launch("hardware.partition=nowhere")
-    assert (done.code, done.out) == (1, "1 missing: submitted\n")
-    assert done.err.startswith("error: ")
-    assert "invalid partition" in done.err
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("error: hardware.partition: 'nowhere' is no partition of this cluster; it has ")
     assert done.err.count("\n") == 1
     assert not list(sweep.directory.glob("outputs/*/*/*/*/seed_*"))
+
+
+def test_what_sbatch_refuses_is_one_line_and_nothing_is_said_to_be_submitted(sweep: Sweep) -> None:
+    done = sweep.launch("hardware.account=nobody", "hardware.constraint=no_such_feature")
+    assert (done.code, "submitted" in done.out) == (1, False)
+    assert done.err.startswith("error: ")
+    assert done.err.count("\n") == 1
 
 
 def test_the_script_needs_two_arguments() -> None:
