@@ -17,7 +17,7 @@ from wandb_server import FakeServer, QuietServer
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
-LONGEST = ("slurm", "page", "jobs", "learner", "training", "tests")  # folders, in this order
+LONGEST = ("slurm", "page", "jobs", "learner", "training", "launch", "tests")  # folders, in this order
 MEMORY = Path("/dev/shm")  # as a disk: a run waits for its disk 60 times, however short it is
 ROOM = 4 * 2**30  # bytes; they take a tenth
 MARKED = {"slurm": pytest.mark.slurm, "page": pytest.mark.browser}

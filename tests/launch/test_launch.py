@@ -23,7 +23,7 @@ from droq_exp.launch import main
 
 pytestmark = pytest.mark.program
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 Trained = list[tuple[Config, Config]]
 
 
