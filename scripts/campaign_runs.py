@@ -47,6 +47,11 @@ class Case:
         small = [*SMALL, *(SMALL_REDQ if self.codebase == "redq" else ())]
         return [*chosen, *small, f"training.total_steps={steps}", f"output_dir={output}"]
 
+    def sweep(self, steps: int, output: Path) -> list[str]:
+        """The same as jobs of a sweep, with a run of one seed more."""
+        other = {"hardware=cpu": "hardware=cpu_parallel", f"seed={self.seed}": f"seed={self.seed},7"}
+        return [*(other.get(line, line) for line in self.overrides(steps, output)), "hardware.poll_seconds=0.2"]
+
 
 CASES = [
     *(

@@ -8,9 +8,10 @@ Each case (an algorithm, a code base, a task; one more with three seeds in one p
 with bias estimates: once to the end below ``<output>/reference``, once with SIGKILLs and preemption signals below
 ``<output>/disturbed``. On a CPU both must end with the same weights, to the bit, and the same CSVs, timing columns
 aside. In a split brain (below ``<output>/split-<n>``) a process stands still, is taken for dead, and wakes up when
-another one has finished its run. With ``--damage`` every file of a killed run is damaged in five ways, one at a time:
-started again it ends identical, or is refused in a line. A line per case is printed as it ends, and at last a JSON
-summary; the exit code is 1 where anything differs or went wrong.
+another one has finished its run. Two heads (below ``<output>/heads-<n>``) are given the same sweep at almost the same
+moment: each run gets one job, and ends as it does alone. With ``--damage`` every file of a killed run is damaged in
+five ways, one at a time: started again it ends identical, or is refused in a line. A line per case is printed as it
+ends, and at last a JSON summary; the exit code is 1 where anything differs or went wrong.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import argparse
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -38,7 +40,8 @@ AS_A_JOB = (
     "sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
 )
 PREEMPTIONS = (signal.SIGUSR2, signal.SIGTERM, signal.SIGHUP)
-COUNTS = ("kills", "kills_during_writes", "signals", "split_brains", "damages", "refusals", "launches")
+COUNTS = ("kills", "kills_during_writes", "signals", "split_brains", "two_heads", "damages", "refusals", "launches")
+SUBMITTED = re.compile(r"(?m)^(\d+) jobs? submitted$")
 LOCK_LOST = 75  # exit code of a process that finds its run taken over
 PATIENCE = 1800.0  # seconds that a run may take between two disturbances
 
@@ -67,6 +70,7 @@ class Result:
     kills_during_writes: int = 0
     signals: int = 0
     split_brains: int = 0
+    two_heads: int = 0
     damages: int = 0
     refusals: int = 0
     """Of the damaged runs; all others ended identical."""
@@ -91,6 +95,21 @@ def plan(randomness: random.Random, kills: int, signals: int, intervals: int) ->
     return sorted(strikes, key=lambda strike: strike.rows)
 
 
+def started(command: list[str], log: Path) -> subprocess.Popen[bytes]:
+    """Python with ``command`` in a session of its own; what it prints is appended to ``log``."""
+    with log.open("a") as output:
+        print("$", *command, file=output, flush=True)
+        return subprocess.Popen(
+            [sys.executable, *command],
+            cwd=ROOT,
+            env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # a SIGKILL takes the compiler's processes along, as a lost node does
+        )
+
+
 class CampaignError(Exception):
     """A case that cannot go on; ``str`` says why."""
 
@@ -105,17 +124,7 @@ class Launch:
         self._stamps = self._status_stamps()
         self.rows_before = self._rows()
         self.fewest_rows: int | None = None  # since the runs were opened
-        with log.open("a") as output:
-            print("$ launch.py", *overrides, file=output, flush=True)
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", AS_A_JOB, "launch.py", *overrides],
-                cwd=ROOT,
-                env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # a SIGKILL takes the compiler's processes along, as a lost node does
-            )
+        self._process = started(["-c", AS_A_JOB, "launch.py", *overrides], log)
 
     def finish(self) -> None:
         """Leave it alone to the end, which must be a good one."""
@@ -257,12 +266,12 @@ class Campaign:
         self._stopped = False
         (output / "logs").mkdir(parents=True)
 
-    def run(self, case: Case, kills: int, signals: int, splits: int, damage: bool) -> Result:
+    def run(self, case: Case, kills: int, signals: int, splits: int, heads: int, damage: bool) -> Result:
         """Train ``case`` twice and compare."""
         begin = time.monotonic()
         result = Result(case.name)
         try:
-            self._run(case, kills, signals, splits, damage, result)
+            self._run(case, kills, signals, splits, heads, damage, result)
         except CampaignError as error:
             result.problems.append(str(error))
         result.seconds = round(time.monotonic() - begin, 1)
@@ -274,7 +283,7 @@ class Campaign:
         for launch in self._launches:
             launch.kill()
 
-    def _run(self, case: Case, kills: int, signals: int, splits: int, damage: bool, result: Result) -> None:
+    def _run(self, case: Case, kills: int, signals: int, splits: int, heads: int, damage: bool, result: Result) -> None:
         begin = time.monotonic()
         self._launch(case, "reference").finish()
         total = time.monotonic() - begin
@@ -286,6 +295,8 @@ class Campaign:
         strikes = plan(randomness, kills, signals, self._steps // INTERVAL)
         for number in range(splits):
             self._split_brain(case, number, randomness, interval, result)
+        for number in range(heads if case.seeds == 1 else 0):
+            self._two_heads(case, number, randomness.random() * start_up, result)
         if damage:
             self._damage(case, randomness, result)
         if not strikes:
@@ -319,6 +330,23 @@ class Campaign:
         stale.wake_up()
         result.split_brains += 1
         self._compare(case, kind, result)
+
+    def _two_heads(self, case: Case, number: int, gap: float, result: Result) -> None:
+        """Give the case's run, and that of another seed, to two commands, ``gap`` seconds apart."""
+        directory = self._output / f"heads-{number}" / case.name
+        logs = [self._output / "logs" / f"{case.name}-heads-{number}-{which}.log" for which in "ab"]
+        heads = []
+        for log in logs:
+            heads.append(started(["launch.py", "-m", *case.sweep(self._steps, directory)], log))
+            time.sleep(gap * (log is logs[0]))
+        codes = [head.wait(PATIENCE) for head in heads]
+        submitted = [int(count) for log in logs for count in SUBMITTED.findall(log.read_text())]
+        attempts = [json.loads((run / "status.json").read_text())["attempts"] for run in find_runs(directory)]
+        if codes != [0, 0] or sum(submitted) != len(attempts) or set(attempts) != {1}:
+            told = f"exit codes {codes}, jobs {submitted} for runs with {attempts} attempts"
+            raise CampaignError(f"two heads: {told}; see {logs[0]}")
+        result.two_heads += 1
+        self._compare(case, f"heads-{number}", result)
 
     def _damage(self, case: Case, randomness: random.Random, result: Result) -> None:
         killed = self._launch(case, "killed")
@@ -369,6 +397,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--kills", type=int, default=38, help="SIGKILLs over all cases (default: %(default)s)")
     parser.add_argument("--signals", type=int, default=19, help="SIGUSR2 and SIGTERM likewise (default: %(default)s)")
     parser.add_argument("--split-brains", type=int, default=19, help="likewise (default: %(default)s)")
+    parser.add_argument("--two-heads", type=int, default=0, help="likewise, of the cases of one seed")
     parser.add_argument("--damage", action="store_true", help="damage files too, of the cases of one seed")
     parser.add_argument("--steps", type=int, default=600, help="environment steps of a run (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the disturbances (default: %(default)s)")
@@ -385,7 +414,7 @@ def main(argv: list[str] | None = None) -> int:
 
     campaign = Campaign(args.output.absolute(), args.steps, args.seed)
     results: list[Result] = []
-    dealt = [shares(total, len(cases)) for total in (args.kills, args.signals, args.split_brains)]
+    dealt = [shares(total, len(cases)) for total in (args.kills, args.signals, args.split_brains, args.two_heads)]
     deals = zip(cases, *dealt, [args.damage and case.seeds == 1 for case in cases], strict=True)
     with ThreadPoolExecutor(args.jobs) as pool:
         futures = [pool.submit(campaign.run, *deal) for deal in deals]
