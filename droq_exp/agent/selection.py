@@ -34,7 +34,7 @@ class Selection:
     def begin(self, episode: int, *, settled: bool) -> None:
         """Decide, where training episode number ``episode`` has just begun, who acts in it.
 
-        ``settled`` is whether the errors count already.
+        ``settled`` is whether the errors count already; until they do, nobody explores.
         """
         if episode == self._episode:
             return
@@ -44,7 +44,7 @@ class Selection:
             if self.smoothed[best] < BETTER * self.smoothed[self.chosen]:
                 self.chosen = best
         explores, another = self._rng.random() < self._explore, int(self._rng.integers(len(self.errors)))
-        self.acting = another if explores else self.chosen
+        self.acting = another if explores and settled else self.chosen
 
     def validated(self, errors: np.ndarray, variances: np.ndarray) -> None:
         """Take in each learner's mean squared error and the variance of its targets, ``[K]`` each.

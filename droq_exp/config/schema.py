@@ -119,23 +119,33 @@ TEMPERATURE_LOSS = Relation(
 _AUTO_NEEDS = (
     "with all critics in the target, the usual networks and losses, algo.per.enabled=false and training.offline_every=0"
 )
+
+
+def _against_auto(config: Config) -> list[str]:
+    """What would have to be otherwise for ``algo.dropout_rate=auto``."""
+    algo = config.algo
+    wanted = {
+        "all critics in the target (algo.num_min)": algo.num_min == algo.num_critics,
+        "algo.target_mode=min or ave": algo.target_mode != "rem",
+        "algo.per.enabled=false": not algo.per.enabled,
+        "training.offline_every=0": not config.training.offline_every,
+    }
+    usual = {name: getattr(algo, name)._target_ == block._target_ for name, block in PARTS.items()}
+    return [
+        *(words for words, holds in wanted.items() if not holds),
+        *(f"the usual algo.{name}" for name, holds in usual.items() if not holds),
+    ]
+
+
 DROPOUT_RATE = Relation(
     f"a number in [0, 1), or auto {_AUTO_NEEDS}; algo.auto is left alone without it",
     lambda config: (
-        f"auto {_AUTO_NEEDS}, or a number in [0, 1)"
+        f"auto with {' and '.join(_against_auto(config))}, or a number in [0, 1)"
         if config.algo.dropout_rate == AUTO
         else "auto, for what algo.auto says to count"
     ),
     lambda config: (
-        (
-            config.algo.num_min == config.algo.num_critics
-            and config.algo.target_mode != "rem"
-            and not config.algo.per.enabled
-            and not config.training.offline_every
-            and all(getattr(config.algo, name)._target_ == block._target_ for name, block in PARTS.items())
-        )
-        if config.algo.dropout_rate == AUTO
-        else config.algo.auto == AutoDropoutConfig()
+        not _against_auto(config) if config.algo.dropout_rate == AUTO else config.algo.auto == AutoDropoutConfig()
     ),
 )
 TAU = Relation(
@@ -299,9 +309,7 @@ class AutoDropoutConfig:
     rates: list[float] = key(
         [0.0, 0.001, 0.01, 0.1], "of the learners, one for each", RATES, absent=[0.0, 0.001, 0.01, 0.1]
     )
-    explore: float = key(
-        0.1, "probability that another learner than the chosen one acts in an episode", FRACTION, absent=0.1
-    )
+    explore: float = key(0.1, "probability that a learner drawn from all acts in an episode", FRACTION, absent=0.1)
     hold_out_every: int = key(20, "training episodes of which one is held out; 0: none", at_least(0), absent=20)
 
 

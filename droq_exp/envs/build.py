@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import gymnasium
+import numpy as np
 from gymnasium import spaces
 from gymnasium.wrappers import FrameStackObservation, RepeatAction, TimeLimit
 from hydra.utils import get_object, instantiate
@@ -51,11 +52,13 @@ def build_env(env: TaskKeys) -> gymnasium.Env:
     )
     if env.sparse_threshold:
         made = SparseReward(made, env.sparse_threshold)
+    if env.wrappers:
+        made = OwnAction(made)
     for wrapper in env.wrappers:
         arguments = {name: value for name, value in wrapper.items() if name != "_target_"}
         made = get_object(wrapper["_target_"])(made, **arguments)
     if env.action_repeat > 1:
-        made = RepeatAction(made, env.action_repeat)
+        made = RepeatAction(OwnAction(made), env.action_repeat)
     if env.frame_stack > 1:
         made = FlatObservation(FrameStackObservation(FlatObservation(made), env.frame_stack))
     elif not _is_vector(made.observation_space):
@@ -64,6 +67,14 @@ def build_env(env: TaskKeys) -> gymnasium.Env:
         made = TimeLimit(made, env.max_episode_steps)
     metrics = [*env.info_metrics, *([DENSE_RETURN] if env.sparse_threshold else [])]
     return InfoMetrics(made, metrics) if metrics else made
+
+
+class OwnAction(gymnasium.Wrapper):
+    """Gives what it wraps a copy of each action: whoever steps twice with one array may have it changed in between."""
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """As the task does."""
+        return self.env.step(np.array(action))
 
 
 class InfoMetrics(gymnasium.Wrapper):

@@ -56,6 +56,7 @@ class PolicyBehindCritics:
     """
 
     reads: ClassVar[tuple[str, ...]] = ("utd_ratio",)
+    codebases: ClassVar[tuple[str, ...]] = ("redq",)
 
     delay: int = key(3, "critic updates per policy update, counted through the run (CrossQ)", at_least(1))
 

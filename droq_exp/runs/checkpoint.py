@@ -36,6 +36,8 @@ def check_weights(content: bytes) -> None:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             damaged = archive.testzip()
+            # What is marked as a directory torch does not read, and gives tensors of whatever the memory held.
+            damaged = damaged or next((each.filename for each in archive.infolist() if each.external_attr), None)
     except Exception as error:  # where the archive's own tables are damaged it stumbles in many ways
         raise CheckpointError("it is no whole archive") from error
     if damaged is not None:

@@ -35,6 +35,7 @@ EXPECTED_CHOICES = {
         "droq_no_layernorm",
         "redq_layernorm",
         "crossq",
+        "crossq_wide",
         "flashsac",
         "xqc",
         "speq",
@@ -64,7 +65,7 @@ NEEDS = {  # beside the choice
     "early_stop": "callbacks.early_stop.patience=3",
 }
 PACKAGES = ("robopianist",)  # that the tests do not install; the choice has the package's name
-WITHOUT = {("xqc", "ku"), ("flashsac", "ku")}
+WITHOUT = {(algo, "ku") for algo in ("crossq", "crossq_wide", "xqc", "flashsac")}
 WITHOUT_REASON = "refused: tests/config/test_parts.py"
 SINGLE_RUNS = ("smoke_run", "walk_in_the_park", "robopianist")  # of the experiments; the others are sweeps
 CHOICES = [(group, choice) for group in GROUPS if group != "experiment" for choice in choices(group)]

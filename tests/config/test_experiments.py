@@ -25,7 +25,7 @@ POINTS = {
     "layernorm_ensembles": 120,
     "low_utd": 320,
     "generations": 35,
-    "smoke": 40,
+    "smoke": 36,
     "smoke_run": 1,
     "tune_droq": 1,
     "walk_in_the_park": 1,
@@ -90,7 +90,13 @@ def test_the_other_studies() -> None:
     algos = [config.algo for config, _ in _points("experiment=low_utd")]
     few = {(algo.utd_ratio, algo.critic_learning_rate, algo.n_step) for algo in algos}
     assert few == {*product((1, 2, 5, 20), (3e-4, 1e-3), (1, 3))}
-    in_both = set(choices("algo")) - {"redq_ofe", "xqc", "flashsac"}  # the last two are refused with codebase=ku
+    in_both = set(choices("algo")) - {
+        "redq_ofe",
+        "crossq",
+        "crossq_wide",
+        "xqc",
+        "flashsac",
+    }  # refused with codebase=ku
     kinds = {(algo, codebase) for algo in in_both for codebase in ("redq", "ku")}
     assert _values(_points("experiment=smoke"), "algo", "codebase") == kinds
 

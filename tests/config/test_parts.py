@@ -267,6 +267,7 @@ def test_a_shared_key_that_no_part_looks_at_is_refused(given: list[str], key: st
 @pytest.mark.parametrize(
     ("given", "told"),
     [
+        ("algo=crossq codebase=ku", "algo.order: PolicyBehindCritics does not go with codebase=ku, but with .*=redq"),
         ("algo=xqc codebase=ku", "algo.order: PolicyBehindFirstCritics does not go with codebase=ku, but with .*=redq"),
         ("algo=flashsac codebase=ku", "algo.order: PolicyBeforeCritics does not go with codebase=ku"),
         ("algo=flashsac algo.hidden_sizes=[8,9]", r"algo.critic: algo.hidden_sizes=\[8, 9\] must be one number"),
@@ -310,4 +311,3 @@ def test_statistics_of_before_the_last_update_are_not_to_be_had() -> None:
     config, _ = compose(["algo=crossq", "algo.order={_target_: null}"])
     with pytest.raises(ConfigError, match=r"algo.order: .*BatchRenormCritic keeps no statistics of then; .*Behind"):
         learner_spec(config)
-    assert learner_spec(compose(["algo=crossq", "algo.order={_target_: null}", "codebase=ku"])[0]).minibatches == 2

@@ -17,6 +17,7 @@ from droq_exp.config import ConfigError, compose
 from droq_exp.config.errors import OtherRunError
 from droq_exp.config.targets import trusting
 from droq_exp.config.task import tried
+from droq_exp.envs import exchange
 from droq_exp.envs.build import build_env
 from droq_exp.runs.identity import differences
 
@@ -56,6 +57,32 @@ class Doubled(gymnasium.RewardWrapper):
         return self.factor * reward
 
 
+class Harsh(gymnasium.Env):
+    """Changes the action that it is given, and tells by its reward which one that was."""
+
+    observation_space = gymnasium.spaces.Box(-1, 1, (1,))
+    action_space = gymnasium.spaces.Box(-2, 0.7, (1,))
+
+    def reset(self, *, seed=None, options=None):  # type: ignore[no-untyped-def]
+        super().reset(seed=seed)
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):  # type: ignore[no-untyped-def]
+        given = float(action[0])
+        action *= 5
+        return np.zeros(1, np.float32), given, False, False, {}
+
+
+class Twice(gymnasium.Wrapper):
+    """Steps twice with one array, as RepeatAction does."""
+
+    def step(self, action):  # type: ignore[no-untyped-def]
+        _, first, *_ = self.env.step(action)
+        obs, second, *others = self.env.step(action)
+        return obs, first + second, *others
+
+
+gymnasium.register("Harsh-v0", entry_point=Harsh, max_episode_steps=60)
 gymnasium.register("Parts-v0", entry_point=Parts, max_episode_steps=7)
 MINE = f"{{_target_: {__name__}.Doubled}}"
 
@@ -76,6 +103,19 @@ def test_wrappers_stand_in_their_order_with_what_has_keys_around_them() -> None:
     assert env.step(np.zeros(1, np.float32))[0].tolist() == [0, 0, 0, 2, 0, 4]
     _, _, terminated, *_ = env.step(np.zeros(1, np.float32))
     assert terminated  # the task's own sixth step
+
+
+@pytest.mark.parametrize(
+    ("override", "steps"),
+    [("env.action_repeat=3", 3), (f"env.wrappers=[{{_target_: {__name__}.Twice}}]", 2), ("env.action_repeat=1", 1)],
+)
+def test_a_task_gets_a_copy_of_the_action_at_every_step_of_its_own(override: str, steps: int) -> None:
+    with trusting([__name__]):
+        env = build_env(compose(["env=gym", "env.id=Harsh-v0", override])[0].env)
+    env.reset(seed=0)
+    action = np.array([0.5], np.float32)
+    outcome = exchange.step(env, action, 1)
+    assert (outcome.reward, outcome.action.tolist(), action.tolist()) == (0.5 * steps, [0.5], [0.5])
 
 
 def test_a_limit_counts_the_agents_steps() -> None:

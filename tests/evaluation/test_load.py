@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import re
@@ -129,6 +130,21 @@ def test_weights_that_are_missing_damaged_or_of_another_shape(copy: Path) -> Non
         weights.write_bytes(flipped)
         with pytest.raises(CheckpointError, match=r"is damaged.*: a checksum differs, of .*/data"):
             load(copy)
+    # Marked as a directory in the archive's table: torch would read whatever the memory holds.
+    entry = whole.index(b"PK\x01\x02", whole.rindex(b"/data/0") - 1000)
+    flipped = bytearray(whole)
+    flipped[entry + 38] ^= 0x10
+    weights.write_bytes(flipped)
+    with pytest.raises(CheckpointError, match=r"is damaged"):
+        load(copy)
+    torch.save({**content, "actor": content["actor"] + 1}, weights)  # whole, and another's
+    with pytest.raises(CheckpointError, match=r"changed since the run was done"):
+        load(copy)
+    status = copy / "status.json"
+    status.write_text(json.dumps(json.loads(status.read_text()) | {"results": None}))  # as before there were checksums
+    weights.write_bytes(flipped)
+    with pytest.raises(CheckpointError, match=r"is damaged"):
+        load(copy)
     for wrong in ({"actor": content["actor"][:-1]}, {"critic": 0}, {"log_alpha": torch.zeros(2, 1)}):
         torch.save(content | wrong, weights)
         with pytest.raises(CheckpointError, match=f"does not fit the run's config.yaml: {next(iter(wrong))}"):
