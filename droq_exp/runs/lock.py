@@ -156,10 +156,9 @@ class RunLock:
 
 
 def _is_alive(directory: Path, owner: Owner, heartbeat_seconds: float, stale_after: float) -> bool:
-    """Whether ``owner`` still trains; whose heartbeat is ahead of the clock is watched for three of them."""
-    alive = owner.alive(slurm_says_gone, stale_after=stale_after)
-    if alive or owner.heartbeat_age > -stale_after or owner.known_alive(slurm_says_gone) is not None:
-        return alive
+    """Whether ``owner`` still trains; whose heartbeat is more than one ahead of the clock is watched for three."""
+    if owner.heartbeat_age > -heartbeat_seconds or owner.known_alive(slurm_says_gone) is not None:
+        return owner.alive(slurm_says_gone, stale_after=stale_after)
     seconds = 3 * heartbeat_seconds
     print(f"{directory}: waiting {seconds:.0f} s for a sign of life of {owner}", file=sys.stderr, flush=True)
     time.sleep(seconds)
