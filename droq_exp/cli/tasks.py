@@ -15,7 +15,7 @@ from droq_exp.cli.errors import RefusedError
 from droq_exp.config.errors import ConfigError
 from droq_exp.config.schema import EnvConfig
 from droq_exp.config.task import Task, tried
-from droq_exp.envs.suites import installed, missing_suites
+from droq_exp.envs.suites import broken_suites, installed, missing_suites
 
 COLUMNS = ("id", "observation", "action", "limit")
 
@@ -48,6 +48,8 @@ def tasks(word: str | None, as_json: bool) -> None:
     if not console.is_terminal:
         console.width = 200  # a file or a pipe has no width, and ids are not to be cut
     console.print(table)
+    for package, reason in broken_suites():
+        console.print(f"broken: {package}: {reason}", style="red", soft_wrap=True, markup=False)
     for line in missing:
         console.print(f"not installed: {line}", style="dim", soft_wrap=True, markup=False)
 

@@ -127,7 +127,7 @@ def _spec(task_id: str) -> Any:
 def _check_registered(asked: EnvConfig) -> None:
     import gymnasium
 
-    from droq_exp.envs.suites import missing_package
+    from droq_exp.envs.suites import is_of_a_suite, missing_package
 
     try:
         _spec(asked.id)
@@ -139,6 +139,9 @@ def _check_registered(asked: EnvConfig) -> None:
         missing = missing_package(asked.id)
         if missing is not None:
             raise ConfigError("env.id", f"{asked.id} is of {missing}") from error
+        if is_of_a_suite(asked.id) or not isinstance(error, gymnasium.error.UnregisteredEnv):
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise ConfigError("env.id", f"{asked.id} cannot be had: {reason}") from error
         registered = [known for known in gymnasium.registry if not known.startswith("GymV2")]
         raise ConfigError(
             "env.id",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import types
 from collections.abc import Mapping
 from functools import cache
+from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 import gymnasium
@@ -17,7 +19,24 @@ if TYPE_CHECKING:
 
 # dm_control's later releases bring a later MuJoCo along.
 INSTALL = "pip install 'droq-exp[dmc]' installs the release that goes with this MuJoCo"
+TOGETHER = (1, 0, 34), (3, 3, 6)  # from these releases on dm_control and MuJoCo need each other
 MODEL_SEED = 0  # of the suite's models that are drawn when they are loaded (lqr): the same one in every process
+
+
+def check_mujoco() -> None:
+    """Refuse a MuJoCo with which the installed dm_control's models cannot be made.
+
+    Raises:
+        DependencyNotInstalled: it is too new; the way to the right one.
+    """
+    control, mujoco = metadata.version("dm_control"), metadata.version("mujoco")
+    if _numbers(control) < TOGETHER[0] and _numbers(mujoco) >= TOGETHER[1]:
+        problem = f"dm_control {control} does not work with MuJoCo {mujoco}; pip install 'mujoco<3.3.6' does"
+        raise gymnasium.error.DependencyNotInstalled(problem)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
 
 
 def dmc_id(task: str) -> str:
@@ -97,6 +116,7 @@ def _domain_and_task(task: str) -> tuple[str, str]:
 def _suite() -> Any:
     with importing("dm_control", INSTALL):
         from dm_control import suite
+    check_mujoco()
     if not hasattr(np, "in1d"):
         _give_in1d(suite.quadruped)
     return suite

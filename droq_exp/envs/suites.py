@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout, suppress
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import gymnasium
 
@@ -32,6 +34,9 @@ SUITES = {  # by the extra that installs it
 }
 
 
+OWN_NAMES = ("dm_control/", "robopianist/")
+
+
 def register(id: str) -> None:
     """Make Gymnasium know ``id``, where it is of one of these packages, of dm_control's suite or RoboPianist's.
 
@@ -49,16 +54,38 @@ def register(id: str) -> None:
 
 def installed() -> list[str]:
     """The ids of the newest versions of all tasks that are installed, by name; some cannot be learned."""
-    if find_spec(SUITES["robotics"].module):
-        _import(SUITES["robotics"])
+    with suppress(Exception):  # ``missing_suites`` tells
+        if find_spec(SUITES["robotics"].module):
+            _import(SUITES["robotics"])
     newest: dict[str, int] = {}
     for spec in gymnasium.registry.values():
         if not spec.id.startswith("GymV2") and ":" not in spec.id:
             name = spec.id.rpartition("-v")[0] if spec.version is not None else spec.id
             newest[name] = max(newest.get(name, -1), -1 if spec.version is None else spec.version)
     ids = [name if version < 0 else f"{name}-v{version}" for name, version in newest.items()]
-    ids += [dmc_id(task) for task in (dmc_tasks() if find_spec("dm_control") else ())]
+    with suppress(gymnasium.error.DependencyNotInstalled):
+        ids += [dmc_id(task) for task in (dmc_tasks() if find_spec("dm_control") else ())]
     return sorted(set(ids))
+
+
+def is_of_a_suite(id: str) -> bool:
+    """Whether ``id`` is one that this project gives a suite's tasks: who registers it says why it cannot."""
+    return id.startswith(OWN_NAMES)
+
+
+def broken_suites() -> list[tuple[str, str]]:
+    """The packages with tasks that are installed and cannot be imported, and why."""
+    imports: dict[str, Callable[[], Any]] = {"dm-control": dmc_tasks} if find_spec("dm_control") else {}
+    imports |= {
+        suite.package: partial(_import, suite) for suite in SUITES.values() if find_spec(suite.module) is not None
+    }
+    found = []
+    for package, importing in imports.items():
+        try:
+            importing()
+        except Exception as error:  # whatever a package does
+            found.append((package, " ".join(str(error).split()) or type(error).__name__))
+    return found
 
 
 def missing_suites() -> list[tuple[str, str]]:
@@ -82,6 +109,19 @@ def missing_package(id: str) -> str | None:
 
 
 def _import(suite: Suite) -> None:
-    """Import a package, which registers its tasks, and keep its words about old versions from the output."""
+    """Import a package, which registers its tasks, and keep its words about old versions from the output.
+
+    Raises:
+        DependencyNotInstalled: it cannot be imported.
+    """
+    try:
+        _import_quietly(suite)
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        problem = f"{suite.module} cannot be imported: {type(error).__name__}: {reason}"
+        raise gymnasium.error.DependencyNotInstalled(problem) from error
+
+
+def _import_quietly(suite: Suite) -> None:
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
         gymnasium.register_envs(import_module(suite.module))

@@ -39,7 +39,7 @@ from droq_exp.runs.files import load_yaml
 from droq_exp.runs.identity import NOT_CONFIGURATION, departures
 from droq_exp.runs.results import damaged_results
 from droq_exp.runs.status import read_status
-from droq_exp.runs.takeover import other_format
+from droq_exp.runs.takeover import other_format, other_observation
 from droq_exp.training.hardware import Hardware
 from droq_exp.training.train import build_agent
 
@@ -226,6 +226,8 @@ def read_config(directory: Path) -> Config:
     wrong = departures(values.get("identity"), config)
     if wrong:
         raise ConfigError(str(path), f"is damaged: {', '.join(wrong)} differs from what its identity says")
+    if (problem := other_observation(values, config)) is not None:
+        raise ConfigError(str(path), f"{problem}: the policy knows those that it was trained on")
     return replace(config, hardware=HardwareConfig(device="cpu", updates="eager"))
 
 

@@ -44,7 +44,7 @@ def check_directory(directory: Path, config: Config) -> None:
     if damage is not None or stored is None:
         return
     problem = other_format(stored) or conflict(stored["identity"], config) or _other_seed(directory, stored)
-    problem = problem or _other_observation(stored, config)
+    problem = problem or other_observation(stored, config)
     if problem is not None:
         ways = "experiment_name=<name> trains the new one elsewhere"
         younger = younger_keys(stored.get("identity", {}), config)
@@ -145,7 +145,7 @@ def _other_seed(directory: Path, stored: dict[str, Any]) -> str | None:
     return f"seed is {seed} there and {directory.name} is asked for" if directory.name != f"seed_{seed}" else None
 
 
-def _other_observation(stored: dict[str, Any], config: Config) -> str | None:
+def other_observation(stored: dict[str, Any], config: Config) -> str | None:
     """Where a suite has got another version, whose observations are none that the run's policy knows."""
     there, here = stored.get("observation"), [list(part) for part in tried(config.env).order]
     if there is None or there == here:  # older runs do not tell

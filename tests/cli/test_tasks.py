@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
+from real_runs import ROOT
 from run_files import droq_exp
 
 
@@ -40,3 +45,44 @@ def test_suites_that_are_not_installed_are_named(
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert "droq-exp[dmc]" in error
+
+
+def broken_package(place: Path, module: str, content: str) -> dict[str, str]:
+    """The environment of a process that finds ``module`` with this content first."""
+    (place / module).mkdir()
+    (place / module / "__init__.py").write_text(content)
+    paths = map(str, (place, ROOT, ROOT / "tests" / "helpers"))
+    return os.environ | {"PYTHONPATH": os.pathsep.join(paths), "CUDA_VISIBLE_DEVICES": ""}
+
+
+@pytest.mark.program
+@pytest.mark.parametrize(
+    ("module", "content", "id", "reason"),
+    [
+        ("gymnasium_robotics", "import no_such_package", "FetchReach-v4", "No module named 'no_such_package'"),
+        ("gymnasium_robotics", "def (", "FetchReach-v4", "SyntaxError: invalid syntax"),
+        ("dm_control", "def (", "dm_control/cheetah-run-v0", "invalid syntax"),
+        ("none", "", "dm_control/cheetah-rum-v0", "did you mean cheetah-run?"),
+        ("none", "", "robopianist/NocturneRousseau-v0", "robopianist is not installed; pip install"),
+    ],
+)
+def test_a_task_of_a_suite_says_why_it_cannot_be_had(
+    module: str, content: str, id: str, reason: str, tmp_path: Path
+) -> None:
+    environment = broken_package(tmp_path, module, content)
+    command = [sys.executable, str(ROOT / "launch.py"), "env=gym", f"env.id={id}", "--cfg", "job"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert done.stderr.startswith(f"error: env.id: {id} cannot be had: ")
+    assert reason in done.stderr
+
+
+@pytest.mark.program
+def test_a_suite_that_is_broken_hides_no_other(tmp_path: Path) -> None:
+    environment = broken_package(tmp_path, "gymnasium_robotics", "import no_such_package")
+    program = "from droq_exp.cli.app import main; main()"
+    command = [sys.executable, "-c", program, "tasks", "Pusher"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "Pusher-v5" in done.stdout
+    assert "broken: gymnasium-robotics: gymnasium_robotics cannot be imported: ModuleNotFoundError" in done.stdout

@@ -191,6 +191,15 @@ def test_a_format_of_another_version_is_refused(copy: Path, value: str) -> None:
         load(copy)
 
 
+def test_a_task_whose_observation_has_another_order_is_refused(copy: Path) -> None:
+    path = copy / "config.yaml"
+    content = yaml.safe_load(path.read_text())
+    assert [name for name, _ in content["observation"]] == ["observation"]
+    path.write_text(yaml.safe_dump(content | {"observation": [["b", 2], ["a", 2]]}, sort_keys=False))
+    with pytest.raises(ConfigError, match=r"config\.yaml: the parts of an observation are .* there and .* here"):
+        load(copy)
+
+
 def test_a_value_that_is_not_the_identitys_is_damage(copy: Path) -> None:
     path = copy / "config.yaml"
     text = path.read_text()
