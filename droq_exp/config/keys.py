@@ -34,7 +34,8 @@ OPEN: dict[str, dict[str, type]] = {  # groups of entries by name: this project'
 ALWAYS = {"logger": ("csv",)}  # of these, what need not be chosen
 LAUNCHER_CHOICES = {"slurm": ("slurm_cpu", "slurm_gpu"), "parallel": ("cpu_parallel",)}  # of hardware, in conf/
 FREE = "env.kwargs"  # whatever the task takes may stand below it
-REPLACED = {  # keys of earlier versions, and what says the same now
+REPLACED = {  # keys of earlier versions and of descriptions elsewhere, and what says the same now
+    "env.model_dir": "is an argument of the task: env=quadruped env.kwargs.model_dir=<folder> takes another robot",
     "hardware.compile": "has become hardware.updates: compile for true, eager for false, auto for null",
     "hardware.native": "has become hardware.updates: auto for true, compile or eager for false",
 }

@@ -169,6 +169,8 @@ def _make(asked: EnvConfig) -> gymnasium.Env:
     if "render_mode" in asked.kwargs:  # a window opens for each environment, or the process is aborted
         raise ConfigError("env.kwargs.render_mode", "training draws nothing; droq-exp play draws a trained run")
     if asked._target_ == EnvConfig._target_:  # a maker of the user's own may take what it likes
+        if _spec(asked.id).kwargs.get("render_mode") == "human":
+            raise ConfigError("env.id", f"{asked.id} is registered with render_mode=human, and training draws nothing")
         _check_arguments(asked.id, asked.kwargs)
     try:
         with no_exit():

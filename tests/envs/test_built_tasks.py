@@ -189,6 +189,10 @@ def test_wrappers_are_part_of_what_a_run_is_and_of_what_is_played(elsewhere: Pat
 def test_drawing_is_no_argument_of_training() -> None:
     with pytest.raises(ConfigError, match=r"^env\.kwargs\.render_mode: .*droq-exp play"):
         compose(["env=hopper", "env.kwargs.render_mode=human"])
+    entry = gymnasium.spec("Hopper-v5").entry_point
+    gymnasium.register("Shown-v0", entry_point=entry, max_episode_steps=9, kwargs={"render_mode": "human"})
+    with pytest.raises(ConfigError, match=r"^env\.id: Shown-v0 is registered with render_mode=human"):
+        compose(["env=gym", "env.id=Shown-v0"])
 
 
 # Scaled observations
