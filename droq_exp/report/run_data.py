@@ -72,9 +72,12 @@ class RunData:
 
     @property
     def physics(self) -> str:
-        """Such as "MuJoCo 3.4.0", of a run whose contacts are not those of most; "" of the others."""
-        versions = self.status.get("versions")
-        return (other_contacts(versions) if isinstance(versions, dict) else None) or ""
+        """Such as "MuJoCo 3.4.0", of a run whose contacts are not those of most, at any time; "" of the others."""
+        versions, told = self.status.get("versions"), self.status.get("mujoco_versions")
+        if not isinstance(told, list) or not told:
+            told = [versions.get("mujoco")] if isinstance(versions, dict) else []
+        others = any(other_contacts({"mujoco": each}) for each in told)
+        return f"MuJoCo {' and '.join(map(str, told))}" if others else ""
 
     @cached_property
     def steps(self) -> np.ndarray:

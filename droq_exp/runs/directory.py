@@ -74,6 +74,7 @@ class RunDirectory:
             "step": before.get("step", 0),
             "total_steps": config.training.total_steps,
             "versions": provenance.versions(),
+            "mujoco_versions": provenance.mujoco_versions(before),
             "device": device,
             "git_commit": provenance.git_commit(),
             "started": before.get("started") or now(),

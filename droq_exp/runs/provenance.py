@@ -65,6 +65,12 @@ def _git(directory: Path, *arguments: str) -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
+def mujoco_versions(before: Mapping[str, Any]) -> list[str]:
+    """All that have simulated a run, in order, where ``before`` is its status until now; {} of a new one."""
+    earlier = before.get("mujoco_versions") or [(before.get("versions") or {}).get("mujoco")]
+    return list(dict.fromkeys(str(each) for each in [*earlier, versions()["mujoco"]] if each is not None))
+
+
 def other_contacts(versions: Mapping[str, Any]) -> str | None:
     """Such as "MuJoCo 3.4.0" where its contacts are not those of the papers' MuJoCo; None where they are."""
     version = str(versions.get("mujoco"))

@@ -16,6 +16,7 @@ from droq_exp.cli.errors import RefusedError
 from droq_exp.report.build import build
 from droq_exp.report.data import load
 from droq_exp.report.run_data import RunData
+from droq_exp.runs import provenance
 
 
 def _only(root: Path) -> RunData:
@@ -176,3 +177,25 @@ def test_runs_with_a_mujoco_of_other_contacts_are_in_cells_of_their_own(tmp_path
         "hopper (MuJoCo 3.3.6)": [2],
         "hopper (MuJoCo 3.4.0)": [3],
     }
+
+
+def test_a_run_of_two_mujocos_joins_neither(tmp_path: Path) -> None:
+    """Whichever of them came last."""
+    for seed, versions in enumerate((["3.3.5"], ["3.3.5", "3.4.0"], ["3.4.0"])):
+        path = write_run(tmp_path, seed=seed) / "status.json"
+        told = {"versions": {"mujoco": "3.3.5"}, "mujoco_versions": versions}
+        path.write_text(json.dumps(json.loads(path.read_text()) | told))
+    cells = load([tmp_path]).cells
+    assert {cell.env: [run.seed for run in runs] for cell, runs in cells.items()} == {
+        "hopper": [0],
+        "hopper (MuJoCo 3.3.5 and 3.4.0)": [1],
+        "hopper (MuJoCo 3.4.0)": [2],
+    }
+
+
+def test_all_mujocos_that_have_simulated_a_run_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(provenance, "versions", lambda: {"mujoco": "3.3.5"})
+    assert provenance.mujoco_versions({}) == ["3.3.5"]
+    assert provenance.mujoco_versions({"versions": {"mujoco": "3.4.0"}}) == ["3.4.0", "3.3.5"]  # before it was kept
+    before = {"versions": {"mujoco": "3.4.0"}, "mujoco_versions": ["3.3.5", "3.4.0"]}
+    assert provenance.mujoco_versions(before) == ["3.3.5", "3.4.0"]
