@@ -143,11 +143,13 @@ def _check_registered(asked: EnvConfig) -> None:
             reason = " ".join(str(error).split()) or type(error).__name__
             raise ConfigError("env.id", f"{asked.id} cannot be had: {reason}") from error
         registered = [known for known in gymnasium.registry if not known.startswith("GymV2")]
+        module, colon, name = asked.id.rpartition(":")
+        near = nearest(name, registered)
         raise ConfigError(
             "env.id",
             f"{asked.id} is not registered with Gymnasium; allowed: tasks of continuous actions, whose observations "
             "are numbers",
-            nearest(asked.id, registered),
+            near and f"{module}{colon}{near}",
         ) from error
 
 

@@ -7,6 +7,7 @@ import shlex
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from droq_exp.launch.arguments import refuse
@@ -144,11 +145,14 @@ def _reading(command: str, directory: str) -> str:
     from droq_exp.config.targets import LIBRARIES, trusted
     from droq_exp.import_path import own_places
 
-    packages = {name.partition(":")[0].partition(".")[0] for name in trusted()} - LIBRARIES
-    files = [str(getattr(sys.modules.get(package), "__file__", None) or "") for package in packages]
-    here = any(file.startswith(f"{place}{os.sep}") for file in files for place in own_places())
-    trust = [word for package in sorted(packages) if package in sys.modules for word in ("--trust", package)]
-    return ("PYTHONPATH=. " if here else "") + shlex.join(["droq-exp", command, directory, *trust])
+    packages = sorted({name.partition(":")[0].partition(".")[0] for name in trusted()} - LIBRARIES)
+    files = [Path(str(getattr(sys.modules.get(package), "__file__", None) or "/")) for package in packages]
+    roots = [file.parent.parent if file.name == "__init__.py" else file.parent for file in files]
+    mine = [root for root in roots if any(root.is_relative_to(place) for place in own_places())]
+    found = os.pathsep.join(dict.fromkeys(os.path.relpath(root) for root in mine))
+    trust = [word for package in packages if package in sys.modules for word in ("--trust", package)]
+    line = shlex.join(["droq-exp", command, directory, *trust])
+    return f"PYTHONPATH={shlex.quote(found)} {line}" if found else line
 
 
 def experiment_folder(config: Config) -> str:
