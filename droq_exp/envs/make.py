@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -34,6 +35,7 @@ def make_env(name: str, id: str, kwargs: Mapping[str, Any]) -> gymnasium.Env:
         gymnasium.error.Error: no such task, or a package that it needs is missing.
         TypeError: the task knows no such keyword.
     """
+    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")  # its greeting would stand among what a command prints
     _log_mujoco_warnings()
     register(id)
     plain = OmegaConf.to_container(kwargs, resolve=True) if isinstance(kwargs, DictConfig) else dict(kwargs)

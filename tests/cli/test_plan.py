@@ -15,6 +15,7 @@ from droq_exp.runs.code import code_of
 from droq_exp.runs.identity import identity
 from droq_exp.runs.takeover import FORMAT
 
+pytestmark = pytest.mark.usefixtures("commands")  # no cluster of other tests is asked
 RUNS = Path("outputs", "paper_redq", "redq", "droq", "hopper")
 SWEEP = ["experiment=paper_redq", "algo=droq", "env=hopper", "hardware=slurm_gpu", "hardware.partition=a100"]
 
