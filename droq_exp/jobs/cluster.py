@@ -62,35 +62,27 @@ def _nodes() -> list[Node]:
 
 
 def _check_request(hardware: SlurmHardwareConfig, nodes: Sequence[Node]) -> None:
-    names = sorted({node.partition for node in nodes})
-    if hardware.partition is not None and names:
+    if not nodes:
+        return
+    where = "here"
+    if hardware.partition is not None:
+        where, names = f"in partition {hardware.partition}", sorted({node.partition for node in nodes})
         for wanted in hardware.partition.split(","):
             if wanted not in names:
                 problem = f"{wanted!r} is no partition of this cluster; it has {', '.join(names)}"
                 raise ConfigError("hardware.partition", problem, nearest(wanted, names))
         nodes = [node for node in nodes if node.partition in hardware.partition.split(",")]
-    if not nodes:
-        return
-    where = f"in partition {hardware.partition}" if hardware.partition is not None else "here"
-    megabytes, minutes = math.ceil(hardware.memory_gb * 1024), hardware.hours * 60
-    for key, wanted_of, most, told_most in (
-        ("cpus", hardware.cpus, max(node.cpus for node in nodes), "{:,.0f} CPUs"),
-        ("memory_gb", megabytes, max(node.megabytes for node in nodes), "{:,.0f} MB"),
-        ("gpus_per_node", hardware.gpus_per_node, max(node.gpus for node in nodes), "{:,.0f} GPUs"),
-        ("hours", minutes, max(node.minutes for node in nodes), "{:,.0f} minutes for a job"),
-    ):
+    megabytes = math.ceil(hardware.memory_gb * 1024)
+    asked_for = (hardware.cpus, megabytes, hardware.gpus_per_node, hardware.hours * 60)
+    offered = [node[1:] for node in nodes]
+    keys = ("cpus", "CPUs"), ("memory_gb", "MB"), ("gpus_per_node", "GPUs"), ("hours", "minutes for a job")
+    for (key, unit), most, wanted_of in zip(keys, map(max, zip(*offered, strict=True)), asked_for, strict=True):
         if wanted_of > most:
-            value = getattr(hardware, key)
-            raise ConfigError(f"hardware.{key}", f"{value}: no node {where} has more than {told_most.format(most)}")
-    if not any(
-        node.cpus >= hardware.cpus
-        and node.megabytes >= megabytes
-        and node.gpus >= hardware.gpus_per_node
-        and node.minutes >= minutes
-        for node in nodes
-    ):
-        keys = "hardware.cpus, memory_gb, gpus_per_node and hours"
-        raise ConfigError("hardware", f"no node {where} has what {keys} ask for together")
+            problem = f"{getattr(hardware, key)}: no node {where} has more than {most:,.0f} {unit}"
+            raise ConfigError(f"hardware.{key}", problem)
+    if not any(all(has >= wanted_of for has, wanted_of in zip(node, asked_for, strict=True)) for node in offered):
+        told = "hardware.cpus, memory_gb, gpus_per_node and hours"
+        raise ConfigError("hardware", f"no node {where} has what {told} ask for together")
 
 
 def _minutes(limit: str) -> float:
