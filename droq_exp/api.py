@@ -56,13 +56,10 @@ class Run:
     def _table(self, name: str) -> pd.DataFrame:
         import pandas as pd  # here, since it takes a second
 
-        from droq_exp.runs.files import REMEDY, damaged
-        from droq_exp.runs.results import damaged_results
-        from droq_exp.runs.status import read_status
+        from droq_exp.runs.results import check_table
 
         path = self.directory / name
-        if damaged_results(self.directory, read_status(self.directory) or {}, [name]):
-            raise damaged(path, "changed since the run was done", REMEDY)
+        check_table(path)
         return pd.read_csv(path) if path.exists() else pd.DataFrame()
 
 

@@ -263,6 +263,7 @@ class Campaign:
         """``output`` is a directory that does not exist yet; ``seed`` is of the campaign's own random numbers."""
         self._output, self._steps, self._seed = output, steps, seed
         self._launches: list[Launch] = []
+        self._heads: list[subprocess.Popen[bytes]] = []
         self._stopped = False
         (output / "logs").mkdir(parents=True)
 
@@ -282,6 +283,8 @@ class Campaign:
         self._stopped = True
         for launch in self._launches:
             launch.kill()
+        for head in self._heads:
+            head.kill()  # its jobs go on, as they do without a head
 
     def _run(self, case: Case, kills: int, signals: int, splits: int, heads: int, damage: bool, result: Result) -> None:
         begin = time.monotonic()
@@ -339,6 +342,7 @@ class Campaign:
         for log in logs:
             heads.append(started(["launch.py", "-m", *case.sweep(self._steps, directory)], log))
             time.sleep(gap * (log is logs[0]))
+        self._heads += heads
         codes = [head.wait(PATIENCE) for head in heads]
         submitted = [int(count) for log in logs for count in SUBMITTED.findall(log.read_text())]
         attempts = [json.loads((run / "status.json").read_text())["attempts"] for run in find_runs(directory)]

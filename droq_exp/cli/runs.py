@@ -1,4 +1,7 @@
-"""The runs below a directory, as their files and the queue tell; reads no more of them than the tables show."""
+"""The runs below a directory, as their files and the queue tell; reads no more of them than the tables show.
+
+The tables of runs that are done are read whole, for their checksums.
+"""
 
 from __future__ import annotations
 

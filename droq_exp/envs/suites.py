@@ -54,7 +54,7 @@ def register(id: str) -> None:
 
 def installed() -> list[str]:
     """The ids of the newest versions of all tasks that are installed, by name; some cannot be learned."""
-    with suppress(Exception):  # ``missing_suites`` tells
+    with suppress(gymnasium.error.DependencyNotInstalled):  # ``broken_suites`` tells
         if find_spec(SUITES["robotics"].module):
             _import(SUITES["robotics"])
     newest: dict[str, int] = {}
@@ -83,8 +83,8 @@ def broken_suites() -> list[tuple[str, str]]:
     for package, importing in imports.items():
         try:
             importing()
-        except Exception as error:  # whatever a package does
-            found.append((package, " ".join(str(error).split()) or type(error).__name__))
+        except gymnasium.error.DependencyNotInstalled as error:
+            found.append((package, str(error)))
     return found
 
 
@@ -115,13 +115,9 @@ def _import(suite: Suite) -> None:
         DependencyNotInstalled: it cannot be imported.
     """
     try:
-        _import_quietly(suite)
-    except Exception as error:
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            gymnasium.register_envs(import_module(suite.module))
+    except Exception as error:  # whatever a package does
         reason = " ".join(str(error).split()) or type(error).__name__
         problem = f"{suite.module} cannot be imported: {type(error).__name__}: {reason}"
         raise gymnasium.error.DependencyNotInstalled(problem) from error
-
-
-def _import_quietly(suite: Suite) -> None:
-    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-        gymnasium.register_envs(import_module(suite.module))

@@ -37,8 +37,7 @@ from droq_exp.runs.checkpoint import CheckpointError, check_weights
 from droq_exp.runs.checkpoint_files import FOLDER, WEIGHTS
 from droq_exp.runs.files import load_yaml
 from droq_exp.runs.identity import NOT_CONFIGURATION, departures
-from droq_exp.runs.results import damaged_results
-from droq_exp.runs.status import read_status
+from droq_exp.runs.results import changed_results
 from droq_exp.runs.takeover import other_format, other_observation
 from droq_exp.training.hardware import Hardware
 from droq_exp.training.train import build_agent
@@ -240,7 +239,7 @@ def read_weights(path: Path) -> tuple[int, dict[str, Tensor]]:
     try:
         data = path.read_bytes()
         check_weights(data)
-        if damaged_results(path.parent.parent, read_status(path.parent.parent) or {}, [f"{FOLDER}/{WEIGHTS}"]):
+        if changed_results(path.parent.parent, f"{FOLDER}/{WEIGHTS}"):
             raise CheckpointError("it has changed since the run was done")
         content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except FileNotFoundError as error:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from droq_exp.learner.dropout import DropoutMask, KeyedMasks, draw_keys
-from droq_exp.learner.own_draws import OwnDraws, planned, stream_path
+from droq_exp.learner.own_draws import OwnDraws, Planned, drawn_for, planned, stream_path
 from droq_exp.learner.spec import LearnerSpec
 from droq_exp.random_streams import Stream, generator, generator_state, set_generator_state
 
@@ -99,7 +99,7 @@ class DrawSampler:
             in_subset=in_subset,
             rem_weights=rem_weights,
             uniforms=uniforms,
-            own=self._own_draws(),
+            own=drawn_for(self._plan, self._own_draw),
         )
 
     def draw_new_row(self, index: int) -> NewRowDraws:
@@ -150,16 +150,10 @@ class DrawSampler:
             dropout_masks[:, first:].unflatten(1, (self._policy_updates, policy)),
         )
 
-    def _own_draws(self) -> OwnDraws | None:
-        drawn: OwnDraws = {}
-        for call, wanted in self._plan.items():
-            drawn[call] = {}
-            for name, (kind, shape) in wanted.items():
-                rngs = [rngs[call, name] for rngs in self._own_rngs]
-                normal = kind == "normal"
-                numbers = [(rng.standard_normal if normal else rng.random)(shape, dtype=np.float32) for rng in rngs]
-                drawn[call][name] = self._stack(numbers).to(self._spec.dtype)
-        return drawn or None
+    def _own_draw(self, call: str, name: str, wanted: Planned) -> Tensor:
+        rngs, normal = [rngs[call, name] for rngs in self._own_rngs], wanted.kind == "normal"
+        numbers = [(rng.standard_normal if normal else rng.random)(wanted.shape, dtype=np.float32) for rng in rngs]
+        return self._stack(numbers).to(self._spec.dtype)
 
     def _minibatch_draws(self, held: int | Sequence[int]) -> tuple[Tensor | None, Tensor | None]:
         """``indices`` or ``uniforms``."""

@@ -55,6 +55,9 @@ class Planned(NamedTuple):
         return math.prod(self.shape)
 
 
+Plan = dict[str, dict[str, Planned]]  # by call and by name
+
+
 class Call(NamedTuple):
     """A call of a part within the updates."""
 
@@ -87,16 +90,23 @@ def declared(part: object, rows: int, spec: LearnerSpec) -> Mapping[str, Draw]:
     return wanted
 
 
-def planned(spec: LearnerSpec) -> dict[str, dict[str, Planned]]:
+def planned(spec: LearnerSpec) -> Plan:
     """What the parts of a learner want drawn for an environment step, by call and by name."""
     updates = {"critic": spec.utd_ratio, "policy": spec.policy_updates, "feature": spec.feature_updates}
-    plan = {}
+    plan: Plan = {}
     for name, call in CALLS.items():
         leading = updates[call.within], *(() if call.critics is None else (call.critics(spec),))
         wanted = declared(getattr(spec, call.part), call.rows(spec), spec) if all(leading) else {}
         if wanted:
             plan[name] = {each: Planned(it.kind, (*leading, *it.shape)) for each, it in wanted.items()}
     return plan
+
+
+def drawn_for(plan: Plan, draw: Callable[[str, str, Planned], Tensor]) -> OwnDraws | None:
+    """What ``draw`` gives for each call, name and what it wants; None where nothing is wanted."""
+    return {
+        call: {name: draw(call, name, each) for name, each in wanted.items()} for call, wanted in plan.items()
+    } or None
 
 
 def stream_path(call: str, name: str) -> tuple[int, ...]:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from droq_exp.runs.checkpoint_files import FOLDER, WEIGHTS
-from droq_exp.runs.status import DONE
+from droq_exp.runs.files import REMEDY, damaged
+from droq_exp.runs.status import DONE, read_status
 
 TABLES = ("eval.csv", "train.csv", "offline.csv", "pretraining.csv")
 RESULTS = (*TABLES, f"{FOLDER}/{WEIGHTS}")
@@ -29,3 +30,18 @@ def damaged_results(directory: Path, status: dict[str, Any], names: Sequence[str
     asked = [name for name in names if name in told]
     there = checksums(directory, asked)
     return [name for name in asked if there.get(name) != told[name]]
+
+
+def changed_results(directory: Path, *names: str) -> list[str]:
+    """As ``damaged_results`` of the run's own status; without ``names`` of all results."""
+    return damaged_results(directory, read_status(directory) or {}, names or RESULTS)
+
+
+def check_table(path: Path) -> None:
+    """Refuse the table ``path`` of a run that was done where it is not what the run left.
+
+    Raises:
+        DamagedError: so it is.
+    """
+    if changed_results(path.parent, path.name):
+        raise damaged(path, "changed since the run was done", REMEDY)

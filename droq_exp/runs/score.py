@@ -10,8 +10,7 @@ from droq_exp.config.schema import Config
 from droq_exp.loggers.csv import read_rows
 from droq_exp.runs.files import REMEDY, damaged
 from droq_exp.runs.identity import run_directory
-from droq_exp.runs.results import damaged_results
-from droq_exp.runs.status import read_status
+from droq_exp.runs.results import check_table
 
 METRIC = "return_mean"  # column of eval.csv
 
@@ -44,8 +43,7 @@ def seed_score(directory: Path, objective: str) -> float | None:
 def evaluations(directory: Path) -> dict[int, float]:
     """The mean return of each evaluation of a seed by its step; raises as ``seed_score``."""
     path = directory / "eval.csv"
-    if damaged_results(directory, read_status(directory) or {}, [path.name]):
-        raise damaged(path, "changed since the run was done", REMEDY)
+    check_table(path)
     rows = read_rows(path)
     if rows and not all(row.get(METRIC) for row in rows):
         raise damaged(path, f"no {METRIC}", REMEDY)

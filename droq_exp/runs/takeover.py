@@ -20,7 +20,7 @@ from droq_exp.runs.identity import conflict, environment_name, short_hash, young
 from droq_exp.runs.lock import HeldError, RunLock
 from droq_exp.runs.log import LOG
 from droq_exp.runs.owner import LOCK
-from droq_exp.runs.results import RESULTS, damaged_results
+from droq_exp.runs.results import RESULTS, changed_results
 from droq_exp.runs.status import ASIDE, DONE, read_status, write_status
 
 # Of run directories. 1 had neither a format nor the digests of its code; the transitions of 2 had no `truncated`.
@@ -94,7 +94,7 @@ def check_results(directory: Path) -> None:
         OtherRunError: a file of them is missing, or its checksum differs.
 
     """
-    names = damaged_results(directory, read_status(directory) or {})
+    names = changed_results(directory)
     if names:
         raise OtherRunError("output_dir", f"{directory} was done, but {', '.join(names)} is damaged since; {RESTART}")
 

@@ -310,6 +310,13 @@ def test_a_graph_has_one_place_for_them() -> None:
     assert_same(second, drawn.draw(torch.tensor(100), step))
 
 
+def test_the_device_draws_them_in_its_compiled_graph() -> None:
+    drawn, held, step = DeviceDraws(OWN, SEEDS, CPU, compile_draws=False), torch.tensor(100), torch.tensor(3)
+    expected = drawn.draw(held, step)
+    drawn._draw = torch.compile(drawn.draw_flat, fullgraph=True, dynamic=False, backend="aot_eager")
+    assert_same(drawn.draw(held, step), expected)
+
+
 def test_what_nobody_can_draw_is_refused() -> None:
     with pytest.raises(ValueError, match="normal or uniform, not 'gaussian'"):
         Draw("gaussian", (3,))  # type: ignore[arg-type]

@@ -9,6 +9,7 @@ import signal
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -597,15 +598,23 @@ def test_results_are_not_deleted_unasked(
         assert [told for _, told in after.values()] == [told for _, told in before.values()]
 
 
-def test_a_checkpoint_of_before_it_held_all_is_refused_and_nothing_changes(
-    finished_and_broken_off: dict[str, Path], directory: Path
-) -> None:
-    shutil.copytree(finished_and_broken_off["extendable"] / "outputs", directory / "outputs")
+def with_older_state(finished: Path, directory: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """A copy of a run that can be extended, whose newest state is changed to what an earlier version wrote."""
+    shutil.copytree(finished / "outputs", directory / "outputs")
     checkpoints = Checkpoints(only_run() / "checkpoint")
     step = max(checkpoints.steps())
     state = checkpoints.load(step)
-    del state["agent"]["exploration"], state["conditions"]["updates"], state["conditions"]["library"]
+    change(state)
     checkpoints.save(step, state)
+
+
+def test_a_checkpoint_of_before_it_held_all_is_refused_and_nothing_changes(
+    finished_and_broken_off: dict[str, Path], directory: Path
+) -> None:
+    def change(state: dict[str, Any]) -> None:
+        del state["agent"]["exploration"], state["conditions"]["updates"], state["conditions"]["library"]
+
+    with_older_state(finished_and_broken_off["extendable"], directory, change)
     before = contents(only_run())
     with pytest.raises(OtherRunError, match=r"earlier version, which did not save exploration yet: only that version"):
         train(*HOPPER, LONGER)
@@ -615,13 +624,11 @@ def test_a_checkpoint_of_before_it_held_all_is_refused_and_nothing_changes(
 def test_conditions_of_before_all_were_noted_are_no_obstacle(
     finished_and_broken_off: dict[str, Path], directory: Path
 ) -> None:
-    shutil.copytree(finished_and_broken_off["extendable"] / "outputs", directory / "outputs")
-    checkpoints = Checkpoints(only_run() / "checkpoint")
-    step = max(checkpoints.steps())
-    state = checkpoints.load(step)
-    for name in ("updates", "library", "compiled"):
-        del state["conditions"][name]
-    checkpoints.save(step, state)
+    def change(state: dict[str, Any]) -> None:
+        for name in ("updates", "library", "compiled"):
+            del state["conditions"][name]
+
+    with_older_state(finished_and_broken_off["extendable"], directory, change)
     assert train(*HOPPER, LONGER) == 0
     assert status(only_run())["step"] == 200
 

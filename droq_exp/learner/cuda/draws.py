@@ -12,7 +12,7 @@ from torch import Tensor
 
 from droq_exp.learner import dropout
 from droq_exp.learner.draws import Draws
-from droq_exp.learner.own_draws import OwnDraws, planned, stream_path
+from droq_exp.learner.own_draws import Planned, drawn_for, planned, stream_path
 from droq_exp.learner.spec import LearnerSpec
 from droq_exp.random_streams import Stream, derived_key
 
@@ -62,17 +62,15 @@ class DeviceDraws:
         self._words = {stream: Words(stream, seeds, count, device, path) for stream, count in counts.items()}
         self._plan = planned(spec)
         self._own_words = {
-            call: {
-                name: Words(
-                    Stream.OWN,
-                    seeds,
-                    (2 if each.kind == "normal" else 1) * each.size,
-                    device,
-                    (*stream_path(call, name), *path),
-                )
-                for name, each in wanted.items()
-            }
+            (call, name): Words(
+                Stream.OWN,
+                seeds,
+                (2 if each.kind == "normal" else 1) * each.size,
+                device,
+                (*stream_path(call, name), *path),
+            )
             for call, wanted in self._plan.items()
+            for name, each in wanted.items()
         }
         self._draw: Callable[..., tuple[Any, ...]] = self.draw_flat
         if compile_draws:
@@ -118,17 +116,14 @@ class DeviceDraws:
         dropout_masks = None
         if spec.dropout_rate:
             dropout_masks = (~happens(self._words[Stream.DROPOUT](step), spec.dropout_rate)).to(torch.uint8)
-        return indices, next_noise, policy_noise, dropout_masks, self._own_draws(step), *self._target_draws(step)
 
-    def _own_draws(self, step: Tensor) -> OwnDraws | None:
-        drawn: OwnDraws = {}
-        for call, wanted in self._plan.items():
-            drawn[call] = {}
-            for name, (kind, shape) in wanted.items():
-                words = self._own_words[call][name](step)
-                numbers = normal(words) if kind == "normal" else shifted(words, 40) * 2.0**-24  # as floats, below 1
-                drawn[call][name] = numbers.to(self._spec.dtype).unflatten(1, shape)
-        return drawn or None
+        def own_draw(call: str, name: str, wanted: Planned) -> Tensor:
+            words = self._own_words[call, name](step)
+            numbers = normal(words) if wanted.kind == "normal" else shifted(words, 40) * 2.0**-24  # as floats, below 1
+            return numbers.to(spec.dtype).unflatten(1, wanted.shape)
+
+        own = drawn_for(self._plan, own_draw)
+        return indices, next_noise, policy_noise, dropout_masks, own, *self._target_draws(step)
 
     def _target_draws(self, step: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         """Draw ``subset``, ``in_subset`` and ``rem_weights``."""
